@@ -1,0 +1,131 @@
+"""Settings read from TOML: the default file, overlays in order, then single assignments."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from cnn.settings import InputError, SearchSettings, Settings, validate
+
+# In a source tree conf/ stands beside cnn/; an installed package has it inside (pyproject.toml).
+CONF_DIR = next(
+    folder
+    for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf")
+    if (folder / "default.toml").is_file()
+)
+
+
+def load_settings(
+    overlays: Sequence[Path] = (),
+    *,
+    flags: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+) -> Settings:
+    """Reads conf/default.toml, lays the files over it in order, then flags, then assignments.
+
+    `flags` are keys of [search] with None for what was not given; they hold for every phase, as
+    `assignments` like `search.max_trials=20` or `phases.0.epochs=1` hold for what they name.
+    Raises InputError with a line that names the key, the rule and the value.
+    """
+    tree: dict[str, Any] = _read_toml(CONF_DIR / "default.toml")
+    for path in overlays:
+        tree = _overlay(tree, _read_toml(path))
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    tree = _overlay(tree, {"search": given})
+    for phase in tree.get("phases", []):
+        # A flag is the user's last word: what a phase's own table says gives way to it.
+        phase.update({key: value for key, value in given.items() if key in phase})
+    for assignment in assignments:
+        _assign(tree, assignment)
+    return validate(Settings, _resolve(tree))
+
+
+def dump_settings(settings: Settings) -> str:
+    """TOML from which `read_settings` makes equal settings; what is None is left out."""
+    return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
+
+
+def read_settings(text: str) -> Settings:
+    """Settings as `dump_settings` wrote them."""
+    try:
+        return validate(Settings, tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"settings.toml must be TOML, but is not: {error}") from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"--config must name a readable file, but got {path}: {error.strerror}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"--config must name a TOML file, but {path} is none: {error}") from None
+
+
+def _overlay(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """`top` laid over `base`: tables merge, but a parameter of a space is replaced whole."""
+    merged = dict(base)
+    for key, value in top.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merged[key] | value if key == "space" else _overlay(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _assign(tree: dict[str, Any], assignment: str) -> None:
+    """Applies one `search.max_trials=20`; the value is TOML, or a bare string."""
+    path, equals, text = assignment.partition("=")
+    if not equals or not path.strip():
+        raise InputError(f"--set must be KEY=VALUE, but got {assignment!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = path.strip().split(".")
+    node: Any = tree
+    for part in parents:
+        if isinstance(node, list):
+            node = node[_index(node, part, path)]
+        else:
+            node = node.setdefault(part, {})
+        if not isinstance(node, dict | list):
+            raise InputError(f"--set must name a setting, but {path!r} goes below a single value")
+    if isinstance(node, list):
+        node[_index(node, last, path)] = value
+    else:
+        node[last] = value
+
+
+def _index(node: list[Any], part: str, path: str) -> int:
+    if not part.isdigit() or int(part) >= len(node):
+        raise InputError(
+            f"--set {path} must use an index from 0 to {len(node) - 1}, but got {part!r}"
+        )
+    return int(part)
+
+
+def _resolve(tree: dict[str, Any]) -> dict[str, Any]:
+    """Gives each phase what [search] and [space] hold for all of them."""
+    resolved = dict(tree)
+    search = resolved.pop("search", {})
+    space = resolved.pop("space", {})
+    phases = resolved.get("phases") or [{"name": "search"}]
+    if not isinstance(phases, list) or not all(isinstance(phase, dict) for phase in phases):
+        raise InputError(f"phases must be a list of tables, but got {phases!r}")
+    # Checked apart so that a message says search.epochs, not phases.0.epochs.
+    validate(SearchSettings, search, lambda key: f"search.{key}")
+    if not isinstance(space, dict):
+        raise InputError(f"space must be a table of parameters, but got {space!r}")
+    resolved["phases"] = [{**search, **phase, "space": _space(space, phase)} for phase in phases]
+    return resolved
+
+
+def _space(shared: dict[str, Any], phase: dict[str, Any]) -> Any:
+    """A phase's own table over the shared one, or alone where the rest is as an earlier found."""
+    own = phase.get("space", {})
+    return own if "fix" in phase or not isinstance(own, dict) else {**shared, **own}

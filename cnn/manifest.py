@@ -1,0 +1,93 @@
+"""The manifest of a data directory: what is in it, how it was made, and that it is complete."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from cnn.settings import Frozen, InputError, PositiveInt
+from cnn.storage import Directory
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+
+COMMAND = "spark-submit jobs/preprocess.py"
+
+
+class Source(Frozen):
+    """Where the images are from, as far as it is known; shown wherever results are."""
+
+    name: str
+    licence: str | None = None
+    attribution: str | None = None
+    url: str | None = None
+
+
+class DataSettings(Frozen):
+    """Every setting that preprocessing used."""
+
+    image_size: Annotated[int, Field(ge=8, le=2048)] = 128
+    color_mode: Literal["grayscale", "rgb"] = "grayscale"
+    classes: tuple[str, ...] | None = None
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    group: Literal["auto", "stem", "none"] = "auto"
+    group_regex: str | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    # A fraction of the files below 1, a number of files from 1 on.
+    max_rejects: Annotated[float, Field(ge=0)] = 0.01
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.color_mode == "grayscale" else 3
+
+
+class Manifest(Frozen):
+    """`DATA/manifest.json`; written last, so that without it there is no data set."""
+
+    schema_version: Literal[1] = 1
+    size: PositiveInt
+    channels: Literal[1, 3]
+    classes: tuple[str, ...]
+    # Images by split ("train", "test") and class name.
+    counts: dict[str, dict[str, int]]
+    groups: int
+    duplicates: int
+    rejects: int
+    ignored: int
+    settings: DataSettings
+    source: Source
+    sample: bool
+    inputs: str
+    fingerprint: str
+    seconds: float
+
+    def total(self, split: str) -> int:
+        return sum(self.counts[split].values())
+
+
+def write_manifest(data: Directory, manifest: Manifest) -> None:
+    data.write(MANIFEST, manifest.model_dump_json(indent=1).encode())
+
+
+def read_manifest(data: Directory) -> Manifest:
+    """Raises InputError where there is no data set, or not one of this version."""
+    try:
+        text = data.read(MANIFEST)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"--data must name a data set, but {data.uri} has no {MANIFEST}; "
+            f"make one with: {COMMAND} --out {data.uri}"
+        ) from None
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["loc"] == ("schema_version",):
+            raise InputError(
+                f"a data set must have schema version {SCHEMA_VERSION}, but {data.uri} has "
+                f"{first['input']!r}; make it again with: {COMMAND}"
+            ) from None
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{data.uri}/{MANIFEST} must be a manifest, but {where or 'it'} is wrong: "
+            f"{first['msg']}"
+        ) from None

@@ -1,0 +1,67 @@
+"""Parameters -> network, in Keras 3's own interface, so that it runs on any of its backends."""
+
+import keras
+
+from cnn.settings import ModelParams
+
+
+def build(params: ModelParams, *, size: int, channels: int, classes: int) -> keras.Model:
+    """The report's network with everything in it a parameter; not compiled.
+
+    Takes uint8 pixels of shape (batch, size, size, channels) as they are stored and scales them to
+    [0, 1] itself; gives float32 probabilities of shape (batch, classes). A layer is a 3x3
+    convolution, ReLU and 2x2 max pooling; a builder of one's own takes the same arguments.
+    """
+    inputs = keras.Input((size, size, channels), dtype="uint8", name="pixels")
+    x = keras.layers.Rescaling(1 / 255, name="scale")(inputs)
+    if params.augment:
+        x = _augmentation()(x)
+    for number, filters in enumerate(params.layer_filters(), start=1):
+        x = keras.layers.Conv2D(
+            filters, 3, use_bias=not params.batch_norm, name=f"convolution_{number}"
+        )(x)
+        if params.batch_norm:
+            x = keras.layers.BatchNormalization(name=f"normalisation_{number}")(x)
+        # Pooling before the activation gives the same numbers on a quarter of the pixels.
+        x = keras.layers.MaxPooling2D(name=f"pooling_{number}")(x)
+        x = keras.layers.ReLU(name=f"relu_{number}")(x)
+    if params.pooling == "average":
+        x = keras.layers.GlobalAveragePooling2D(name="average")(x)
+    else:
+        x = keras.layers.Flatten(name="flatten")(x)
+    for number, units in enumerate(params.layer_units(), start=1):
+        x = keras.layers.Dense(units, activation="relu", name=f"dense_{number}")(x)
+    if params.dropout:
+        x = keras.layers.Dropout(params.dropout, name="dropout")(x)
+    outputs = keras.layers.Dense(
+        classes, activation="softmax", dtype="float32", name="probabilities"
+    )(x)
+    return keras.Model(inputs, outputs, name="cnn")
+
+
+def _augmentation() -> keras.Sequential:
+    """Small changes that leave a picture's class alone; active in training only."""
+    return keras.Sequential(
+        [
+            keras.layers.RandomFlip("horizontal"),
+            keras.layers.RandomTranslation(0.08, 0.08, fill_mode="nearest"),
+            keras.layers.RandomRotation(0.04, fill_mode="nearest"),
+            keras.layers.RandomZoom(0.1, fill_mode="nearest"),
+        ],
+        name="augmentation",
+    )
+
+
+def compile_model(model: keras.Model, params: ModelParams, classes: int) -> None:
+    """Adam, and binary (two classes, one-hot) or categorical cross-entropy."""
+    loss = "binary_crossentropy" if classes == 2 else "categorical_crossentropy"
+    model.compile(
+        optimizer=keras.optimizers.Adam(params.learning_rate), loss=loss, metrics=["accuracy"]
+    )
+
+
+def summary(model: keras.Model) -> str:
+    """Keras's own table of the layers, as text."""
+    lines: list[str] = []
+    model.summary(print_fn=lambda line, **_: lines.append(line), line_length=88)
+    return "\n".join(lines)

@@ -1,0 +1,169 @@
+"""What a trial came to: `TrialResult`, its invariants, its file, and which one is the best."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from cnn.settings import Error, Objective
+from cnn.storage import Directory
+
+Status = Literal[
+    "ok",
+    "pruned",
+    "diverged",
+    "invalid",
+    "timeout",
+    "out_of_memory",
+    "crashed",
+    "lost",
+    "cancelled",
+]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+TRIALS = "trials"
+_TRIAL_FILE = re.compile(r"^\d{5,}\.json$")
+
+
+class EpochResult(BaseModel):
+    """One epoch of one trial. Losses are mean cross-entropies, accuracies fractions of images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epoch: int
+    loss: float | None
+    accuracy: float | None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    val_balanced_accuracy: float | None = None
+    seconds: float
+
+
+class TrialResult(BaseModel):
+    """One finished trial, as it stands in `trials/00017.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int
+    phase: str
+    params: dict[str, Any]
+    status: Status
+    # On the validation folds, at the best epoch by the search's objective.
+    accuracy: float | None = None
+    loss: float | None = None
+    balanced_accuracy: float | None = None
+    best_epoch: int | None = None
+    epochs: tuple[EpochResult, ...] = ()
+    started: datetime
+    ended: datetime
+    seconds: dict[str, float] = {}
+    seed: int | None = None
+    train_images: int | None = None
+    host: str | None = None
+    device: str | None = None
+    error: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        scored = self.accuracy is not None and self.loss is not None
+        if self.status == "ok" and not scored:
+            raise ValueError("a trial with status ok must have accuracy and loss")
+        if self.status in {"invalid", "crashed"} and not self.error:
+            raise ValueError(f"a trial with status {self.status} must have an error")
+        if self.ended < self.started:
+            raise ValueError(f"a trial must end after {self.started}, but got {self.ended}")
+        return self
+
+
+def objective_key(
+    objective: Objective,
+    *,
+    loss: float | None,
+    accuracy: float | None,
+    balanced_accuracy: float | None,
+) -> tuple[float, float]:
+    """What the one objective ranks by, smaller is better: ranks trials and epochs alike.
+
+    Accuracy is a count over few images and ties often; ties are broken by the lower loss.
+    What is missing or not finite ranks last.
+    """
+    lowest_loss = loss if loss is not None and math.isfinite(loss) else math.inf
+    if objective == "val_loss":
+        return lowest_loss, 0.0
+    score = accuracy if objective == "val_accuracy" else balanced_accuracy
+    if score is None or not math.isfinite(score):
+        return math.inf, lowest_loss
+    return 1.0 - score, lowest_loss
+
+
+def scalar_objective(key: tuple[float, float]) -> float:
+    """One number in the order of `objective_key`, for a proposer that wants a scalar loss.
+
+    A tie-breaking loss is squeezed into less than 1e-6, below the accuracy step of one image in
+    a million.
+    """
+    first, second = key
+    return first + 1e-6 * (1 - math.exp(-second)) if math.isfinite(first) else math.inf
+
+
+def trial_key(objective: Objective, trial: TrialResult) -> tuple[float, float]:
+    return objective_key(
+        objective,
+        loss=trial.loss,
+        accuracy=trial.accuracy,
+        balanced_accuracy=trial.balanced_accuracy,
+    )
+
+
+def best_trial(trials: Iterable[TrialResult], objective: Objective) -> TrialResult | None:
+    """The best finished trial; the earlier one where two are equal."""
+    finished = [trial for trial in trials if trial.status == "ok"]
+    return min(finished, key=lambda t: (trial_key(objective, t), t.number), default=None)
+
+
+def count_by_status(trials: Iterable[TrialResult]) -> dict[str, int]:
+    """How many trials ended in each status that occurs, in the statuses' order."""
+    counts = Counter(trial.status for trial in trials)
+    return {status: counts[status] for status in STATUSES if counts[status]}
+
+
+def now() -> datetime:
+    """The time in UTC; written as ISO 8601."""
+    return datetime.now(UTC)
+
+
+def wilson_interval(successes: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """The 95 % score interval of a proportion (Wilson, JASA 1927), as (low, high)."""
+    if count == 0:
+        return 0.0, 1.0
+    share = successes / count
+    centre = share + z * z / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    low = 0.0 if successes == 0 else (centre - half) / scale
+    high = 1.0 if successes == count else (centre + half) / scale
+    return low, high
+
+
+def write_trial(run: Directory, trial: TrialResult) -> None:
+    """Writes one trial's file, whole or not at all."""
+    run.write(f"{TRIALS}/{trial.number:05d}.json", trial.model_dump_json(indent=1).encode())
+
+
+def read_trials(run: Directory) -> Sequence[TrialResult]:
+    """All trials of a run directory by number. Raises Error on a file that is not a trial's."""
+    trials = []
+    for name in run.names(TRIALS):
+        if not _TRIAL_FILE.match(name):
+            continue
+        try:
+            trials.append(TrialResult.model_validate_json(run.read(f"{TRIALS}/{name}")))
+        except ValidationError as error:
+            raise Error(
+                f"{run.uri}/{TRIALS}/{name} is not a trial: {error.errors()[0]['msg']}"
+            ) from None
+    return sorted(trials, key=lambda trial: trial.number)

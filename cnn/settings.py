@@ -1,0 +1,293 @@
+"""Frozen, validated settings, and the program's errors.
+
+Nothing here is heavy: the driver has settings before Spark starts, executors receive them.
+How they are read from TOML is in `cnn.config`.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
+
+FOLDS = 10
+
+
+class Error(Exception):
+    """What a job reports in one line: the run itself failed."""
+
+    exit_code = 1
+
+
+class InputError(Error):
+    """The user gave something that cannot be used; nothing was done."""
+
+    exit_code = 2
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+PositiveInt = Annotated[int, Field(ge=1)]
+# One width for every layer, or a list with one a layer.
+Widths = Annotated[
+    PositiveInt | Annotated[tuple[PositiveInt, ...], Field(min_length=1)],
+    BeforeValidator(_as_tuple),
+]
+
+
+class Frozen(BaseModel):
+    """Settings do not change once read, and have no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelParams(Frozen):
+    """One CNN configuration: what a trial is told. Extra keys are for a builder of one's own."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    conv_layers: Annotated[int, Field(ge=1, le=16)] = 3
+    filters: Widths = 32
+    dense_units: Widths = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    learning_rate: Annotated[FiniteFloat, Field(gt=0)] = 0.001
+    batch_size: PositiveInt = 32
+    batch_norm: bool = False
+    pooling: Literal["flatten", "average"] = "flatten"
+    augment: bool = False
+
+    def layer_filters(self) -> tuple[int, ...]:
+        """The number of filters of each convolutional layer, first to last."""
+        if isinstance(self.filters, int):
+            return (self.filters,) * self.conv_layers
+        return self.filters
+
+    def layer_units(self) -> tuple[int, ...]:
+        """The width of each dense layer before the softmax."""
+        return (self.dense_units,) if isinstance(self.dense_units, int) else self.dense_units
+
+    def impossible(self, size: int) -> str | None:
+        """Why `cnn.model:build` cannot make this network for `size` x `size` pixels, or None."""
+        if len(self.layer_filters()) != self.conv_layers:
+            return (
+                f"filters must have one entry for each of {self.conv_layers} layers, "
+                f"but got {len(self.layer_filters())}"
+            )
+        side = size
+        for layer in range(1, self.conv_layers + 1):
+            # An unpadded 3x3 convolution, then 2x2 max pooling.
+            pooled = (side - 2) // 2
+            if pooled < 1:
+                return f"layer {layer} of {self.conv_layers} is left with {side}x{side} pixels"
+            side = pooled
+        return None
+
+
+class Dimension(Frozen):
+    """What one parameter may be: choices, a range, or the value of another parameter."""
+
+    choices: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
+    low: FiniteFloat | int | None = None
+    high: FiniteFloat | int | None = None
+    log: bool = False
+    steps: Annotated[int, Field(ge=2)] | None = None
+    same_as: str | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Dimension":
+        ranged = self.low is not None and self.high is not None
+        half = (self.low is None) != (self.high is None)
+        if half or sum([self.choices is not None, ranged, self.same_as is not None]) != 1:
+            raise ValueError("must have either choices, or low and high, or same_as")
+        if ranged:
+            assert self.low is not None
+            assert self.high is not None
+            if self.low >= self.high:
+                raise ValueError(f"low must be below high, but got {self.low} and {self.high}")
+            if self.log and self.low <= 0:
+                raise ValueError(f"low must be above 0 where log = true, but got {self.low}")
+        elif self.log or self.steps:
+            raise ValueError("log and steps belong to a range of low and high")
+        return self
+
+    @property
+    def integer(self) -> bool:
+        """A range between two whole numbers holds whole numbers only."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    @property
+    def fixed(self) -> bool:
+        return self.choices is not None and len(self.choices) == 1
+
+
+def _as_dimension(value: Any) -> Any:
+    """A plain value in a space is a parameter that does not vary."""
+    return value if isinstance(value, dict | Dimension) else {"choices": [value]}
+
+
+Space = dict[str, Annotated[Dimension, BeforeValidator(_as_dimension)]]
+Objective = Literal["val_accuracy", "val_loss", "val_balanced_accuracy"]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Folds = Annotated[
+    tuple[Annotated[int, Field(ge=0, lt=FOLDS)], ...],
+    BeforeValidator(_as_tuple),
+    Field(min_length=1, max_length=FOLDS - 1),
+]
+
+
+class SearchSettings(Frozen):
+    """How one phase searches. `timeout` alone is the whole search's."""
+
+    strategy: Literal["grid", "random", "tpe"] = "tpe"
+    max_trials: PositiveInt = 20
+    startup_trials: PositiveInt = 8
+    timeout: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    trial_timeout: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    parallelism: PositiveInt | None = None
+    seed: Seed = 0
+    epochs: PositiveInt = 10
+    patience: PositiveInt | None = None
+    train_images: PositiveInt | None = None
+    subset_seed: Seed = 0
+    validation_folds: Folds = (0, 1)
+    objective: Objective = "val_accuracy"
+
+    @model_validator(mode="after")
+    def _distinct_folds(self) -> "SearchSettings":
+        if len(set(self.validation_folds)) != len(self.validation_folds):
+            raise ValueError(
+                f"validation_folds must be distinct, but got {list(self.validation_folds)}"
+            )
+        return self
+
+
+class PhaseSettings(SearchSettings):
+    """One step of a search: its own search settings, space, and what it takes as found."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+    space: Space
+    # An earlier phase's name: what it found best holds for all that `space` does not name.
+    fix: str | None = None
+
+
+class FinalSettings(Frozen):
+    """How the winner is trained once more, on all training images."""
+
+    data: Literal["train", "all"] = "train"
+    attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
+class ModelSettings(Frozen):
+    """Which function makes the network, and how unequal classes count."""
+
+    builder: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = "cnn.model:build"
+    class_weights: Literal["none", "balanced"] = "none"
+
+
+class Settings(Frozen):
+    """All that is needed to run a search again on the same data directory."""
+
+    phases: Annotated[tuple[PhaseSettings, ...], Field(min_length=1)]
+    final: FinalSettings = FinalSettings()
+    model: ModelSettings = ModelSettings()
+    cache_dir: str | None = None
+
+    @model_validator(mode="after")
+    def _phases_fit_together(self) -> "Settings":
+        seen: set[str] = set()
+        for phase in self.phases:
+            if phase.name in seen:
+                raise ValueError(f"phases must have names of their own, but got {phase.name} twice")
+            if phase.fix is not None and phase.fix not in seen:
+                raise ValueError(f"fix must name an earlier phase, but got {phase.fix!r}")
+            self._check_space(phase)
+            seen.add(phase.name)
+        if len({phase.timeout for phase in self.phases}) > 1:
+            raise ValueError("timeout must stand in [search], since it is the whole search's")
+        return self
+
+    def _check_space(self, phase: PhaseSettings) -> None:
+        if self.model.builder == ModelSettings().builder:
+            for key in phase.space:
+                if key not in ModelParams.model_fields:
+                    raise ValueError(unknown_key(f"space.{key}", key, ModelParams.model_fields))
+        for key, dimension in phase.space.items():
+            if dimension.same_as is not None and (
+                dimension.same_as not in phase.space
+                or phase.space[dimension.same_as].same_as is not None
+            ):
+                raise ValueError(
+                    f"space.{key}.same_as must name a parameter of the space that is drawn "
+                    f"itself, but got {dimension.same_as!r}"
+                )
+            values = (
+                dimension.choices
+                if dimension.choices is not None
+                else [v for v in (dimension.low, dimension.high) if v is not None]
+            )
+            for value in values:
+                try:
+                    ModelParams.model_validate({key: value})
+                except ValidationError as error:
+                    raise ValueError(f"space.{explain(error)}") from None
+            continuous = dimension.low is not None and not dimension.integer
+            if phase.strategy == "grid" and continuous and dimension.steps is None:
+                raise ValueError(
+                    f"space.{key} must have choices or steps in a grid search, "
+                    "but got a continuous range"
+                )
+
+
+def unknown_key(path: str, key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, list(known), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{path} must be a known setting, but got {key!r}{hint}"
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _as_it_is(key: str) -> str:
+    return key
+
+
+def validate(kind: type[Model], tree: Any, name: Callable[[str], str] = _as_it_is) -> Model:
+    """`tree` as a model; raises InputError, in which a key is called what `name` makes of it."""
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(explain(error, name)) from None
+
+
+def explain(error: ValidationError, name: Callable[[str], str] = _as_it_is) -> str:
+    """The first thing wrong, as one line that names the key, the rule and the value."""
+    first = error.errors()[0]
+    path = ".".join(
+        str(part)
+        for part in first["loc"]
+        # Pydantic names the branch of a union that it tried; users never wrote that.
+        if not (isinstance(part, str) and ("[" in part or part in {"int", "float", "bool"}))
+    )
+    where = name(path) if path else ""
+    if first["type"] == "extra_forbidden":
+        key = str(first["loc"][-1])
+        known = {*SearchSettings.model_fields, *PhaseSettings.model_fields, *Settings.model_fields}
+        return unknown_key(where, key, known)
+    if first["type"] == "missing":
+        return f"{where} must be given"
+    message = first["msg"]
+    if first["type"] == "value_error":
+        return f"{where}: {first['ctx']['error']}" if where else str(first["ctx"]["error"])
+    rule = message.replace("Input should be", "must be").replace("Value should", "must")
+    return f"{where} {rule[0].lower()}{rule[1:]}, but got {first['input']!r}"

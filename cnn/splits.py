@@ -1,0 +1,148 @@
+"""Which images belong together, and who is tested, validated and trained on. Plain Python.
+
+A group is what a split must not tear apart. Groups, test split, folds and order follow from a
+seeded hash, never from a generator that runs on or from the order in which files were listed.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from cnn.manifest import DataSettings
+from cnn.seeds import seeded_hash
+from cnn.settings import FOLDS, InputError
+
+TRAIN, TEST = "train", "test"
+TEST_FOLD = -1
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One listed image; `path` is relative to the images' root and '/'-separated."""
+
+    path: str
+    class_name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image's place in the data set. `fold` is -1 in the test split."""
+
+    path: str
+    label: int
+    group: str
+    fold: int
+
+
+def tie_keys(files: Sequence[ImageFile], settings: DataSettings) -> list[str]:
+    """For each file the key that ties it to others of its group."""
+    if settings.group_regex is not None:
+        pattern = re.compile(settings.group_regex)
+        return [_match_key(pattern, file.path) for file in files]
+    stems = [PurePosixPath(file.path).stem for file in files]
+    by_stem = settings.group == "stem"
+    if settings.group == "auto":
+        of_class: dict[str, set[str]] = defaultdict(set)
+        for file, stem in zip(files, stems, strict=True):
+            of_class[file.class_name].add(stem)
+        sets = list(of_class.values())
+        by_stem = all(other == sets[0] for other in sets[1:])
+    return stems if by_stem else [file.path for file in files]
+
+
+def _match_key(pattern: re.Pattern[str], path: str) -> str:
+    match = pattern.search(path)
+    if match is None:
+        raise InputError(f"--group-regex must match every path, but {path!r} has no match")
+    return match.group(1) if pattern.groups else match.group(0)
+
+
+def connected_groups(keys: Sequence[str], digests: Sequence[str | None]) -> list[str]:
+    """The name of each file's group: connected components of equal keys and equal bytes.
+
+    `digests` has None where a file's bytes are known to be unlike all others. A group is named by
+    the smallest key in it, so that its name does not depend on the order of the files.
+    """
+    parent: dict[str, str] = {key: key for key in keys}
+
+    def find(key: str) -> str:
+        while parent[key] != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    first_with: dict[str, str] = {}
+    for key, digest in zip(keys, digests, strict=True):
+        if digest is None:
+            continue
+        one, other = find(key), find(first_with.setdefault(digest, key))
+        parent[max(one, other)] = min(one, other)
+    return [find(key) for key in keys]
+
+
+def assign(
+    files: Sequence[ImageFile],
+    groups: Sequence[str],
+    classes: Sequence[str],
+    settings: DataSettings,
+) -> dict[str, list[Row]]:
+    """Splits the files by their groups: {"train": rows, "test": rows}, both in shuffled order.
+
+    Strata are the sets of classes that a group spans. In each, groups are ranked by a seeded hash
+    and cut to within one group of `test_fraction` of the images; the other groups are dealt to the
+    ten folds. Raises InputError where a class would be missing on one side.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    strata: dict[frozenset[str], list[str]] = defaultdict(list)
+    for group, indices in members.items():
+        strata[frozenset(files[i].class_name for i in indices)].append(group)
+
+    fold_of: dict[str, int] = {}
+    for stratum in sorted(strata, key=sorted):
+        ranked = sorted(
+            strata[stratum], key=lambda group: seeded_hash(settings.seed, "split", group)
+        )
+        wanted = settings.test_fraction * sum(len(members[group]) for group in ranked)
+        taken, dealt = 0, 0
+        for group in ranked:
+            size = len(members[group])
+            # Take a group while that brings the count nearer to what was asked.
+            if taken + size / 2 <= wanted:
+                fold_of[group] = TEST_FOLD
+                taken += size
+            else:
+                fold_of[group] = dealt % FOLDS
+                dealt += 1
+
+    labels = {name: label for label, name in enumerate(classes)}
+    order = sorted(
+        range(len(files)), key=lambda i: seeded_hash(settings.seed, "order", files[i].path)
+    )
+    split: dict[str, list[Row]] = {TRAIN: [], TEST: []}
+    for i in order:
+        fold = fold_of[groups[i]]
+        row = Row(files[i].path, labels[files[i].class_name], groups[i], fold)
+        split[TEST if fold == TEST_FOLD else TRAIN].append(row)
+    _check_sides(split, classes, settings)
+    return split
+
+
+def _check_sides(
+    split: dict[str, list[Row]], classes: Sequence[str], settings: DataSettings
+) -> None:
+    for label, name in enumerate(classes):
+        tested = sum(row.label == label for row in split[TEST])
+        folds = {row.fold for row in split[TRAIN] if row.label == label}
+        if tested == 0 or len(folds) < 2:
+            groups = len(
+                {row.group for rows in split.values() for row in rows if row.label == label}
+            )
+            raise InputError(
+                "every class must have enough groups of images for a test split of "
+                f"{settings.test_fraction:g} and two folds to train on, but {name!r} has {groups}"
+            )

@@ -1,0 +1,134 @@
+"""Files of a run or data directory, on a local path or a URI that pyarrow's file systems know.
+
+A file is whole or absent: it is written under a hidden name and moved into place where the file
+system can rename, and on object stores appears when its upload is complete.
+"""
+
+import fcntl
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from pyarrow import fs
+
+from cnn.settings import InputError
+
+
+class Directory:
+    """A directory by path or URI (`s3a://` means `s3://`). Pickles to its URI alone."""
+
+    def __init__(self, uri: str | Path) -> None:
+        text = str(uri)
+        if "://" not in text:
+            text = str(Path(text).absolute())
+        self.uri = text.rstrip("/") or "/"
+
+    def __reduce__(self) -> tuple[type["Directory"], tuple[str]]:
+        return Directory, (self.uri,)
+
+    @cached_property
+    def _location(self) -> tuple[fs.FileSystem, str]:
+        if "://" not in self.uri:
+            return fs.LocalFileSystem(), self.uri
+        scheme, _, rest = self.uri.partition("://")
+        try:
+            return fs.FileSystem.from_uri(f"{'s3' if scheme == 's3a' else scheme}://{rest}")
+        except (ValueError, OSError) as error:
+            raise InputError(
+                f"a directory must be a path or a URI that can be opened, but got {self.uri}: "
+                f"{error}"
+            ) from None
+
+    @property
+    def local_path(self) -> Path | None:
+        """The directory on this machine's file systems, or None where it is elsewhere."""
+        filesystem, base = self._location
+        return Path(base) if isinstance(filesystem, fs.LocalFileSystem) else None
+
+    def path(self, name: str = "") -> tuple[fs.FileSystem, str]:
+        """The file system and the path in it of `name`, for a reader that wants both."""
+        filesystem, base = self._location
+        return filesystem, f"{base}/{name}".rstrip("/")
+
+    def sub(self, name: str) -> "Directory":
+        return Directory(f"{self.uri}/{name}")
+
+    def _type(self, name: str = "") -> fs.FileType:
+        filesystem, path = self.path(name)
+        return filesystem.get_file_info(path).type
+
+    def exists(self, name: str = "") -> bool:
+        return self._type(name) != fs.FileType.NotFound
+
+    def is_dir(self) -> bool:
+        return self._type() == fs.FileType.Directory
+
+    def names(self, sub: str = "") -> list[str]:
+        """Names of what lies directly in `sub`, sorted; empty where there is no such directory.
+
+        Hidden names are left out: a file being written has one.
+        """
+        filesystem, path = self.path(sub)
+        found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        return sorted(info.base_name for info in found if not info.base_name.startswith("."))
+
+    def read(self, name: str) -> bytes:
+        """Raises FileNotFoundError where there is no such file."""
+        filesystem, path = self.path(name)
+        with filesystem.open_input_stream(path) as stream:
+            return bytes(stream.read())
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a file whole or not at all, in place of one that was there."""
+        filesystem, path = self.path(name)
+        parent, _, base = path.rpartition("/")
+        if isinstance(filesystem, fs.S3FileSystem):
+            with filesystem.open_output_stream(path) as stream:
+                stream.write(data)
+            return
+        filesystem.create_dir(parent, recursive=True)
+        hidden = f"{parent}/.{base}.{uuid.uuid4().hex[:8]}"
+        try:
+            with filesystem.open_output_stream(hidden) as stream:
+                stream.write(data)
+            filesystem.move(hidden, path)
+        except BaseException:
+            if filesystem.get_file_info(hidden).type != fs.FileType.NotFound:
+                filesystem.delete_file(hidden)
+            raise
+
+    def create(self) -> None:
+        filesystem, path = self.path()
+        filesystem.create_dir(path, recursive=True)
+
+    def remove(self) -> None:
+        """Removes the directory with all in it; nothing where there is none."""
+        if self.exists():
+            filesystem, path = self.path()
+            filesystem.delete_dir(path)
+
+    def rename(self, target: "Directory") -> None:
+        """Moves the directory to where `target` is, which must not exist."""
+        filesystem, path = self.path()
+        filesystem.move(path, target.path()[1])
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Holds an exclusive lock on a local file; the system frees it when the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def default_cache_dir() -> Path:
+    """Where this user's node-local copies go when no cache directory was named."""
+    return Path(tempfile.gettempdir()) / f"cnn-cache-{os.getuid()}"
