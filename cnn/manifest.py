@@ -36,7 +36,7 @@ class DataSettings(Frozen):
     max_rejects: Annotated[float, Field(ge=0)] = 0.01
 
     @property
-    def channels(self) -> int:
+    def channels(self) -> Literal[1, 3]:
         return 1 if self.color_mode == "grayscale" else 3
 
 

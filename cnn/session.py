@@ -80,7 +80,7 @@ class Slots(NamedTuple):
 
 def count_slots(context: SparkContext) -> Slots:
     """How many tasks can run at a time, as Spark's master and configuration say."""
-    conf, master = context.getConf(), context.master
+    conf, master = context.getConf(), str(context.master)
     task_cpus = int(conf.get("spark.task.cpus", "1"))
     cores = max(1, context.defaultParallelism)
     if match := _LOCAL_MASTER.match(master):

@@ -14,7 +14,9 @@ from pydantic import (
     ConfigDict,
     Field,
     FiniteFloat,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -125,6 +127,15 @@ class Dimension(Frozen):
         """A range between two whole numbers holds whole numbers only."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    @model_serializer(mode="wrap")
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> Any:
+        """As a person would write it: a plain value, or a table of what was given."""
+        fields = handler(self)
+        if self.fixed and not isinstance(fields["choices"][0], dict):
+            return fields["choices"][0]
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        return {name: value for name, value in fields.items() if value != defaults.get(name)}
+
     @property
     def fixed(self) -> bool:
         return self.choices is not None and len(self.choices) == 1
@@ -188,11 +199,19 @@ class FinalSettings(Frozen):
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
 
 
+OUR_BUILDER = "cnn.model:build"
+
+
 class ModelSettings(Frozen):
     """Which function makes the network, and how unequal classes count."""
 
-    builder: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = "cnn.model:build"
+    builder: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = OUR_BUILDER
     class_weights: Literal["none", "balanced"] = "none"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the network is `cnn.model:build`'s, whose parameters and geometry are known."""
+        return self.builder == OUR_BUILDER
 
 
 class Settings(Frozen):
@@ -218,7 +237,7 @@ class Settings(Frozen):
         return self
 
     def _check_space(self, phase: PhaseSettings) -> None:
-        if self.model.builder == ModelSettings().builder:
+        if self.model.is_ours:
             for key in phase.space:
                 if key not in ModelParams.model_fields:
                     raise ValueError(unknown_key(f"space.{key}", key, ModelParams.model_fields))

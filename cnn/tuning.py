@@ -1,32 +1,30 @@
 """A whole run: phases of trials, the winner's training and test, and the run directory."""
 
-import json
-import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
-from cnn.report import write_report
 from hyperopt import fmin
 
+from cnn import outcome
 from cnn.config import dump_settings
-from cnn.manifest import Manifest, read_manifest
-from cnn.pixels import choose
+from cnn.manifest import Manifest
+from cnn.preflight import SETTINGS, check_visible, shortfalls
 from cnn.progress import SearchProgress
+from cnn.report import write_report
 from cnn.results import (
     TrialResult,
     best_trial,
     count_by_status,
     now,
-    wilson_interval,
     write_trial,
 )
 from cnn.search import Refused, Result, Trials
 from cnn.session import Slots, count_slots
-from cnn.settings import Error, InputError, ModelParams, ModelSettings, PhaseSettings, Settings
+from cnn.settings import Error, ModelParams, PhaseSettings, Settings
 from cnn.space import Point, SearchSpace
 from cnn.splits import TRAIN
 from cnn.storage import Directory
@@ -35,66 +33,16 @@ from cnn.worker import FinalJob, Job, TrialObjective, run_final
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-SETTINGS = "settings.toml"
-RESULT = "result.json"
-MODEL_CARD = "model.json"
-SCHEMA_VERSION = 1
-_TOKEN = "token"
 
+@dataclass
+class _History:
+    """What the phases have come to so far."""
 
-def check_inputs(data: Directory, settings: Settings) -> Manifest:
-    """All that can be known to be wrong before Spark starts. Raises InputError."""
-    manifest = read_manifest(data)
-    builder_is_ours = settings.model.builder == ModelSettings().builder
-    folds, labels = _read_columns(data, manifest)
-    for phase in settings.phases:
-        if builder_is_ours and phase.fix is None:
-            SearchSpace(phase).check_possible(lambda params: params.impossible(manifest.size))
-        _check_validation(phase, manifest, folds, labels)
-    return manifest
-
-
-def _read_columns(data: Directory, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    filesystem, path = data.path(TRAIN)
-    if not data.exists(TRAIN):
-        raise InputError(f"--data must hold what its manifest says, but {data.uri} has no {TRAIN}")
-    table = pq.read_table(path, columns=["fold", "label"], filesystem=filesystem)
-    if table.num_rows != manifest.total(TRAIN):
-        raise InputError(
-            "--data must hold what its manifest says, but "
-            f"{data.uri}/{TRAIN} has {table.num_rows} rows of {manifest.total(TRAIN)}"
-        )
-    return table["fold"].to_numpy(), table["label"].to_numpy()
-
-
-def _check_validation(
-    phase: PhaseSettings, manifest: Manifest, folds: np.ndarray, labels: np.ndarray
-) -> None:
-    sides = choose(folds, phase.validation_folds, phase.train_images, phase.subset_seed)
-    for side, rows in zip(("train", "validate"), sides, strict=True):
-        for label, name in enumerate(manifest.classes):
-            if not (labels[rows] == label).any():
-                raise InputError(
-                    f"every class must have images to {side} on, but {name!r} has none "
-                    f"with validation_folds = {list(phase.validation_folds)}"
-                    + (f", train_images = {phase.train_images}" if phase.train_images else "")
-                )
-
-
-def check_run_dir(run: Directory, *, overwrite: bool) -> None:
-    """Raises InputError where `run` holds something that must not be replaced."""
-    if not run.exists():
-        return
-    if not run.is_dir():
-        raise InputError(f"--out must be a directory, but {run.uri} is a file")
-    if not run.names():
-        return
-    if not run.exists(SETTINGS):
-        raise InputError(
-            f"--out must be a new or empty directory or a run's, but {run.uri} is neither"
-        )
-    if not overwrite:
-        raise InputError(f"--out must not exist without --overwrite, but {run.uri} holds a run")
+    trials: list[TrialResult] = field(default_factory=list)
+    # The best trial of each phase that has one, and what result.json says of it.
+    best: dict[str, TrialResult] = field(default_factory=dict)
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def run_search(
@@ -114,22 +62,13 @@ def run_search(
     """
     started = now()
     slots = count_slots(spark.sparkContext)
-    _check_visible(spark, data, run, slots)
+    check_visible(spark, data, run, slots)
     run.remove()
     run.create()
     run.write(SETTINGS, dump_settings(settings).encode())
-    notes: list[str] = []
-    found: dict[str, TrialResult] = {}
-    trials: list[TrialResult] = []
-    phases: list[dict[str, Any]] = []
-    first_number = 0
-    for phase in settings.phases:
-        for note in _shortfalls(phase, manifest):
-            notes.append(note)
-            say(note)
-        space = SearchSpace(phase, found[phase.fix].params if phase.fix else None)
-        parallelism = _parallelism(phase, space, slots)
-        job = Job(
+
+    def job_of(phase: PhaseSettings, parallelism: int) -> Job:
+        return Job(
             phase=phase,
             model=settings.model,
             manifest=manifest,
@@ -137,77 +76,68 @@ def run_search(
             cache_dir=settings.cache_dir,
             threads=slots.threads(parallelism),
         )
-        left = _time_left(phase, started)
-        of_phase = _run_phase(spark, run, job, space, parallelism, first_number, left)
-        trials += of_phase
-        first_number = trials[-1].number + 1 if trials else 0
-        best = best_trial(of_phase, phase.objective)
-        if best is None:
-            raise _all_failed(run, phase, of_phase)
-        found[phase.name] = best
-        phases.append(_phase_entry(phase, best, of_phase))
-        say(f"phase {phase.name}: best is trial {best.number}, {_describe(best)}")
-    searched = now()
 
-    winner_phase = settings.phases[-1]
-    winner = found[winner_phase.name]
-    say(f"training the winner, trial {winner.number}, on {_final_images(settings, manifest)}")
-    outcome = _train_final(spark, run, job, settings, winner, slots)
-    result = _result(settings, manifest, winner, phases, trials, outcome)
+    history = _run_phases(spark, run, settings, manifest, slots, job_of, started, say)
+    searched = now()
+    winner = list(history.best.values())[-1]
+    job = job_of(next(p for p in settings.phases if p.name == winner.phase), 1)
+    say(f"training the winner, trial {winner.number}, on {_final_images(settings, job)}")
+    trained = _train_final(spark, run, job, settings, winner)
+
+    result = outcome.result(manifest, winner, history.entries, history.trials, trained)
     result["seconds"] = {
         "preprocess": manifest.seconds,
         "search": round((searched - started).total_seconds(), 3),
-        **outcome["seconds"],
+        **trained["seconds"],
     }
-    result |= {"command": list(command), "configs": list(configs), "notes": notes}
+    result |= {"command": list(command), "configs": list(configs), "notes": history.notes}
     result |= {"started": started.isoformat(), "ended": now().isoformat()}
-    run.write(MODEL_CARD, _json(_model_card(manifest, settings, winner, outcome)))
-    run.write(RESULT, _json(result))
+    card = outcome.model_card(manifest, settings, winner, trained)
+    run.write(outcome.MODEL_CARD, outcome.to_json(card))
+    run.write(outcome.RESULT, outcome.to_json(result))
     write_report(run)
     return result
 
 
-def _check_visible(spark: "SparkSession", data: Directory, run: Directory, slots: Slots) -> None:
-    """Executors must read what the driver writes: a token beside the run tells.
+def _run_phases(
+    spark: "SparkSession",
+    run: Directory,
+    settings: Settings,
+    manifest: Manifest,
+    slots: Slots,
+    job_of: Callable[[PhaseSettings, int], Job],
+    started: datetime,
+    say: Callable[[str], None],
+) -> _History:
+    """Runs the phases in order; when the time is up, what an earlier one found best stands."""
+    history = _History()
 
-    Raises InputError where one cannot; nothing of the token is left then.
-    """
-    probe = Directory(f"{run.uri}.probe")
-    token = now().isoformat().encode()
-    probe.write(_TOKEN, token)
+    def note(text: str) -> None:
+        history.notes.append(text)
+        say(text)
 
-    def sees(_: int) -> tuple[bool, bool]:
-        try:
-            seen = probe.read(_TOKEN) == token
-        except OSError:
-            seen = False
-        return seen, data.exists("manifest.json")
-
-    try:
-        tasks = 2 * slots.total
-        answers = spark.sparkContext.parallelize(range(tasks), tasks).map(sees).collect()
-    finally:
-        probe.remove()
-    if not all(seen for seen, _ in answers):
-        raise InputError(
-            f"--out must be a directory that every executor can see, but {run.uri} is not: "
-            "use a shared file system or a URI"
-        )
-    if not all(data_seen for _, data_seen in answers):
-        raise InputError(
-            f"--data must be a directory that every executor can see, but {data.uri} is not: "
-            "use a shared file system or a URI"
-        )
-
-
-def _shortfalls(phase: PhaseSettings, manifest: Manifest) -> list[str]:
-    available = manifest.total(TRAIN)
-    if phase.train_images is None or phase.train_images <= available:
-        return []
-    return [
-        f"phase {phase.name} asks for {phase.train_images} training images; "
-        f"there are {available}, and all are used"
-    ]
+    for phase in settings.phases:
+        for shortfall in shortfalls(phase, manifest):
+            note(shortfall)
+        space = SearchSpace(phase, history.best[phase.fix].params if phase.fix else None)
+        parallelism = _parallelism(phase, space, slots)
+        if space.is_grid and space.grid_size() > phase.max_trials:
+            note(f"phase {phase.name}: the first {phase.max_trials} of {space.grid_size()} points")
+        first_number = history.trials[-1].number + 1 if history.trials else 0
+        left = _time_left(phase, started)
+        job = job_of(phase, parallelism)
+        trials = _run_phase(spark, run, job, space, parallelism, first_number, left)
+        history.trials += trials
+        best = best_trial(trials, phase.objective)
+        if best is None:
+            if history.best and any(trial.status == "cancelled" for trial in trials):
+                note(f"the time was up in phase {phase.name}, before one of its trials was done")
+                return history
+            raise _all_failed(run, phase, trials)
+        history.best[phase.name] = best
+        history.entries.append(_phase_entry(phase, best, trials))
+        say(f"phase {phase.name}: best is trial {best.number}, {_describe(best)}")
+    return history
 
 
 def _parallelism(phase: PhaseSettings, space: SearchSpace, slots: Slots) -> int:
@@ -239,7 +169,7 @@ def _run_phase(
     phase = job.phase
     results: list[TrialResult] = []
     launched_at: dict[int, datetime] = {}
-    checked = job.model.builder == ModelSettings().builder
+    checked = job.model.is_ours
     total = _trial_limit(phase, space)
     progress = SearchProgress(
         phase.name,
@@ -295,7 +225,7 @@ def _trial_of(
     if "trial" in result:
         return TrialResult.model_validate(result["trial"])
     ended = now()
-    known = {
+    known: dict[str, Any] = {
         "number": number,
         "phase": job.phase.name,
         "params": params.model_dump(mode="json"),
@@ -342,11 +272,10 @@ def _describe(trial: TrialResult) -> str:
     return f"validation accuracy {trial.accuracy:.4f} with {values}"
 
 
-def _final_images(settings: Settings, manifest: Manifest) -> str:
-    count = manifest.total(TRAIN)
+def _final_images(settings: Settings, job: Job) -> str:
     if settings.final.data == "all":
-        return f"all {count} training images"
-    folds = list(settings.phases[-1].validation_folds)
+        return f"all {job.manifest.total(TRAIN)} training images"
+    folds = list(job.phase.validation_folds)
     return f"the training images outside folds {folds}"
 
 
@@ -356,13 +285,11 @@ def _train_final(
     job: Job,
     settings: Settings,
     winner: TrialResult,
-    slots: Slots,
 ) -> dict[str, Any]:
     assert winner.accuracy is not None
     assert winner.best_epoch is not None
-    alone = Job(**{**vars(job), "threads": slots.threads(1)})
     final = FinalJob(
-        job=alone,
+        job=job,
         params=ModelParams.model_validate(winner.params),
         run=run.uri,
         data=settings.final.data,
@@ -374,92 +301,11 @@ def _train_final(
     context = spark.sparkContext
     context.setJobDescription("training and testing the winner")
     try:
-        outcome: dict[str, Any] = context.parallelize([final], 1).map(run_final).collect()[0]
+        trained: dict[str, Any] = context.parallelize([final], 1).map(run_final).collect()[0]
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if "Error" in line), str(error))
         raise Error(f"training the winner failed: {reason.strip()}; see {run.uri}") from error
-    return outcome
-
-
-def _result(
-    settings: Settings,
-    manifest: Manifest,
-    winner: TrialResult,
-    phases: Sequence[dict[str, Any]],
-    trials: Sequence[TrialResult],
-    outcome: dict[str, Any],
-) -> dict[str, Any]:
-    trained = manifest.counts[TRAIN]
-    larger = max(trained, key=lambda name: trained[name])
-    test = outcome["test"]
-    right = round(test["accuracy"] * test["count"])
-    low, high = wilson_interval(right, test["count"])
-    validation = outcome["validation"] or {
-        "accuracy": winner.accuracy,
-        "loss": winner.loss,
-        "balanced_accuracy": winner.balanced_accuracy,
-    }
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "params": winner.params,
-        "winner": {
-            "number": winner.number,
-            "phase": winner.phase,
-            "accuracy": winner.accuracy,
-            "loss": winner.loss,
-        },
-        "phases": list(phases),
-        "validation": validation,
-        "test": {**test, "interval": {"low": low, "high": high}},
-        "baseline": {
-            "accuracy": manifest.counts["test"][larger] / manifest.total("test"),
-            "class": larger,
-        },
-        "final": outcome["final"],
-        "trials": count_by_status(trials),
-        "versions": outcome["versions"],
-        "architecture": outcome["architecture"],
-        "parameters": outcome["parameters"],
-        "data": {
-            "classes": list(manifest.classes),
-            "counts": manifest.counts,
-            "rejects": manifest.rejects,
-            "size": manifest.size,
-            "channels": manifest.channels,
-            "fingerprint": manifest.fingerprint,
-            "source": manifest.source.model_dump(),
-        },
-    }
-
-
-def _model_card(
-    manifest: Manifest, settings: Settings, winner: TrialResult, outcome: dict[str, Any]
-) -> dict[str, Any]:
-    """What the model expects of an image, and what it was made with."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "size": manifest.size,
-        "channels": manifest.channels,
-        "color_mode": manifest.settings.color_mode,
-        "fit": "stretch",
-        "scaling": "none: the network takes uint8 pixels and scales them itself",
-        "classes": list(manifest.classes),
-        "params": winner.params,
-        "builder": settings.model.builder,
-        "versions": outcome["versions"],
-    }
-
-
-def _json(content: dict[str, Any]) -> bytes:
-    # NaN is no JSON; what is missing is null.
-    def clean(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: clean(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [clean(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return (json.dumps(clean(content), indent=1, allow_nan=False) + "\n").encode()
+    return trained
 
 
 def default_run_dir() -> Path:

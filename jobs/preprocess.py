@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from cnn.sample import write_sample
-
 from cnn.cli import Parser, run_job
 from cnn.dataset import check_out, existing_dataset, make_dataset
 from cnn.listing import Listing, list_images
 from cnn.manifest import DataSettings, Manifest, Source
+from cnn.sample import write_sample
 from cnn.session import spark_session
 from cnn.settings import InputError, validate
 from cnn.storage import Directory

@@ -12,9 +12,10 @@ from pathlib import Path
 from cnn.cli import Parser, run_job
 from cnn.config import CONF_DIR, load_settings
 from cnn.manifest import read_manifest
+from cnn.preflight import check_inputs, check_run_dir
 from cnn.session import TUNE, spark_session
 from cnn.storage import Directory
-from cnn.tuning import check_inputs, check_run_dir, default_run_dir, run_search
+from cnn.tuning import default_run_dir, run_search
 
 # The flags that are keys of [search].
 FLAGS = ("parallelism", "max_trials", "timeout", "seed")

@@ -1,0 +1,1 @@
+"""Spark-distributed hyperparameter search for image classifiers."""

@@ -1,0 +1,95 @@
+"""What a run came to, for result.json and model.json."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from cnn.manifest import Manifest
+from cnn.results import TrialResult, count_by_status, wilson_interval
+from cnn.settings import Settings
+from cnn.splits import TEST, TRAIN
+
+RESULT = "result.json"
+MODEL_CARD = "model.json"
+SCHEMA_VERSION = 1
+
+
+def result(
+    manifest: Manifest,
+    winner: TrialResult,
+    phases: Sequence[dict[str, Any]],
+    trials: Sequence[TrialResult],
+    outcome: dict[str, Any],
+) -> dict[str, Any]:
+    trained = manifest.counts[TRAIN]
+    larger = max(trained, key=lambda name: trained[name])
+    test = outcome["test"]
+    right = round(test["accuracy"] * test["count"])
+    low, high = wilson_interval(right, test["count"])
+    validation = outcome["validation"] or {
+        "accuracy": winner.accuracy,
+        "loss": winner.loss,
+        "balanced_accuracy": winner.balanced_accuracy,
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "params": winner.params,
+        "winner": {
+            "number": winner.number,
+            "phase": winner.phase,
+            "accuracy": winner.accuracy,
+            "loss": winner.loss,
+        },
+        "phases": list(phases),
+        "validation": validation,
+        "test": {**test, "interval": {"low": low, "high": high}},
+        "baseline": {
+            "accuracy": manifest.counts[TEST][larger] / manifest.total(TEST),
+            "class": larger,
+        },
+        "final": outcome["final"],
+        "trials": count_by_status(trials),
+        "versions": outcome["versions"],
+        "architecture": outcome["architecture"],
+        "parameters": outcome["parameters"],
+        "data": {
+            "classes": list(manifest.classes),
+            "counts": manifest.counts,
+            "rejects": manifest.rejects,
+            "size": manifest.size,
+            "channels": manifest.channels,
+            "fingerprint": manifest.fingerprint,
+            "source": manifest.source.model_dump(),
+        },
+    }
+
+
+def model_card(
+    manifest: Manifest, settings: Settings, winner: TrialResult, outcome: dict[str, Any]
+) -> dict[str, Any]:
+    """What the model expects of an image, and what it was made with."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "size": manifest.size,
+        "channels": manifest.channels,
+        "color_mode": manifest.settings.color_mode,
+        "fit": "stretch",
+        "scaling": "none: the network takes uint8 pixels and scales them itself",
+        "classes": list(manifest.classes),
+        "params": winner.params,
+        "builder": settings.model.builder,
+        "versions": outcome["versions"],
+    }
+
+
+def to_json(content: dict[str, Any]) -> bytes:
+    # NaN is no JSON; what is missing is null.
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [clean(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return (json.dumps(clean(content), indent=1, allow_nan=False) + "\n").encode()

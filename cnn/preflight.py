@@ -1,0 +1,115 @@
+"""What can be known to be wrong before a search begins, each in one clear line."""
+
+import numpy as np
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from cnn.manifest import Manifest, read_manifest
+from cnn.pixels import choose
+from cnn.results import now
+from cnn.session import Slots
+from cnn.settings import InputError, PhaseSettings, Settings
+from cnn.space import SearchSpace
+from cnn.splits import TRAIN
+from cnn.storage import Directory
+
+SETTINGS = "settings.toml"
+_TOKEN = "token"
+
+
+def check_inputs(data: Directory, settings: Settings) -> Manifest:
+    """All that can be known to be wrong before Spark starts. Raises InputError."""
+    manifest = read_manifest(data)
+    builder_is_ours = settings.model.is_ours
+    folds, labels = _read_columns(data, manifest)
+    for phase in settings.phases:
+        if builder_is_ours and phase.fix is None:
+            SearchSpace(phase).check_possible(lambda params: params.impossible(manifest.size))
+        _check_validation(phase, manifest, folds, labels)
+    return manifest
+
+
+def _read_columns(data: Directory, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    filesystem, path = data.path(TRAIN)
+    if not data.exists(TRAIN):
+        raise InputError(f"--data must hold what its manifest says, but {data.uri} has no {TRAIN}")
+    table = pq.read_table(path, columns=["fold", "label"], filesystem=filesystem)
+    if table.num_rows != manifest.total(TRAIN):
+        raise InputError(
+            "--data must hold what its manifest says, but "
+            f"{data.uri}/{TRAIN} has {table.num_rows} rows of {manifest.total(TRAIN)}"
+        )
+    return table["fold"].to_numpy(), table["label"].to_numpy()
+
+
+def _check_validation(
+    phase: PhaseSettings, manifest: Manifest, folds: np.ndarray, labels: np.ndarray
+) -> None:
+    sides = choose(folds, phase.validation_folds, phase.train_images, phase.subset_seed)
+    for side, rows in zip(("train", "validate"), sides, strict=True):
+        for label, name in enumerate(manifest.classes):
+            if not (labels[rows] == label).any():
+                raise InputError(
+                    f"every class must have images to {side} on, but {name!r} has none "
+                    f"with validation_folds = {list(phase.validation_folds)}"
+                    + (f", train_images = {phase.train_images}" if phase.train_images else "")
+                )
+
+
+def check_run_dir(run: Directory, *, overwrite: bool) -> None:
+    """Raises InputError where `run` holds something that must not be replaced."""
+    if not run.exists():
+        return
+    if not run.is_dir():
+        raise InputError(f"--out must be a directory, but {run.uri} is a file")
+    if not run.names():
+        return
+    if not run.exists(SETTINGS):
+        raise InputError(
+            f"--out must be a new or empty directory or a run's, but {run.uri} is neither"
+        )
+    if not overwrite:
+        raise InputError(f"--out must not exist without --overwrite, but {run.uri} holds a run")
+
+
+def check_visible(spark: SparkSession, data: Directory, run: Directory, slots: Slots) -> None:
+    """Executors must read what the driver writes: a token beside the run tells.
+
+    Raises InputError where one cannot; nothing of the token is left then.
+    """
+    probe = Directory(f"{run.uri}.probe")
+    token = now().isoformat().encode()
+    probe.write(_TOKEN, token)
+
+    def sees(_: int) -> tuple[bool, bool]:
+        try:
+            seen = probe.read(_TOKEN) == token
+        except OSError:
+            seen = False
+        return seen, data.exists("manifest.json")
+
+    try:
+        tasks = 2 * slots.total
+        answers = spark.sparkContext.parallelize(range(tasks), tasks).map(sees).collect()
+    finally:
+        probe.remove()
+    if not all(seen for seen, _ in answers):
+        raise InputError(
+            f"--out must be a directory that every executor can see, but {run.uri} is not: "
+            "use a shared file system or a URI"
+        )
+    if not all(data_seen for _, data_seen in answers):
+        raise InputError(
+            f"--data must be a directory that every executor can see, but {data.uri} is not: "
+            "use a shared file system or a URI"
+        )
+
+
+def shortfalls(phase: PhaseSettings, manifest: Manifest) -> list[str]:
+    available = manifest.total(TRAIN)
+    if phase.train_images is None or phase.train_images <= available:
+        return []
+    return [
+        f"phase {phase.name} asks for {phase.train_images} training images; "
+        f"there are {available}, and all are used"
+    ]
