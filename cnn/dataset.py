@@ -37,6 +37,8 @@ SCHEMA = pa.schema(
 REJECT_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string())])
 REJECTS = "rejects"
 
+# Rows of a Parquet file, and of a row group in it.
+MIN_PART, MAX_PART = 64, 4096
 _ROW_GROUP = 512
 
 
@@ -215,7 +217,7 @@ def _write_parts(
 def _parts(split: dict[str, list[Row]], wanted: int) -> Iterator[Part]:
     total = sum(len(rows) for rows in split.values())
     # Small enough that no core ends alone, large enough that a task is worth its start.
-    length = max(64, min(4096, -(-total // wanted)))
+    length = max(MIN_PART, min(MAX_PART, -(-total // wanted)))
     for name, rows in split.items():
         for number, start in enumerate(range(0, len(rows), length)):
             yield Part(name, number, start, rows[start : start + length])

@@ -22,6 +22,7 @@ def check_inputs(data: Directory, settings: Settings) -> Manifest:
     manifest = read_manifest(data)
     builder_is_ours = settings.model.is_ours
     folds, labels = _read_columns(data, manifest)
+    _check_bytes(data, manifest)
     for phase in settings.phases:
         if builder_is_ours and phase.fix is None:
             SearchSpace(phase).check_possible(lambda params: params.impossible(manifest.size))
@@ -40,6 +41,22 @@ def _read_columns(data: Directory, manifest: Manifest) -> tuple[np.ndarray, np.n
             f"{data.uri}/{TRAIN} has {table.num_rows} rows of {manifest.total(TRAIN)}"
         )
     return table["fold"].to_numpy(), table["label"].to_numpy()
+
+
+def _check_bytes(data: Directory, manifest: Manifest) -> None:
+    """The first image of each file; executors check all when they read them."""
+    expected = manifest.size * manifest.size * manifest.channels
+    for name in data.names(TRAIN):
+        filesystem, path = data.path(f"{TRAIN}/{name}")
+        with pq.ParquetFile(path, filesystem=filesystem) as file:
+            batch = next(file.iter_batches(1, columns=["pixels"]))
+        count = len(batch.column("pixels")[0].as_py())
+        if count != expected:
+            raise InputError(
+                f"--data must hold images of the manifest's size, but {data.uri}/{TRAIN}/{name} "
+                f"has {count} bytes an image where "
+                f"{manifest.size}x{manifest.size}x{manifest.channels} must be {expected}"
+            )
 
 
 def _check_validation(

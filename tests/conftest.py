@@ -1,0 +1,97 @@
+"""Fixtures that build real sessions, data sets and runs, once where they are only read."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn.config import CONF_DIR
+from cnn.sample import write_sample
+
+REPOSITORY = Path(__file__).parent.parent
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="the slow tests too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--all"):
+        return
+    skip = pytest.mark.skip(reason="slow: run with --all")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment of a user who has configured nothing of Spark."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SPARK_", "PYSPARK_"))}
+    return {**kept, "VIRTUAL_ENV": sys.prefix, "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
+
+
+@pytest.fixture(scope="session")
+def submit() -> Run:
+    """Runs ./spark-submit.sh with arguments, in a directory, and returns what it printed."""
+
+    def run(
+        *arguments: str | Path, cwd: Path = REPOSITORY, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        command = [str(REPOSITORY / "spark-submit.sh"), *map(str, arguments)]
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env=clean_environment() | (env or {}),
+            capture_output=True,
+            text=True,
+            timeout=540,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator["object"]:
+    """A local session as jobs/tune.py has it, with two slots."""
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    os.environ.setdefault("SPARK_CONF_DIR", str(CONF_DIR))
+    os.environ["PYSPARK_SUBMIT_ARGS"] = "--master local[2] pyspark-shell"
+    from cnn.session import TUNE, spark_session
+
+    with spark_session("tests", TUNE) as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+def sample_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 drawn pairs of 64x64 in the Kaggle archive's layout."""
+    root = tmp_path_factory.mktemp("sample")
+    write_sample(root, 20, size=64)
+    return root
+
+
+def write_images(root: Path, counts: dict[str, int], size: int = 24, seed: int = 0) -> Path:
+    """Small images of noise, `counts` of each class, all different."""
+    rng = np.random.default_rng(seed)
+    for name, count in counts.items():
+        folder = root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            pixels = rng.integers(0, 256, (size, size), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{name}-{number}.png")
+    return root
+
+
+def one_line(text: str) -> str:
+    """The error line of a job's stderr, of which there must be exactly one and no traceback."""
+    lines: Sequence[str] = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, text
+    assert "Traceback" not in text
+    return lines[0]
