@@ -11,7 +11,9 @@ MAX_PIXELS = 89_000_000
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
 )
-_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+# Pillow loads its plugins as it goes; naming formats to open() needs all of them.
+Image.init()
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 _BACKGROUND = (255, 255, 255, 255)
 
 

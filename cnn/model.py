@@ -21,7 +21,8 @@ def build(params: ModelParams, *, size: int, channels: int, classes: int) -> ker
             filters, 3, use_bias=not params.batch_norm, name=f"convolution_{number}"
         )(x)
         if params.batch_norm:
-            x = keras.layers.BatchNormalization(name=f"normalisation_{number}")(x)
+            # Keras's momentum of 0.99 needs more steps than a small data set has.
+            x = keras.layers.BatchNormalization(momentum=0.9, name=f"normalisation_{number}")(x)
         # Pooling before the activation gives the same numbers on a quarter of the pixels.
         x = keras.layers.MaxPooling2D(name=f"pooling_{number}")(x)
         x = keras.layers.ReLU(name=f"relu_{number}")(x)

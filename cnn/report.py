@@ -76,8 +76,8 @@ def _content(
         "beats_baseline": test["interval"]["low"] > result["baseline"]["accuracy"],
         "classes": result["data"]["classes"],
         "confusion": _confusion(test["confusion"], result["data"]["classes"]),
-        "final_plot": plots.curves(final_epochs, final["best_epoch"]),
-        "winner_plot": (
+        "final_plots": plots.curves(final_epochs, final["best_epoch"]),
+        "winner_plots": (
             plots.curves(winner.epochs, winner.best_epoch)
             if winner is not None and winner.epochs and not has_validation
             else None
@@ -104,7 +104,7 @@ def _phase(phase: dict[str, Any], trials: Sequence[TrialResult]) -> dict[str, An
         ],
         "varied": varied,
         "same": {n: own[0].params.get(n) for n in names if n not in varied} if own else {},
-        "plot": plots.search(own),
+        "plots": plots.search(own),
     }
 
 

@@ -5,6 +5,7 @@ Both renderings pass the same exposure step, so that brightness and contrast say
 class; lines, flat areas and shading do. It serves smoke tests and says nothing about real faces.
 """
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,11 +45,11 @@ class Pose(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """A filled outline in picture units; a line where the material is empty."""
+    """A filled outline in picture units; an open line where the material is empty."""
 
     points: Floats
     material: str
-    ink: float  # line width in pen widths
+    ink: float  # line width in pen widths; 0 draws no line
 
 
 class Face(NamedTuple):
@@ -126,10 +127,10 @@ def _hair(pose: Pose, rng: Generator) -> tuple[Shape, Shape, Floats]:
     parting, fringe = rng.uniform(-0.5, 0.5), rng.uniform(-0.62, -0.4)
     line = fringe - 0.2 * np.exp(-(((across - parting) / 0.25) ** 2)) + 0.5 * across**4
     hairline = np.stack((across + 0.2 * pose.turn[0] * (1 - across**2), line), axis=1)
-    # Hairs run beside each other from the parting towards the ears, some near the skull's edge.
+    # Hairs run beside each other from the parting towards the ears: 0 outward is the hairline.
     start = round(float(np.interp(parting, across, np.arange(24))))
-    along = np.linspace(np.full(90, start), rng.integers(0, 24, 90), 9).astype(int)
-    outward = rng.random((90, 1)) * np.linspace(1, 0.75, 9)[:, None, None]
+    along = np.linspace(np.full(70, start), rng.integers(0, 24, 70), 9).astype(int)
+    outward = rng.random((70, 1)) * np.linspace(1, 0.75, 9)[:, None, None]
     strands = hairline[along] * (1 - outward) + top[along] * outward
     front = np.concatenate((top, hairline[::-1]))
     return (
@@ -163,22 +164,14 @@ def _features(pose: Pose, rng: Generator) -> list[Shape]:
     apart, lid, gaze = rng.uniform(0.37, 0.43), rng.uniform(0.055, 0.085), rng.uniform(-0.06, 0.06)
     smile, lip, wing = rng.uniform(-0.03, 0.1), rng.uniform(0.04, 0.09), rng.uniform(0.1, 0.16)
     brow, tilt, bushy = rng.uniform(-0.28, -0.18), rng.uniform(-0.06, 0.06), rng.uniform(0.02, 0.05)
-    corner, mouth = 0.59 - smile, np.array((0, 0.6))
+    corner = 0.59 - smile
     parts: list[tuple[Floats, str, float]] = []
     if rng.random() < 0.25:
-        half = [
-            (0, 0.44),
-            (0.35, 0.5),
-            (0.6, 0.5),
-            (0.95, 0.2),
-            (0.75, 0.9),
-            (0.3, 1.15),
-            (0, 1.15),
-        ]
-        parts.append((_smooth(half + [(-x, y) for x, y in half[-2:0:-1]]), "hair", 0.7))
+        half = [(0, 0.44), (0.35, 0.5), (0.6, 0.5), (0.95, 0.2), (0.75, 0.9), (0.3, 1.15)]
+        parts.append((_smooth(half + [(-x, y) for x, y in half[:0:-1]]), "hair", 0.7))
     for side in (-1, 1):
         eye = np.array((side * apart, 0))
-        look = eye + (gaze, -0.01)
+        look = eye + np.array((gaze, -0.01))
         almond = [(-0.2, 0.02), (0, -1.6 * lid), (0.2, 0.02), (0, 1.3 * lid)]
         upper = [(-0.21, 0.03), (-0.08, -1.15 * lid), (0.08, -1.15 * lid), (0.21, 0.02)]
         arch = [(-0.2, bushy), (0, -0.06), (0.24, tilt), (0, bushy - 0.06), (-0.2, 2 * bushy)]
@@ -203,7 +196,8 @@ def _features(pose: Pose, rng: Generator) -> list[Shape]:
     if rng.random() < 0.2:
         rim = np.concatenate((_CIRCLE, _CIRCLE[:1])) * 0.27
         bridge = np.array([(0.27 - apart, -0.03), (0, -0.07), (apart - 0.27, -0.03)])
-        parts += [(points, "", 1.5) for points in (rim - (apart, 0), rim + (apart, 0), bridge)]
+        aside = np.array((apart, 0))
+        parts += [(points, "", 1.5) for points in (rim - aside, rim + aside, bridge)]
     return [Shape(_place(pose, points, on_ball=True), what, ink) for points, what, ink in parts]
 
 
@@ -211,15 +205,15 @@ def _light(face: Face, size: int) -> Floats:
     """The light that each point sends back, (size, size) float32, about 0.4 to 1.2.
 
     The head is a ball with a few bumps, the body a broad cylinder. All of it is smooth, so it is
-    computed at half the resolution.
+    computed at a third of the resolution.
     """
     center, radii, (yaw, pitch, roll) = (values.tolist() for values in face.pose)
     to_x, to_y, to_z = face.light
-    axis = np.linspace(-1, 1, max(size // 2, 32), dtype=np.float32)
+    axis = np.linspace(-1, 1, max(size // 3, 32), dtype=np.float32)
     x, y = axis[None, :] - center[0], axis[:, None] - center[1]
-    u = (np.cos(roll).item() * x + np.sin(roll).item() * y) / radii[0]
-    v = (np.cos(roll).item() * y - np.sin(roll).item() * x) / radii[1]
-    aside, down = np.abs(u - np.sin(yaw).item()), v - np.sin(pitch).item()
+    u = (math.cos(roll) * x + math.sin(roll) * y) / radii[0]
+    v = (math.cos(roll) * y - math.sin(roll) * x) / radii[1]
+    aside, down = np.abs(u - math.sin(yaw)), v - math.sin(pitch)
     bumps = np.zeros_like(u)
     for cx, cy, width, height, rise in _RELIEF:
         bumps += rise * np.exp(-(((aside - cx) / width) ** 2) - ((down - cy) / height) ** 2)
@@ -229,27 +223,27 @@ def _light(face: Face, size: int) -> Floats:
     nx, ny = u * inside - slope_x, v * inside - slope_y
     nz = np.sqrt(1 - (distance * inside) ** 2)
     head = (nx * to_x + ny * to_y + nz * to_z) / np.sqrt(nx**2 + ny**2 + nz**2)
-    wide = np.clip(x, -0.9, 0.9)
     # The head shades the neck below it.
-    body = (0.9 * wide * to_x + np.sqrt(1 - 0.8 * wide**2) * to_z + 0.1) * np.clip(
-        (distance - 0.75) / 0.6, 0.25, 1
-    )
+    shade, wide = np.clip((distance - 0.75) / 0.6, 0.25, 1), np.clip(x, -0.9, 0.9)
+    body = (0.9 * wide * to_x + np.sqrt(1 - 0.8 * wide**2) * to_z + 0.1) * shade
     blend = np.clip((v - 0.55) * 8, 0, 1) * np.clip((distance - 0.96) * 25, 0, 1)
     return _resize(0.4 + 0.75 * np.maximum(0, head + (body - head) * blend), size)
 
 
 def _photo(face: Face, light: Floats, rng: Generator) -> Pixels:
     """Soft shading, gloss, skin texture, single hairs, blur and sensor noise."""
+    size = len(light)
     spread = rng.uniform(0.1, 0.45)
     gain = rng.uniform(1 - spread, 1 + spread, (len(face.strands), 1))
     hairs = face.colors["hair"] * gain + 30 * (gain - 1)
-    figure, mask = _paint(face, len(light), hairs, blur=rng.uniform(-0.5, 1.0))
-    size = len(light)
+    figure, mask = _paint(face, size, hairs, blur=rng.uniform(-0.5, 1.0))
     texture = 1 + _field(rng, size // 3, size, rng.uniform(0.005, 0.03))
     tone = 1 + mask * (light * texture - 1)
     gloss = rng.uniform(20, 70) * np.clip((light - 0.98) * 5, 0, 1) ** 2 * mask
-    backdrop = _field(rng, 4, size, 25) * rng.normal(1, 0.3, (3, 1, 1)).astype(np.float32)
-    return _expose(figure * tone + gloss + (1 - mask) * backdrop, rng)
+    backdrop = _field(rng, 4, size, 25) * (1 - mask)
+    figure *= tone
+    figure += gloss + backdrop
+    return _expose(figure, rng)
 
 
 def _comic(face: Face, light: Floats, rng: Generator) -> Pixels:
@@ -263,15 +257,16 @@ def _comic(face: Face, light: Floats, rng: Generator) -> Pixels:
     edge, soft = rng.uniform(0.6, 0.8), float(rng.choice((0.01, 0.04, 0.2)))
     shadow = np.clip((edge - light) / soft, 0, 1) * mask
     backdrop = _field(rng, 2, size, rng.uniform(0, 30))
-    picture = figure * (1 - rng.uniform(0.1, 0.35) * shadow) + (1 - mask) * backdrop
+    figure *= 1 - rng.uniform(0.1, 0.35) * shadow
+    figure += (1 - mask) * backdrop
     if rng.random() < 0.85:
         angle, turns = rng.uniform(0.3, 1.3), rng.uniform(200, 400)
         across = np.linspace(0, turns, size, dtype=np.float32)
-        wave = np.sin(across * float(np.cos(angle)) + across[:, None] * float(np.sin(angle)))
+        wave = np.sin(across * math.cos(angle) + across[:, None] * math.sin(angle))
         # The darker it is, the wider the lines.
         hatching = np.clip((wave + 5 * (edge - light) - 1) * 2, 0, 1) * (shadow > 0)
-        picture += (ink[:, None, None] - picture) * (hatching * mask * rng.uniform(0.5, 0.9))
-    return _expose(picture, rng)
+        figure += (ink[:, None, None] - figure) * (hatching * mask * rng.uniform(0.5, 0.9))
+    return _expose(figure, rng)
 
 
 def _paint(
@@ -286,7 +281,7 @@ def _paint(
     """The figure in flat colours before a flat backdrop, and its mask from 0 to 1.
 
     Colours are (3, size, size) float32, which is the faster order. With ink, shapes have
-    outlines. `pen` and `blur` are in pixels of a picture 256 wide.
+    outlines. `hairs` are the strands' colours; `pen` and `blur` count pixels of a picture 256 wide.
     """
     # The fourth channel becomes the mask: 0 in the backdrop, 255 in all that is drawn.
     colors = dict(zip(face.colors, _solid(np.array([*face.colors.values()])), strict=True))
@@ -318,13 +313,18 @@ def _paint(
 
 
 def _expose(picture: Floats, rng: Generator) -> Pixels:
-    """Adds grain and sets a brightness and contrast drawn alike for photographs and comics."""
+    """Adds grain and sets a brightness and contrast drawn alike for photographs and comics.
+
+    Works in place: new arrays of this size cost more than the sums.
+    """
     level, spread, grain = rng.uniform(95, 160), rng.uniform(38, 62), rng.uniform(1, 16)
     some = picture[:, ::4, ::4]
     gain = spread / max(float(some.std()), 1)
     noise = rng.random(picture.shape[1:], np.float32) * grain
-    picture = picture * gain + (noise + (level - grain / 2 - gain * float(some.mean())))
-    return np.stack(np.clip(picture, 0, 255).astype(np.uint8), axis=-1)
+    noise += level - grain / 2 - gain * float(some.mean())
+    picture *= gain
+    picture += noise
+    return np.stack([*np.clip(picture, 0, 255, out=picture).astype(np.uint8)], axis=-1)
 
 
 def _field(rng: Generator, cells: int, size: int, deviation: float) -> Floats:

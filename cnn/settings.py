@@ -5,6 +5,7 @@ How they are read from TOML is in `cnn.config`.
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -292,12 +293,10 @@ def validate(kind: type[Model], tree: Any, name: Callable[[str], str] = _as_it_i
 def explain(error: ValidationError, name: Callable[[str], str] = _as_it_is) -> str:
     """The first thing wrong, as one line that names the key, the rule and the value."""
     first = error.errors()[0]
-    path = ".".join(
-        str(part)
-        for part in first["loc"]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
         # Pydantic names the branch of a union that it tried; users never wrote that.
-        if not (isinstance(part, str) and ("[" in part or part in {"int", "float", "bool"}))
-    )
+        path = re.sub(r"\.(int|float|bool|[\w-]*\[.*|constrained-\w+|function-\S+)$", "", path)
     where = name(path) if path else ""
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])

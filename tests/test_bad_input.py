@@ -76,7 +76,7 @@ def test_a_directory_that_is_no_data_set_is_never_replaced(submit: Run, tmp_path
 @pytest.fixture(scope="module")
 def data(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bad") / "data"
-    done = submit("jobs/preprocess.py", "--sample", "20", "--image-size", "16", "--out", out)
+    done = submit("jobs/preprocess.py", "--sample", "20", "--image-size", "64", "--out", out)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -128,12 +128,12 @@ def test_another_schema_version_is_refused(submit: Run, data: Path, tmp_path: Pa
 def test_size_and_bytes_that_disagree_are_refused(submit: Run, data: Path, tmp_path: Path) -> None:
     shutil.copytree(data, tmp_path / "data")
     manifest = json.loads((data / "manifest.json").read_text())
-    manifest["size"] = 32
+    manifest["size"] = 48
     (tmp_path / "data" / "manifest.json").write_text(json.dumps(manifest))
     line = refused(
         submit, tmp_path, "jobs/tune.py", "--data", tmp_path / "data", "--out", tmp_path / "run"
     )
-    assert "32x32x1 must be 1024" in line
+    assert "48x48x1 must be 2304" in line
 
 
 def test_an_existing_run_needs_overwrite(submit: Run, data: Path, tmp_path: Path) -> None:
