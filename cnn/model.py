@@ -64,5 +64,5 @@ def compile_model(model: keras.Model, params: ModelParams, classes: int) -> None
 def summary(model: keras.Model) -> str:
     """Keras's own table of the layers, as text."""
     lines: list[str] = []
-    model.summary(print_fn=lambda line, **_: lines.append(line), line_length=88)
+    model.summary(print_fn=lambda line, **_: lines.append(line), line_length=80)
     return "\n".join(lines)

@@ -196,6 +196,7 @@ class FinalSettings(Frozen):
     """How the winner is trained once more, on all training images."""
 
     data: Literal["train", "all"] = "train"
+    epochs: PositiveInt | None = None
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
 

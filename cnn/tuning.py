@@ -288,12 +288,13 @@ def _train_final(
 ) -> dict[str, Any]:
     assert winner.accuracy is not None
     assert winner.best_epoch is not None
+    found = winner.best_epoch if settings.final.data == "all" else job.phase.epochs
     final = FinalJob(
         job=job,
         params=ModelParams.model_validate(winner.params),
         run=run.uri,
         data=settings.final.data,
-        epochs=winner.best_epoch if settings.final.data == "all" else job.phase.epochs,
+        epochs=settings.final.epochs or found,
         expected_accuracy=winner.accuracy,
         attempts=settings.final.attempts,
         tolerance=settings.final.tolerance,

@@ -21,7 +21,7 @@ from cnn.session import spark_session
 from cnn.settings import InputError, validate
 from cnn.storage import Directory
 
-SAMPLE_PAIRS = 300
+SAMPLE_PAIRS = 240
 SAMPLE = Source(name="sample data set, drawn by cnn/sample.py", licence="Apache-2.0")
 
 

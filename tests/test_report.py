@@ -1,0 +1,397 @@
+"""The HTML report, rendered from run directories as jobs/tune.py writes them."""
+
+import json
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import one_line
+
+from cnn.report import render_report, write_report
+from cnn.results import EpochResult, Status, TrialResult, write_trial
+from cnn.storage import Directory
+
+START = datetime(2026, 11, 23, 8, tzinfo=UTC)
+HOSTILE = "<script>alert(1)</script>"
+ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
+
+
+def epochs(count: int, top: float, *, validated: bool = True) -> tuple[EpochResult, ...]:
+    """Epochs that come closer and closer to the accuracy `top`."""
+    return tuple(
+        EpochResult(
+            epoch=number,
+            loss=0.7 / number,
+            accuracy=top - 0.3 / number,
+            val_loss=0.8 / number if validated else None,
+            val_accuracy=top - 0.4 / number if validated else None,
+            seconds=0.5,
+        )
+        for number in range(1, count + 1)
+    )
+
+
+def trial(number: int, status: Status = "ok", phase: str = "search", **fields: Any) -> TrialResult:
+    params = {"conv_layers": 1 + number % 4, "learning_rate": 0.00123, "filters": [32, 64]}
+    values: dict[str, Any] = {
+        "params": params,
+        "started": START + timedelta(seconds=9 * number),
+        "ended": START + timedelta(seconds=9 * number + 8),
+        "seed": 100 + number,
+    }
+    if status == "ok":
+        top = 0.8 + 0.02 * (number % 9)
+        values |= {"accuracy": top, "loss": 1 - top, "best_epoch": 4, "epochs": epochs(6, top)}
+    return TrialResult(number=number, phase=phase, status=status, **(values | fields))
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    """result.json of a run whose trial 7 won; `changes` replace tables or are merged into them."""
+    made: dict[str, Any] = {
+        "schema_version": 1,
+        "params": {"conv_layers": 4, "learning_rate": 0.00123, "batch_norm": True, "dropout": None},
+        "winner": {"number": 7, "phase": "search", "accuracy": 0.94, "loss": 0.06},
+        "phases": [
+            {
+                "name": "search",
+                "strategy": "tpe",
+                "objective": "val_accuracy",
+                "best": 7,
+                "params": {"conv_layers": 4},
+                "trials": {"ok": 8},
+                "train_images": 4000,
+                "epochs": 6,
+            }
+        ],
+        "validation": {"accuracy": 0.95, "loss": 0.05, "balanced_accuracy": 0.95, "count": 96},
+        "test": {
+            "accuracy": 119 / 120,
+            "loss": 0.0402,
+            "balanced_accuracy": 119 / 120,
+            "interval": {"low": 0.9543, "high": 0.9985},
+            "count": 120,
+            "confusion": [[59, 1], [0, 60]],
+        },
+        "baseline": {"accuracy": 0.5, "class": "faces"},
+        "final": {
+            "data": "train",
+            "best_epoch": 5,
+            "epochs": [epoch.model_dump() for epoch in epochs(6, 0.98)],
+            "train_images": 384,
+            "attempts": [{"seed": 4711, "accuracy": 0.98, "accepted": True}],
+        },
+        "trials": {"ok": 8},
+        "seconds": {"preprocess": 6.1, "search": 7300.2, "final": 8.0, "test": None},
+        "versions": {"cnn": "0.1.0", "keras": "3.15.1"},
+        "architecture": "Model: CNN\n convolution_1",
+        "parameters": 53858,
+        "data": {
+            "classes": ["faces", "comics"],
+            "counts": {
+                "train": {"faces": 240, "comics": 2400},
+                "test": {"faces": 60, "comics": 60},
+            },
+            "rejects": 3,
+            "size": 128,
+            "channels": 1,
+            "fingerprint": "ab12cd",
+            "source": {
+                "name": "Faces and comics",
+                "licence": "CC-BY 4.0",
+                "attribution": "by A. Painter",
+                "url": "https://example.org/faces",
+            },
+        },
+        "command": ["jobs/tune.py", "--data", "my data"],
+        "configs": ["default.toml", "sample.toml"],
+        "notes": ["the 4,000 images asked for were 480: all are used"],
+        "started": "2026-11-23T08:00:00+00:00",
+        "ended": "2026-11-23T08:02:00Z",
+    }
+    for key, value in changes.items():
+        made[key] = made[key] | value if isinstance(made[key], dict) and value else value
+    return made
+
+
+def run_directory(
+    folder: Path, content: dict[str, Any], trials: list[TrialResult] | None = None
+) -> Directory:
+    run = Directory(folder / "run")
+    run.write("result.json", json.dumps(content).encode())
+    run.write("settings.toml", b"[search]\nmax_trials = 8\n")
+    for one in [trial(number) for number in range(8)] if trials is None else trials:
+        write_trial(run, one)
+    return run
+
+
+class Page(HTMLParser):
+    """What a browser would load, show and count of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in {"src", "href", "xlink:href", "srcset", "action", "data", "poster"}:
+                self.references.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        if self.tags[-1:] not in (["style"], ["script"]):
+            self.text += data + " "
+
+
+def test_a_whole_run_shows_what_won_and_how_good_it_is(tmp_path: Path) -> None:
+    page = Page(render_report(run_directory(tmp_path, result())))
+    for expected in (
+        "99.2 %",
+        "119 of 120 test images right; the true accuracy is likely between 95.4 % and 99.9 %",
+        "Better than always naming “faces”, the larger class in training, which would get 50.0 %",
+        "trial 7 of phase search",
+        "learning rate 0.00123",
+        "dropout –",
+        "batch norm yes",
+        "search 2 h 01 min",
+        "Faces and comics, by A. Painter. Licence: CC-BY 4.0",
+        "faces 59 98.3 % 1 1.7 % 98.3 % 100.0 %",
+        "8 trials: 8 ok",
+        "53,858 parameters",
+        "convolution_1",
+        "pixels 128 × 128",
+        "2,640",
+        "ab12cd",
+        "jobs/tune.py --data 'my data'",
+        "default.toml + sample.toml",
+        "4711",
+        "2026-11-23 08:00 UTC",
+        "max_trials = 8",
+        "the 4,000 images asked for were 480: all are used",
+        "best epoch, 5",
+    ):
+        assert expected in page.text, expected
+    assert page.tags.count("svg") == 4
+    assert "No better than" not in page.text
+
+
+def test_the_page_loads_nothing_and_its_ids_are_unique(tmp_path: Path) -> None:
+    html = render_report(run_directory(tmp_path, result()))
+    page = Page(html)
+    assert not {"link", "img", "iframe", "object", "image"} & set(page.tags)
+    assert all(reference.startswith("#") for reference in page.references)
+    assert {reference[1:] for reference in page.references} <= set(page.ids)
+    assert len(set(page.ids)) == len(page.ids)
+    assert not re.search(r"@import|url\((?!#)", html)
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    run = run_directory(tmp_path, result())
+    assert render_report(run) == render_report(run)
+
+
+def test_plots_take_their_colours_from_the_page(tmp_path: Path) -> None:
+    plots = re.findall(r"<svg.*?</svg>", render_report(run_directory(tmp_path, result())), re.S)
+    assert plots
+    for svg in plots:
+        assert not re.search(r"(?:fill|stroke): #", svg)
+        assert "currentColor" in svg
+        assert "font-family: inherit" in svg
+
+
+def test_hostile_text_is_escaped_wherever_it_stands(tmp_path: Path) -> None:
+    hostile = [
+        trial(0, phase=HOSTILE, params={HOSTILE: HOSTILE}),
+        trial(1, "crashed", phase=HOSTILE, params={HOSTILE: [HOSTILE]}, error=HOSTILE),
+    ]
+    content = result(
+        params={HOSTILE: HOSTILE},
+        winner={"number": 0, "phase": HOSTILE},
+        phases=[{"name": HOSTILE, "strategy": HOSTILE, "best": 0}],
+        baseline={"class": HOSTILE},
+        versions={HOSTILE: HOSTILE},
+        seconds={HOSTILE: 1.0},
+        architecture=HOSTILE,
+        data={
+            "classes": [HOSTILE, '" onload="alert(1)'],
+            "counts": {HOSTILE: {HOSTILE: 1}},
+            "source": dict.fromkeys(("name", "licence", "attribution", "url"), HOSTILE),
+        },
+        command=[HOSTILE],
+        configs=[HOSTILE],
+        notes=[HOSTILE],
+        started=HOSTILE,
+    )
+    run = run_directory(tmp_path, content, hostile)
+    run.write("settings.toml", HOSTILE.encode())
+    html = render_report(run)
+    assert HOSTILE not in html
+    assert html.count(ESCAPED) > 20
+    assert Page(html).tags.count("script") == 1
+    assert 'onload="' not in html
+
+
+@pytest.mark.parametrize("missing", [*result(), None])
+def test_what_is_null_or_absent_is_a_dash(tmp_path: Path, missing: str | None) -> None:
+    content = {} if missing is None else result() | {missing: None}
+    assert "<h2>The search</h2>" in render_report(run_directory(tmp_path, content, [trial(7)]))
+
+
+def test_nulls_inside_of_tables_are_dashes(tmp_path: Path) -> None:
+    def emptied(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: emptied(item) for key, item in value.items()}
+        return value if isinstance(value, list) else None
+
+    page = Page(render_report(run_directory(tmp_path, emptied(result()), [])))
+    assert "There is no test result" in page.text
+    assert "None" not in page.text
+    assert "nan" not in page.text
+
+
+def test_a_missing_interval_is_worked_out(tmp_path: Path) -> None:
+    run = run_directory(tmp_path, result(test={"interval": None}), [])
+    assert "likely between 95.4 % and 99.9 %" in Page(render_report(run)).text
+
+
+def test_an_accuracy_below_all_is_never_rounded_to_all(tmp_path: Path) -> None:
+    test: dict[str, Any] = {
+        "accuracy": 9999 / 10000,
+        "count": 10000,
+        "interval": None,
+        "confusion": [],
+    }
+    page = Page(render_report(run_directory(tmp_path, result(test=test))))
+    assert "99.99 %" in page.text
+    assert "9,999 of 10,000 test images right" in page.text
+
+
+@pytest.mark.parametrize(("baseline", "said"), [(0.9542, False), (0.9543, True), (0.999, True)])
+def test_no_better_than_the_baseline_is_said_in_words(
+    tmp_path: Path, baseline: float, said: bool
+) -> None:
+    run = run_directory(tmp_path, result(baseline={"accuracy": baseline}), [])
+    text = Page(render_report(run)).text
+    assert ("No better than always naming the larger class." in text) is said
+    assert ("Better than always naming" in text) is not said
+
+
+def test_final_training_on_all_images_shows_the_winners_own_curve(tmp_path: Path) -> None:
+    final = {"data": "all", "epochs": [e.model_dump() for e in epochs(4, 0.9, validated=False)]}
+    page = Page(render_report(run_directory(tmp_path, result(final=final))))
+    assert "own trial 7 in the search, with validation" in page.text
+    assert "validation, final training" not in page.text
+    assert page.tags.count("svg") == 6
+
+
+def test_more_attempts_than_one_are_told(tmp_path: Path) -> None:
+    attempts = [{"seed": 1, "accepted": False}, {"seed": 2, "accepted": False}]
+    page = Page(render_report(run_directory(tmp_path, result(final={"attempts": attempts}), [])))
+    assert "It took 2 attempts" in page.text
+    assert "the best of them is kept" in page.text
+
+
+def test_every_phase_has_its_plots_and_the_winner_comes_first(tmp_path: Path) -> None:
+    phases = [{"name": "layers", "best": 3, "objective": "val_loss"}, {"name": "rate", "best": 5}]
+    trials = [trial(number, phase="layers" if number < 4 else "rate") for number in range(6)]
+    trials += [trial(6, "cancelled", phase="late")]
+    content = result(phases=phases, winner={"number": 5, "phase": "rate"})
+    html = render_report(run_directory(tmp_path, content, trials))
+    page = Page(html)
+    assert page.tags.count("svg") == 6
+    assert "Phase late 1 cancelled No trial came to a validation accuracy." in page.text
+    rows = re.findall(r"<tr[^>]*>\s*<td>(\d+)</td>", html)
+    assert rows == ["5", "4", "6", "3", "2", "1", "0"]
+    assert re.search(r'<tr class="winner">\s*<td>5</td>', html)
+    assert page.text.count("best of phase") == 1
+
+
+def test_failures_are_told_once_each_kind(tmp_path: Path) -> None:
+    traceback = 'Traceback (most recent call last):\n  File "x.py"\nValueError: no such layer'
+    trials = [
+        trial(0),
+        trial(1, "invalid", error="layer 5 of 6 is left with 2x2 pixels"),
+        trial(2, "crashed", error=traceback),
+        trial(3, "invalid", error="layer 5 of 6 is left with 2x2 pixels"),
+        trial(4, "out_of_memory", error="the GPU has 4 GB\nit needs 5"),
+        trial(5, "lost"),
+    ]
+    page = Page(render_report(run_directory(tmp_path, result(), trials)))
+    assert "invalid trials 1, 3: layer 5 of 6 is left with 2x2 pixels" in page.text
+    assert "crashed trial 2: ValueError: no such layer Traceback" in page.text
+    assert "out of memory trial 4: the GPU has 4 GB the GPU" in page.text
+    assert "1 ok, 2 invalid, 1 out of memory, 1 crashed, 1 lost" in page.text
+
+
+def test_infinite_and_missing_values_are_drawn_as_gaps(tmp_path: Path) -> None:
+    broken = EpochResult(epoch=2, loss=None, accuracy=float("nan"), val_loss=None, seconds=1)
+    odd = trial(1, "diverged", loss=float("inf"), accuracy=0.4, epochs=(*epochs(1, 0.5), broken))
+    final = {"epochs": [epochs(1, 0.5)[0].model_dump(), broken.model_dump() | {"accuracy": None}]}
+    html = render_report(run_directory(tmp_path, result(final=final), [trial(0), odd]))
+    assert not re.search(r'[ "](nan|inf)[ "]', html)
+
+
+def test_write_report_writes_what_render_report_makes(tmp_path: Path) -> None:
+    run = run_directory(tmp_path, result())
+    assert write_report(run) == f"{run.uri}/report.html"
+    assert run.read("report.html").decode() == render_report(run)
+
+
+def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cnn.report", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_command_makes_the_report_again(tmp_path: Path) -> None:
+    run = run_directory(tmp_path, result())
+    done = command(run.uri)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{run.uri}/report.html\n"
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "but {run} has no result.json"),
+        ("{", "result.json must be JSON, but is not"),
+        ("[1]", "result.json: "),
+        ('{"test": {"accuracy": "much"}}', "test.accuracy must be a valid number"),
+        (json.dumps(result(test={"confusion": [[1]]})), "a row and a column for each of 2 classes"),
+    ],
+)
+def test_a_run_without_a_good_result_is_one_line_and_exit_code_2(
+    tmp_path: Path, content: str | None, expected: str
+) -> None:
+    if content is not None:
+        (tmp_path / "result.json").write_text(content)
+    assert expected.format(run=tmp_path) in refused(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_no_folder_or_no_argument_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    assert f"but {tmp_path}/none is no folder" in refused(tmp_path / "none")
+    assert "RUN" in refused()
+
+
+def refused(*arguments: str | Path) -> str:
+    """The one line on stderr of a command that must exit with 2."""
+    done = command(*arguments)
+    assert done.returncode == 2, done.stderr
+    return one_line(done.stderr)
