@@ -40,6 +40,11 @@ class SearchSpace:
             if name not in self._same and name not in self._fixed
         }
         self.is_grid = phase.strategy == "grid" or not self._varying
+        if not self._varying:
+            # Hyperopt has no space without a variable: one that has a single choice.
+            name = next(iter(self._fixed), "conv_layers")
+            value = self._fixed.pop(name, ModelParams.model_fields[name].default)
+            self._varying = {name: Dimension(choices=(value,))}
         self._grid_values = (
             {n: grid_values(d) for n, d in self._varying.items()} if self.is_grid else {}
         )

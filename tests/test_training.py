@@ -1,0 +1,177 @@
+"""The network and its training, with Keras alone: no Spark, no Hyperopt."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from cnn.model import build, compile_model, summary
+from cnn.settings import ModelParams
+from cnn.training import (
+    Batches,
+    Diverged,
+    Images,
+    OutOfTime,
+    balanced_weights,
+    evaluate,
+    fit,
+    predict,
+)
+
+SMALL = ModelParams(conv_layers=1, filters=4, dense_units=8, learning_rate=0.01, batch_size=8)
+
+
+def bright_or_dark(count: int, classes: int = 2, size: int = 8) -> Images:
+    """Images whose class is their brightness."""
+    labels = np.arange(count) % classes
+    noise = np.random.default_rng(0).integers(0, 40, (count, size, size, 1))
+    pixels = (noise + labels[:, None, None, None] * (200 // (classes - 1))).astype(np.uint8)
+    return Images(pixels, labels, np.arange(count))
+
+
+def model_for(params: ModelParams, classes: int = 2, size: int = 8) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    model = build(params, size=size, channels=1, classes=classes)
+    compile_model(model, params, classes)
+    return model
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"conv_layers": 2, "filters": [4, 8]},
+        {"dense_units": [8, 4], "dropout": 0.5},
+        {"batch_norm": True},
+        {"pooling": "average"},
+        {"augment": True},
+    ],
+)
+def test_a_network_takes_stored_pixels_and_gives_probabilities(changes: dict[str, object]) -> None:
+    params = ModelParams.model_validate({**SMALL.model_dump(), **changes})
+    model = build(params, size=16, channels=3, classes=5)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    probabilities = np.asarray(model(pixels))
+    assert probabilities.shape == (2, 5)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_the_reports_network_has_its_layers() -> None:
+    model = build(ModelParams(conv_layers=3, filters=32), size=128, channels=1, classes=2)
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert [layer.kernel_size for layer in convolutions] == [(3, 3)] * 3
+    assert model.get_layer("flatten").output.shape == (None, 14 * 14 * 32)
+    assert "Param #" in summary(model)
+
+
+def test_the_deepest_possible_network_can_be_built_and_one_deeper_cannot() -> None:
+    assert ModelParams(conv_layers=5).impossible(128) is None
+    build(ModelParams(conv_layers=5, filters=2), size=128, channels=1, classes=2)
+    assert ModelParams(conv_layers=6).impossible(128) is not None
+    with pytest.raises(ValueError, match="zero or negative"):
+        build(ModelParams(conv_layers=6, filters=2), size=128, channels=1, classes=2)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_training_learns(classes: int) -> None:
+    images = bright_or_dark(96, classes)
+    found = fit(
+        model_for(SMALL, classes),
+        images,
+        images,
+        classes=classes,
+        batch_size=8,
+        epochs=40,
+        seed=0,
+        objective="val_accuracy",
+    )
+    assert found.best is not None
+    assert found.best.accuracy > 0.9
+
+
+def test_the_model_is_left_with_the_best_epochs_weights() -> None:
+    images = bright_or_dark(32)
+    model = model_for(SMALL.model_copy(update={"learning_rate": 0.2}))
+    found = fit(
+        model, images, images, classes=2, batch_size=8, epochs=6, seed=0, objective="val_loss"
+    )
+    losses = [epoch.val_loss for epoch in found.epochs]
+    assert found.best_epoch == int(np.argmin([math.inf if x is None else x for x in losses])) + 1
+    assert evaluate(model, images, classes=2).loss == pytest.approx(min(x for x in losses if x))
+
+
+def test_patience_ends_a_training_that_no_longer_improves() -> None:
+    images = bright_or_dark(32)
+    model = model_for(SMALL.model_copy(update={"learning_rate": 1e-9}))
+    found = fit(
+        model,
+        images,
+        images,
+        classes=2,
+        batch_size=8,
+        epochs=50,
+        seed=0,
+        objective="val_accuracy",
+        patience=2,
+    )
+    assert len(found.epochs) < 50
+
+
+def test_a_loss_that_is_not_finite_diverges_with_the_epochs_so_far() -> None:
+    images = bright_or_dark(32)
+    model = model_for(SMALL.model_copy(update={"learning_rate": 1e30}))
+    with pytest.raises(Diverged) as raised:
+        fit(model, images, images, classes=2, batch_size=8, epochs=5, seed=0, objective="val_loss")
+    assert raised.value.epochs
+    assert raised.value.epochs[-1].epoch == len(raised.value.epochs)
+
+
+def test_a_deadline_ends_a_training() -> None:
+    images = bright_or_dark(32)
+    with pytest.raises(OutOfTime):
+        fit(
+            model_for(SMALL),
+            images,
+            images,
+            classes=2,
+            batch_size=8,
+            epochs=5,
+            seed=0,
+            objective="val_loss",
+            deadline=0.0,
+        )
+
+
+def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:
+    images = bright_or_dark(20)
+    pixels = np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1)
+    batches = Batches(Images(pixels, images.labels, np.arange(3, 20)), 8, classes=2, seed=0)
+    orders = []
+    for epoch in (1, 2, 1):
+        batches.start_epoch(epoch)
+        seen = [batches[i][0].ravel().tolist() for i in range(len(batches))]
+        assert sorted(place for batch in seen for place in batch) == list(range(3, 20))
+        orders.append(seen)
+    assert orders[0] != orders[1]
+    assert orders[0] == orders[2]
+
+
+def test_class_weights_make_unequal_classes_count_the_same() -> None:
+    weights = balanced_weights(np.array([0] * 30 + [1] * 10), 2)
+    assert weights[0] * 30 == pytest.approx(weights[1] * 10)
+    images = bright_or_dark(8)
+    batch = Batches(images, 4, classes=2, seed=0, class_weights=weights)[0]
+    np.testing.assert_allclose(batch[2], weights[batch[1].argmax(axis=1)])
+
+
+def test_evaluation_counts_what_prediction_says() -> None:
+    images = bright_or_dark(30, 3)
+    model = model_for(SMALL, 3)
+    found = evaluate(model, images, classes=3)
+    named = predict(model, images).argmax(axis=1)
+    assert found.count == 30
+    assert found.accuracy == pytest.approx((named == images.labels).mean())
+    assert found.confusion.sum(axis=1).tolist() == [10, 10, 10]
+    recalls = [(named[images.labels == label] == label).mean() for label in range(3)]
+    assert found.balanced_accuracy == pytest.approx(np.mean(recalls))
