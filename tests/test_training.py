@@ -19,7 +19,7 @@ from cnn.training import (
     predict,
 )
 
-SMALL = ModelParams(conv_layers=1, filters=4, dense_units=8, learning_rate=0.01, batch_size=8)
+SMALL = ModelParams(conv_layers=1, filters=4, dense_units=16, learning_rate=0.003, batch_size=8)
 
 
 def bright_or_dark(count: int, classes: int = 2, size: int = 8) -> Images:
