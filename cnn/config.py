@@ -34,7 +34,7 @@ def load_settings(
         tree = _overlay(tree, _read_toml(path))
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     tree = _overlay(tree, {"search": given})
-    for phase in tree.get("phases", []):
+    for phase in _phase_tables(tree):
         # A flag is the user's last word: what a phase's own table says gives way to it.
         phase.update({key: value for key, value in given.items() if key in phase})
     for assignment in assignments:
@@ -109,14 +109,19 @@ def _index(node: list[Any], part: str, path: str) -> int:
     return int(part)
 
 
+def _phase_tables(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    phases = tree.get("phases", [])
+    if not isinstance(phases, list) or not all(isinstance(phase, dict) for phase in phases):
+        raise InputError(f"phases must be a list of tables, but got {phases!r}")
+    return phases
+
+
 def _resolve(tree: dict[str, Any]) -> dict[str, Any]:
     """Gives each phase what [search] and [space] hold for all of them."""
     resolved = dict(tree)
     search = resolved.pop("search", {})
     space = resolved.pop("space", {})
-    phases = resolved.get("phases") or [{"name": "search"}]
-    if not isinstance(phases, list) or not all(isinstance(phase, dict) for phase in phases):
-        raise InputError(f"phases must be a list of tables, but got {phases!r}")
+    phases = _phase_tables(resolved) or [{"name": "search"}]
     # Checked apart so that a message says search.epochs, not phases.0.epochs.
     validate(SearchSettings, search, lambda key: f"search.{key}")
     if not isinstance(space, dict):

@@ -1,0 +1,130 @@
+"""Parquet to memory-mapped arrays: built once, checked, never half there."""
+
+import json
+import multiprocessing
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import write_images
+
+from cnn.dataset import Part, make_dataset, write_part
+from cnn.listing import list_images
+from cnn.manifest import DataSettings, Source, read_manifest
+from cnn.pixels import choose, open_pixels
+from cnn.settings import Error, InputError
+from cnn.splits import Row
+from cnn.storage import Directory
+
+
+@pytest.fixture(scope="module")
+def data(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Directory:
+    root = write_images(tmp_path_factory.mktemp("images"), {"a": 60, "b": 60})
+    out = Directory(tmp_path_factory.mktemp("out") / "data")
+    settings = DataSettings(image_size=8)
+    make_dataset(spark, root, out, settings, list_images(root, settings), source=Source(name="t"))
+    return out
+
+
+def test_arrays_hold_the_rows_in_order(data: Directory, tmp_path: Path) -> None:
+    manifest = read_manifest(data)
+    split = open_pixels(data, manifest, "train", str(tmp_path))
+    assert split.pixels.shape == (96, 8, 8, 1)
+    assert split.pixels.dtype == np.uint8
+    assert isinstance(split.pixels, np.memmap)
+    assert np.bincount(split.labels).tolist() == [48, 48]
+    assert set(split.folds.tolist()) == set(range(10))
+    again = open_pixels(data, manifest, "train", str(tmp_path))
+    np.testing.assert_array_equal(split.pixels, again.pixels)
+
+
+def _open(uri: str, cache: str, results: Any) -> None:
+    directory = Directory(uri)
+    split = open_pixels(directory, read_manifest(directory), "train", cache)
+    results.put(int(split.pixels.sum()))
+
+
+def test_four_processes_at_once_build_it_once(data: Directory, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    arguments = (data.uri, str(tmp_path), results)
+    processes = [context.Process(target=_open, args=arguments) for _ in range(4)]
+    for process in processes:
+        process.start()
+    sums = {results.get(timeout=60) for _ in processes}
+    for process in processes:
+        process.join()
+    assert len(sums) == 1
+    folder = tmp_path / read_manifest(data).fingerprint
+    assert [path.name for path in folder.iterdir()] == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 9}, "9x9x1 must be 81"),
+        ({"counts": {"train": {"a": 50, "b": 50}}}, "96 rows where the manifest says 100"),
+        ({"counts": {"train": {"a": 10, "b": 10}}}, "more than 20 rows"),
+        ({"classes": ("a",)}, "labels beyond its classes"),
+    ],
+)
+def test_what_disagrees_with_the_manifest_is_refused_and_leaves_no_cache(
+    data: Directory, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    manifest = read_manifest(data).model_copy(update=changes)
+    with pytest.raises(Error, match=message):
+        open_pixels(data, manifest, "train", str(tmp_path))
+    assert list((tmp_path / manifest.fingerprint).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 2}, "schema version 1, but"),
+        ({"channels": 4}, "channels is wrong"),
+        ({"surprise": 1}, "surprise is wrong"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused(
+    data: Directory, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    manifest = json.loads(data.read("manifest.json"))
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, **change}))
+    with pytest.raises(InputError, match=message):
+        read_manifest(Directory(tmp_path))
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match="must be a manifest"):
+        read_manifest(Directory(tmp_path))
+
+
+def test_a_part_written_twice_is_the_same_file(tmp_path: Path) -> None:
+    root = write_images(tmp_path / "images", {"a": 3})
+    rows = [Row(f"a/a-{n}.png", 0, str(n), n) for n in range(3)]
+    staging = Directory(tmp_path / "staging")
+    part = Part("train", 0, 0, rows)
+    first = write_part(root, staging, part, size=8, channels=1)
+    written = staging.read("train/part-00000.parquet")
+    assert write_part(root, staging, part, size=8, channels=1) == first
+    assert staging.read("train/part-00000.parquet") == written
+    shutil.rmtree(root)
+    gone = write_part(root, staging, part, size=8, channels=1)
+    assert [reason for _, reason in gone.rejects] == ["unreadable: No such file or directory"] * 3
+
+
+def test_validation_is_a_choice_of_folds() -> None:
+    folds = np.arange(100) % 10
+    train, validation = choose(folds, [0, 3])
+    assert len(train) == 80
+    assert set(folds[validation].tolist()) == {0, 3}
+    assert not set(train.tolist()) & set(validation.tolist())
+
+
+def test_a_subset_counts_validation_too_and_follows_from_its_seed() -> None:
+    folds = np.arange(1000) % 10
+    sides = [choose(folds, [0, 1], 400, seed) for seed in (1, 1, 2)]
+    assert [len(train) + len(validation) for train, validation in sides] == [400] * 3
+    assert sides[0][0].tolist() == sides[1][0].tolist() != sides[2][0].tolist()
+    everything = choose(folds, [0, 1], 5000)
+    assert len(everything[0]) + len(everything[1]) == 1000

@@ -1,0 +1,126 @@
+"""Settings from TOML: precedence, phases, and one clear line for what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from cnn.config import CONF_DIR, dump_settings, load_settings, read_settings
+from cnn.settings import InputError, ModelParams
+
+
+def toml(tmp_path: Path, text: str, name: str = "overlay.toml") -> Path:
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_every_overlay_that_is_shipped_can_be_used_and_written_again() -> None:
+    for path in CONF_DIR.glob("*.toml"):
+        overlays = [] if path.name == "default.toml" else [path]
+        settings = load_settings(overlays)
+        assert read_settings(dump_settings(settings)) == settings
+
+
+def test_precedence_is_default_overlays_flags_assignments(tmp_path: Path) -> None:
+    first = toml(tmp_path, "[search]\nepochs = 31\nmax_trials = 31\nseed = 31", "a.toml")
+    second = toml(tmp_path, "[search]\nmax_trials = 32\nseed = 32", "b.toml")
+    settings = load_settings(
+        [first, second],
+        flags={"seed": 33, "max_trials": 33, "timeout": None},
+        assignments=["search.max_trials=34"],
+    )
+    phase = settings.phases[0]
+    assert (phase.epochs, phase.seed, phase.max_trials) == (31, 33, 34)
+    assert phase.timeout is None
+
+
+def test_a_dimension_is_replaced_whole(tmp_path: Path) -> None:
+    overlay = toml(tmp_path, "[space]\nfilters = {low = 8, high = 16}\n")
+    filters = load_settings([overlay]).phases[0].space["filters"]
+    assert (filters.choices, filters.low, filters.high) == (None, 8, 16)
+
+
+def test_the_report_is_three_phases_as_it_states_them() -> None:
+    layers, dropout, epochs = load_settings([CONF_DIR / "report.toml"]).phases
+    assert layers.strategy == dropout.strategy == "grid"
+    assert (layers.epochs, layers.train_images) == (5, 4000)
+    assert layers.space["filters"].choices == (32, 64, 128)
+    assert layers.space["dense_units"].same_as == "filters"
+    assert dropout.fix == "layers"
+    assert dropout.space.keys() == {"dropout", "learning_rate"}
+    assert dropout.subset_seed != layers.subset_seed
+    assert (epochs.fix, epochs.epochs, epochs.train_images) == ("dropout", 10, None)
+
+
+def test_an_assignment_reaches_into_a_phase_and_a_space() -> None:
+    settings = load_settings(
+        [CONF_DIR / "report.toml"],
+        assignments=["phases.0.epochs=1", "phases.1.space.dropout.choices=[0.1]"],
+    )
+    assert settings.phases[0].epochs == 1
+    assert settings.phases[1].space["dropout"].choices == (0.1,)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("search.max_trials=0", "search.max_trials must be greater than or equal to 1, but got 0"),
+        ("search.epochs=many", "search.epochs must be a valid integer"),
+        ("search.strategy=luck", "search.strategy must be 'grid', 'random' or 'tpe', but got"),
+        ("search.epoch=3", "did you mean epochs?"),
+        ("search.validation_folds=[10]", "but got 10"),
+        ("search.validation_folds=[1, 1]", "must be distinct"),
+        ("space.filter=3", "did you mean filters?"),
+        ("space.dropout=1.5", "dropout must be less than 1, but got 1.5"),
+        ("space.filters={low = 9, high = 3}", "low must be below high, but got 9 and 3"),
+        ("space.filters={low = 9}", "must have either choices, or low and high, or same_as"),
+        ("space.dropout={low = 0.0, high = 0.5, log = true}", "low must be above 0"),
+        ("space.dense_units={same_as = 'units'}", "same_as must name a parameter"),
+        ("search.strategy='grid'", "must have choices or steps in a grid search"),
+        ("final.data=most", "final.data must be 'train' or 'all', but got 'most'"),
+        ("model.builder=build", "model.builder"),
+        ("trials=3", "trials must be a known setting"),
+        ("search", "--set must be KEY=VALUE, but got 'search'"),
+        ("phases.0.epochs=1", "phases"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_with_key_rule_and_value(assignment: str, message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        load_settings(assignments=[assignment])
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[search", "--config must name a TOML file"),
+        ('[[phases]]\nname = "a"\n[[phases]]\nname = "a"', "names of their own"),
+        ('[[phases]]\nname = "a"\nfix = "b"', "fix must name an earlier phase, but got 'b'"),
+        ('[[phases]]\nname = "a"\ntimeout = 3\n[[phases]]\nname = "b"', "timeout must stand in"),
+        ('[[phases]]\nname = "a b"', "phases.0.name"),
+        ("phases = 3", "phases must be a list of tables, but got 3"),
+    ],
+)
+def test_a_wrong_overlay_is_said(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        load_settings([toml(tmp_path, text)])
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("params", "size", "reason"),
+    [
+        (ModelParams(conv_layers=5), 128, None),
+        (ModelParams(conv_layers=6), 128, "layer 6 of 6 is left with 2x2 pixels"),
+        (ModelParams(conv_layers=1), 3, "layer 1 of 1 is left with 3x3 pixels"),
+        (ModelParams(conv_layers=2, filters=(8, 8)), 32, None),
+        (ModelParams(conv_layers=2, filters=(8,)), 32, "filters must have one entry for each"),
+    ],
+)
+def test_impossible_networks_are_known_from_their_geometry(
+    params: ModelParams, size: int, reason: str | None
+) -> None:
+    found = params.impossible(size)
+    assert found == reason or (reason and found and found.startswith(reason))
