@@ -43,7 +43,8 @@ java_17() {
     [ "${version:-0}" -ge 17 ] || fail "Java must be 17 or newer, but $java is ${version:-of no version}; $hint"
 }
 
-# run [Spark's options] JOB.py [the job's options]
+# run [Spark's options] JOB.py [the job's options], in place of this shell: signals and the exit
+# code are the job's own.
 run() {
     local spark=(--conf spark.ui.showConsoleProgress=false) master="" properties="" mode=client
     while [ $# -gt 0 ] && [[ $1 != *.py ]]; do
@@ -83,13 +84,13 @@ run() {
         export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}
     fi
     if [ "$mode" = cluster ]; then
-        spark-submit "${spark[@]}" "$@"
+        exec spark-submit "${spark[@]}" "$@"
     else
         # Under spark-submit a job sees no terminal and Ctrl-C kills the JVM first: start the job
         # itself, which starts Spark with these options.
         export PYSPARK_SUBMIT_ARGS
         PYSPARK_SUBMIT_ARGS=$(printf '%q ' ${spark[@]+"${spark[@]}"} pyspark-shell)
-        python "$@"
+        exec python "$@"
     fi
 }
 
@@ -103,7 +104,7 @@ case ${1:-} in
         ;;
     "")
         environment
-        [ -f data/manifest.json ] || run "$here/jobs/preprocess.py"
+        [ -f data/manifest.json ] || (run "$here/jobs/preprocess.py")
         run "$here/jobs/tune.py"
         ;;
     *)

@@ -35,7 +35,7 @@ class SearchProgress:
         self._running = 0
         self._results: list[TrialResult] = []
         self._started = time.monotonic()
-        self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._console = Console(file=sys.stdout, highlight=False)
         self._live = (
             Live(get_renderable=self._line, console=self._console, refresh_per_second=4)
             if self._console.is_terminal
@@ -67,7 +67,8 @@ class SearchProgress:
         if self._live is None:
             score = "-" if trial.accuracy is None else f"{trial.accuracy:.4f}"
             self._console.print(
-                Text(f"trial {trial.number}: {trial.status} {score} | ") + self._line()
+                Text(f"trial {trial.number}: {trial.status} {score} | ") + self._line(),
+                soft_wrap=True,
             )
 
     def _line(self) -> Text:

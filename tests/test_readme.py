@@ -1,0 +1,129 @@
+"""The README's commands, run as they stand there but for the places that are the reader's."""
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, clean_environment, write_images
+
+README = (REPOSITORY / "README.md").read_text()
+COMMANDS = [
+    command
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for command in re.sub(r"\\\n\s*", "", block).strip().splitlines()
+]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with what a clone has, and where outputs may go."""
+    root = tmp_path_factory.mktemp("clone")
+    for name in ("jobs", "conf", "constraints.txt"):
+        (root / name).symlink_to(REPOSITORY / name)
+    write_images(root / "images", {"cats": 60, "dogs": 60})
+    (root / "shared").mkdir()
+    (root / "shared" / "images").symlink_to(root / "images")
+    return root
+
+
+def run(command: str, clone: Path) -> str:
+    """Runs a command of the README in a clone, with a reader's names in it; returns its output."""
+    import pyspark
+
+    words = {
+        r"^\./spark-submit\.sh": str(REPOSITORY / "spark-submit.sh"),
+        r"spark://HOST:7077": "local-cluster[2,4,1024]",
+        r"/shared": str(clone / "shared"),
+        r"\bDIR\b": "images",
+        r"\bDATA\b": "data/mine",
+        r"\bRUN\b": "runs/mine",
+    }
+    for pattern, word in words.items():
+        command = re.sub(pattern, word, command)
+    environment = clean_environment()
+    if "local-cluster" in command:
+        environment["SPARK_HOME"] = str(Path(pyspark.__file__).parent)
+    done = subprocess.run(
+        shlex.split(command, comments=True),
+        cwd=clone,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=580,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def commands(pattern: str) -> list[str]:
+    found = [command for command in COMMANDS if re.search(pattern, command)]
+    assert found
+    return found
+
+
+def test_every_command_is_run_by_a_test_here() -> None:
+    tested = [MAIN, TESTS, MINE, AGAIN, CLUSTER]
+    assert all(any(re.search(p, command) for p in tested) for command in COMMANDS)
+
+
+MAIN = r"^\./spark-submit\.sh +#"
+TESTS = r"^\./spark-submit\.sh tests"
+MINE = r"^\./spark-submit\.sh jobs/\w+\.py .*/mine"
+AGAIN = r"--config RUN/settings\.toml"
+CLUSTER = r"--master spark://"
+
+
+def test_the_main_command_tunes_on_the_sample(clone: Path) -> None:
+    (command,) = commands(MAIN)
+    *_, accuracy, report = run(command, clone).strip().splitlines()
+    assert accuracy.startswith("test accuracy 0.9") or accuracy.startswith("test accuracy 1.0")
+    assert Path(report.removeprefix("report: ")).is_file()
+    assert (clone / "data" / "manifest.json").is_file()
+
+
+def test_your_own_images_and_the_run_again(clone: Path) -> None:
+    for command in commands(MINE):
+        run(command, clone)
+    result = json.loads((clone / "runs" / "mine" / "result.json").read_text())
+    assert result["trials"]["ok"] == 12
+    before = set((clone / "runs").iterdir())
+    (command,) = commands(AGAIN)
+    run(command + " --max-trials 2 --set search.epochs=1", clone)
+    assert len(set((clone / "runs").iterdir()) - before) == 1
+
+
+def test_the_clusters_commands(clone: Path) -> None:
+    for command in commands(CLUSTER):
+        run(command, clone)
+    assert (clone / "shared" / "runs" / "first" / "report.html").is_file()
+
+
+def test_the_report_can_be_made_again(clone: Path) -> None:
+    command = "python -m cnn.report RUN"
+    assert f"`{command}`" in README
+    report = clone / "runs" / "mine" / "report.html"
+    report.unlink()
+    run(command, clone)
+    assert report.is_file()
+
+
+def test_plain_spark_submit_preprocesses_then_tunes(tmp_path: Path) -> None:
+    jobs = REPOSITORY / "jobs"
+    assert "`spark-submit jobs/preprocess.py`" in README
+    said = run(f"spark-submit {jobs}/preprocess.py", tmp_path)
+    assert f"data set written to {tmp_path}/data" in said
+    said = run(f"spark-submit {jobs}/tune.py --config {REPOSITORY}/conf/test.toml", tmp_path)
+    (report,) = re.findall(r"^report: (.*)$", said, re.MULTILINE)
+    assert Path(report).parent.parent == tmp_path / "runs"
+    assert Path(report).is_file()
+
+
+def test_every_file_of_the_package_is_in_the_tree() -> None:
+    for folder in ("cnn", "jobs"):
+        for path in (REPOSITORY / folder).glob("*.py"):
+            if path.name != "__init__.py":
+                assert f"\n{folder}/{path.name} " in README

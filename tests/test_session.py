@@ -1,0 +1,93 @@
+"""What the session sets, leaves alone and refuses; slots and threads."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, clean_environment
+
+from cnn.session import Slots, count_slots
+
+
+@pytest.mark.parametrize(
+    ("slots", "parallelism", "threads"),
+    [
+        (Slots(2, 2, 1), 2, 1),
+        (Slots(2, 2, 1), 1, 2),
+        (Slots(8, 8, 1), 3, 2),
+        (Slots(8, 4, 1), 2, 4),  # two executors of four cores
+        (Slots(2, 8, 4), 2, 4),
+    ],
+)
+def test_trials_share_an_executors_cores(slots: Slots, parallelism: int, threads: int) -> None:
+    assert slots.threads(parallelism) == threads
+
+
+def listening_addresses(pid: int) -> Iterator[str]:
+    """The addresses that a process listens on, from the kernel's tables."""
+    links = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in links:
+                words = bytes.fromhex(local.partition(":")[0])
+                # The kernel writes 32-bit words in the machine's byte order.
+                packed = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
+                address = ip_address(packed)
+                yield str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def in_a_session(code: str, options: str) -> subprocess.CompletedProcess[str]:
+    """Runs code with `spark` in a process of its own, under Spark's options."""
+    script = "from cnn.session import TUNE, count_slots, spark_session\n"
+    script += f"with spark_session('test', TUNE) as spark:\n{textwrap.indent(code, '    ')}"
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=REPOSITORY,
+        env=clean_environment()
+        | {
+            "PYSPARK_SUBMIT_ARGS": f"{options} pyspark-shell",
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "PYTHONPATH": str(REPOSITORY / "tests"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_what_the_user_has_configured_stays_and_ports_are_on_loopback() -> None:
+    done = in_a_session(
+        "conf = spark.sparkContext.getConf()\n"
+        "print(conf.get('spark.speculation'), conf.get('spark.python.worker.reuse'),"
+        " conf.get('spark.python.daemon.module'), count_slots(spark.sparkContext))\n"
+        "from test_session import listening_addresses\n"
+        "print(*listening_addresses(spark.sparkContext._gateway.proc.pid))",
+        "--master local[6] --conf spark.speculation=true --conf spark.task.cpus=2",
+    )
+    assert done.returncode == 0, done.stderr
+    first, addresses = done.stdout.splitlines()
+    assert first == "true false cnn.daemon Slots(total=3, executor_cores=6, task_cpus=2)"
+    assert set(addresses.split()) == {"127.0.0.1"}
+
+
+def test_without_a_master_all_cores_are_used() -> None:
+    done = in_a_session("print(spark.sparkContext.master, count_slots(spark.sparkContext))", "")
+    assert done.returncode == 0, done.stderr
+    assert f"local[*] Slots(total={os.cpu_count()}," in done.stdout
+
+
+def test_gpus_in_local_mode_are_refused_rather_than_waited_for() -> None:
+    done = in_a_session("pass", "--master local[2] --conf spark.task.resource.gpu.amount=1")
+    assert done.returncode != 0
+    assert "spark.task.resource.gpu.amount must not be set in local mode" in done.stderr
+
+
+def test_the_slots_of_this_session(spark: object) -> None:
+    assert count_slots(spark.sparkContext) == Slots(2, 2, 1)  # type: ignore[attr-defined]
