@@ -5,6 +5,7 @@ How they are read from TOML is in `cnn.config`.
 """
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, TypeVar
@@ -169,6 +170,7 @@ class SearchSettings(Frozen):
     seed: Seed = 0
     epochs: PositiveInt = 10
     patience: PositiveInt | None = None
+    min_steps: Annotated[int, Field(ge=0)] = 0
     train_images: PositiveInt | None = None
     subset_seed: Seed = 0
     validation_folds: Folds = (0, 1)
@@ -181,6 +183,16 @@ class SearchSettings(Frozen):
                 f"validation_folds must be distinct, but got {list(self.validation_folds)}"
             )
         return self
+
+    def schedule(self, images: int, batch_size: int) -> tuple[int, int | None]:
+        """Epochs and patience of a training on so many images.
+
+        An epoch of few images is few steps: both are stretched until they come to `min_steps`.
+        """
+        steps = self.epochs * math.ceil(images / batch_size)
+        stretch = max(1.0, self.min_steps / steps)
+        patience = None if self.patience is None else math.ceil(self.patience * stretch)
+        return math.ceil(self.epochs * stretch), patience
 
 
 class PhaseSettings(SearchSettings):

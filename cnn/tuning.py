@@ -288,7 +288,7 @@ def _train_final(
 ) -> dict[str, Any]:
     assert winner.accuracy is not None
     assert winner.best_epoch is not None
-    found = winner.best_epoch if settings.final.data == "all" else job.phase.epochs
+    found = winner.best_epoch if settings.final.data == "all" else None
     final = FinalJob(
         job=job,
         params=ModelParams.model_validate(winner.params),

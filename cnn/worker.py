@@ -59,7 +59,8 @@ class FinalJob:
     params: ModelParams
     run: str
     data: str
-    epochs: int
+    # None: as many as the phase's.
+    epochs: int | None
     expected_accuracy: float
     attempts: int
     tolerance: float
@@ -136,7 +137,8 @@ def run_trial(job: Job, params: ModelParams, number: int) -> TrialResult:
             train, validation = _choose_images(job.phase, split)
             known["train_images"] = len(train)
             model = _compiled(job, params, seed)
-            fitted = _fit(job, model, params, train, validation, seed, job.phase.epochs, deadline)
+            schedule = job.phase.schedule(len(train), params.batch_size)
+            fitted = _fit(job, model, params, train, validation, seed, schedule, deadline)
             known["seconds"]["train"] = round(time.monotonic() - opened, 4)
             assert fitted.best is not None
             known |= {
@@ -183,17 +185,18 @@ def run_final(final: FinalJob) -> dict[str, Any]:
     clock = time.monotonic()
     run, data, classes = Directory(final.run), Directory(job.data), len(job.manifest.classes)
     split = open_pixels(data, job.manifest, TRAIN, job.cache_dir)
-    whole = job.phase.model_copy(update={"train_images": None, "patience": None})
+    whole = job.phase.model_copy(update={"train_images": None})
     train, validation = _choose_images(whole, split)
     if final.data == "all":
         train = dataclasses.replace(train, rows=np.arange(len(split.labels)))
+    epochs = final.epochs or job.phase.schedule(len(train), final.params.batch_size)[0]
     attempts: list[dict[str, Any]] = []
     kept: tuple[float, keras.Model, Fit, Evaluation] | None = None
     for attempt in range(final.attempts):
         seed = derive_seed(job.phase.seed, "final", attempt)
         model = _compiled(job, final.params, seed)
         held_out = None if final.data == "all" else validation
-        fitted = _fit(job, model, final.params, train, held_out, seed, final.epochs, None)
+        fitted = _fit(job, model, final.params, train, held_out, seed, (epochs, None), None)
         found = evaluate(model, validation, classes=classes)
         accepted = found.accuracy >= final.expected_accuracy - final.tolerance
         attempts.append({"seed": seed, "accuracy": found.accuracy, "accepted": accepted})
@@ -297,7 +300,7 @@ def _fit(
     train: "Images",
     validation: "Images | None",
     seed: int,
-    epochs: int,
+    schedule: tuple[int, int | None],
     deadline: float | None,
 ) -> "Fit":
     from cnn.training import balanced_weights, fit
@@ -312,10 +315,10 @@ def _fit(
         validation,
         classes=classes,
         batch_size=params.batch_size,
-        epochs=epochs,
+        epochs=schedule[0],
         seed=seed,
         objective=job.phase.objective,
-        patience=job.phase.patience,
+        patience=schedule[1],
         class_weights=weights,
         deadline=deadline,
     )
