@@ -1,68 +1,69 @@
 """Folders of images -> a data directory: list, tie, split, decode with Spark, commit whole."""
 
 import hashlib
-import os
 import time
 import uuid
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cnn.images import Unreadable, decode
-from cnn.listing import Listing, real_path
+from cnn.duplicates import count_duplicates, digest_lookalikes, drop_contradictions
+from cnn.listing import Listing
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest, write_manifest
+from cnn.parts import PartResult, cut_parts
+from cnn.readers import Reader
 from cnn.settings import Error, InputError
-from cnn.splits import TEST, TRAIN, ImageFile, Row, assign, connected_groups, tie_keys
-from cnn.storage import Directory
+from cnn.splits import TEST, TRAIN, assign, connected_groups, tie_keys
+from cnn.storage import Directory, Locked, file_lock
 
 if TYPE_CHECKING:
-    from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
-SCHEMA = pa.schema(
-    [
-        ("path", pa.string()),
-        ("label", pa.int32()),
-        ("group", pa.string()),
-        ("fold", pa.int32()),
-        ("pixels", pa.binary()),
-    ]
-)
-REJECT_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string())])
 REJECTS = "rejects"
+_REJECT_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string())])
 
-# Rows of a Parquet file, and of a row group in it.
-MIN_PART, MAX_PART = 64, 4096
-_ROW_GROUP = 512
-
-
-class Part(NamedTuple):
-    """One Parquet file to write: consecutive rows of one split."""
-
-    split: str
-    number: int
-    start: int
-    rows: Sequence[Row]
+Reject = tuple[str, str]
 
 
-class PartResult(NamedTuple):
-    """What came of one part: reject reasons by path, images by label, a sum of row hashes."""
+@contextmanager
+def claim(out: Directory) -> Iterator[None]:
+    """Holds `out` for one writer, and clears away what a killed one has left beside it.
 
-    split: str
-    rejects: list[tuple[str, str]]
-    counts: dict[int, int]
-    checksum: int
+    A data set that a killed writer had moved aside, and not yet replaced, is put back. Raises
+    InputError where another writer is at work.
+    """
+    path = out.local_path
+    if path is None:
+        # Object stores and HDFS know no lock that dies with its process.
+        yield
+        return
+    try:
+        with file_lock(path.with_name(f".{path.name}.lock"), wait=False):
+            old = sorted(path.parent.glob(f".{path.name}.old-*"))
+            if old and not path.exists():
+                old.pop().rename(path)
+            for stale in (*old, *path.parent.glob(f".{path.name}.partial-*")):
+                Directory(stale).remove()
+            yield
+    except Locked:
+        raise InputError(
+            f"--out must have one writer at a time, but another is writing {out.uri}"
+        ) from None
+
+
+def beside(out: Directory, kind: str) -> Directory:
+    """A new directory's name beside `out`, which claim() clears away if this process is killed."""
+    parent, _, name = out.uri.rpartition("/")
+    return Directory(f"{parent}/.{name}.{kind}-{uuid.uuid4().hex[:8]}")
 
 
 def make_dataset(
     spark: "SparkSession",
-    root: Path,
+    reader: Reader,
     out: Directory,
     settings: DataSettings,
     listing: Listing,
@@ -70,23 +71,30 @@ def make_dataset(
     source: Source,
     sample: bool = False,
 ) -> Manifest:
-    """Decodes the listed images under `root` in parallel and commits a data directory at `out`.
+    """Decodes the listed images in parallel and commits a data directory at `out`.
 
     Everything is written beside `out` and moved there when complete, in place of a data directory
     that was there. Raises Error where too many files cannot be decoded; nothing is left then.
     """
     started = time.monotonic()
-    context = spark.sparkContext
-    digests = _hash_lookalikes(context, root, listing.files)
-    files, digests, rejected = _drop_contradictions(listing.files, digests)
+    digests = digest_lookalikes(
+        listing.files, lambda files, whole: reader.digests(spark, files, whole)
+    )
+    files, digests, rejected = drop_contradictions(listing.files, digests)
+    rejected += listing.rejects
     groups = connected_groups(tie_keys(files, settings), digests)
     split = assign(files, groups, listing.classes, settings)
+    sizes = {file.path: file.size for file in files}
+    parts = cut_parts(split, sizes, settings, spark.sparkContext.defaultParallelism)
 
-    staging = Directory(f"{out.uri}.partial-{uuid.uuid4().hex[:8]}")
+    staging = beside(out, "partial")
     try:
-        results = _write_parts(context, root, staging, split, settings)
+        for name in (TRAIN, TEST):
+            staging.sub(name).create()
+        results = reader.write(spark, parts, staging, settings)
         rejected += [reject for result in results for reject in result.rejects]
-        _check_rejects(rejected, len(listing.files), settings)
+        listed = len(listing.files) + len(listing.rejects)
+        _check_rejects(rejected, listed, settings)
         _write_rejects(staging, rejected)
         manifest = Manifest(
             size=settings.image_size,
@@ -94,8 +102,10 @@ def make_dataset(
             classes=listing.classes,
             counts=_counts(results, listing.classes),
             groups=len(set(groups)),
-            duplicates=_duplicates(digests),
+            duplicates=count_duplicates(digests),
+            listed=listed,
             rejects=len(rejected),
+            reasons=dict(Counter(kind_of(reason) for _, reason in rejected).most_common()),
             ignored=listing.ignored,
             settings=settings,
             source=source,
@@ -104,6 +114,8 @@ def make_dataset(
             fingerprint=_fingerprint(results, settings, listing.classes),
             seconds=round(time.monotonic() - started, 3),
         )
+        if sum(manifest.total(name) for name in (TRAIN, TEST)) + len(rejected) != listed:
+            raise Error(f"of {listed} files some became neither a row nor a reject: a defect")
         write_manifest(staging, manifest)
         _put_in_place(staging, out)
     finally:
@@ -140,138 +152,34 @@ def existing_dataset(out: Directory, inputs: str) -> Manifest | None:
     return manifest if manifest.inputs == inputs else None
 
 
+def read_rejects(data: Directory) -> list[Reject]:
+    """Path and reason of every file that became no row, by path."""
+    filesystem, path = data.path(REJECTS)
+    table = pq.read_table(path, filesystem=filesystem, schema=_REJECT_SCHEMA)
+    return [(row["path"], row["reason"]) for row in table.to_pylist()]
+
+
+def kind_of(reason: str) -> str:
+    """A reject's reason without what is particular to one file."""
+    return reason.partition("(")[0].strip()
+
+
+def describe_rejects(rejects: Iterable[Reject]) -> list[str]:
+    """A line for each kind of reason: how many, and an example."""
+    examples: dict[str, str] = {}
+    kinds: Counter[str] = Counter()
+    for path, reason in rejects:
+        kinds[kind_of(reason)] += 1
+        examples.setdefault(kind_of(reason), path)
+    return [f"{n} {kind} (such as {examples[kind]!r})" for kind, n in kinds.most_common()]
+
+
 def _put_in_place(staging: Directory, out: Directory) -> None:
-    old = Directory(f"{out.uri}.old-{uuid.uuid4().hex[:8]}")
+    old = beside(out, "old")
     if out.exists():
         out.rename(old)
     staging.rename(out)
     old.remove()
-
-
-def _hash_lookalikes(
-    context: "SparkContext", root: Path, files: Sequence[ImageFile]
-) -> list[str | None]:
-    """SHA-256 of the files that share their size with another; None for all others."""
-    sizes = Counter(file.size for file in files)
-    alike = [i for i, file in enumerate(files) if sizes[file.size] > 1]
-    digests: list[str | None] = [None] * len(files)
-    if not alike:
-        return digests
-
-    def digest(index_path: tuple[int, str]) -> tuple[int, str | None]:
-        index, path = index_path
-        try:
-            with Path(path).open("rb") as handle:
-                return index, hashlib.file_digest(handle, "sha256").hexdigest()
-        except OSError:
-            # Decoding will meet the same error and say it.
-            return index, None
-
-    paths = [(i, os.fspath(real_path(root, files[i].path))) for i in alike]
-    slices = min(len(paths), 4 * context.defaultParallelism)
-    for index, hexdigest in context.parallelize(paths, slices).map(digest).collect():
-        digests[index] = hexdigest
-    return digests
-
-
-def _drop_contradictions(
-    files: Sequence[ImageFile], digests: Sequence[str | None]
-) -> tuple[list[ImageFile], list[str | None], list[tuple[str, str]]]:
-    """Takes out identical bytes that stand under two labels: their label is unknown."""
-    labels: dict[str, set[str]] = defaultdict(set)
-    for file, digest in zip(files, digests, strict=True):
-        # Empty files are alike and are rejected for being empty.
-        if digest is not None and file.size:
-            labels[digest].add(file.class_name)
-    kept: list[ImageFile] = []
-    kept_digests: list[str | None] = []
-    rejects = []
-    for file, digest in zip(files, digests, strict=True):
-        if digest is not None and len(labels[digest]) > 1:
-            names = " and ".join(sorted(labels[digest]))
-            rejects.append((file.path, f"identical bytes in {names}"))
-        else:
-            kept.append(file)
-            kept_digests.append(digest if file.size else None)
-    return kept, kept_digests, rejects
-
-
-def _write_parts(
-    context: "SparkContext",
-    root: Path,
-    staging: Directory,
-    split: dict[str, list[Row]],
-    settings: DataSettings,
-) -> list[PartResult]:
-    parts = list(_parts(split, 4 * context.defaultParallelism))
-    size, channels, folder = settings.image_size, settings.channels, os.fspath(root)
-
-    def run(part: Part) -> PartResult:
-        return write_part(Path(folder), staging, part, size=size, channels=channels)
-
-    for name in (TRAIN, TEST):
-        staging.sub(name).create()
-    return context.parallelize(parts, len(parts)).map(run).collect()
-
-
-def _parts(split: dict[str, list[Row]], wanted: int) -> Iterator[Part]:
-    total = sum(len(rows) for rows in split.values())
-    # Small enough that no core ends alone, large enough that a task is worth its start.
-    length = max(MIN_PART, min(MAX_PART, -(-total // wanted)))
-    for name, rows in split.items():
-        for number, start in enumerate(range(0, len(rows), length)):
-            yield Part(name, number, start, rows[start : start + length])
-
-
-def write_part(
-    root: Path, staging: Directory, part: Part, *, size: int, channels: int
-) -> PartResult:
-    """Decodes one part's images and writes its Parquet file; runs on an executor.
-
-    A second attempt at the same part writes the same file again, so a retried task does no harm.
-    """
-    rejects: list[tuple[str, str]] = []
-    counts: Counter[int] = Counter()
-    checksum = 0
-    rows: list[dict[str, object]] = []
-    sink = pa.BufferOutputStream()
-    # Pixels hardly compress and are read once a host: fast beats small.
-    with pq.ParquetWriter(sink, SCHEMA, compression="zstd", use_dictionary=False) as writer:
-
-        def flush() -> None:
-            if rows:
-                writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-                rows.clear()
-
-        for place, row in enumerate(part.rows, start=part.start):
-            try:
-                pixels = _decode_file(real_path(root, row.path), size, channels).tobytes()
-            except Unreadable as reason:
-                rejects.append((row.path, str(reason)))
-                continue
-            counts[row.label] += 1
-            checksum = (checksum + _row_hash(part.split, place, row, pixels)) % 2**128
-            rows.append({**asdict(row), "pixels": pixels})
-            if len(rows) == _ROW_GROUP:
-                flush()
-        flush()
-    if counts:
-        staging.write(f"{part.split}/part-{part.number:05d}.parquet", sink.getvalue().to_pybytes())
-    return PartResult(part.split, rejects, dict(counts), checksum)
-
-
-def _decode_file(path: Path, size: int, channels: int) -> np.ndarray:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise Unreadable(f"unreadable: {error.strerror}") from None
-    return decode(data, size=size, channels=channels)
-
-
-def _row_hash(split: str, place: int, row: Row, pixels: bytes) -> int:
-    digest = hashlib.blake2b(pixels, digest_size=16)
-    digest.update(repr((split, place, row.path, row.label, row.group, row.fold)).encode())
-    return int.from_bytes(digest.digest(), "big")
 
 
 def _fingerprint(
@@ -283,32 +191,20 @@ def _fingerprint(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _check_rejects(
-    rejected: Sequence[tuple[str, str]], listed: int, settings: DataSettings
-) -> None:
+def _check_rejects(rejected: Sequence[Reject], listed: int, settings: DataSettings) -> None:
     limit = settings.max_rejects
     allowed = limit * listed if limit < 1 else limit
-    if len(rejected) <= allowed:
-        return
-    examples: dict[str, str] = {}
-    kinds: Counter[str] = Counter()
-    for path, reason in rejected:
-        kind = reason.partition("(")[0].strip()
-        kinds[kind] += 1
-        examples.setdefault(kind, path)
-    reasons = "; ".join(
-        f"{count} {kind} (such as {examples[kind]!r})" for kind, count in kinds.most_common()
-    )
-    raise Error(
-        f"--max-rejects must not be exceeded: at most {allowed:g} of {listed} files may be "
-        f"rejected, but {len(rejected)} were: {reasons}"
-    )
+    if len(rejected) > allowed:
+        raise Error(
+            f"--max-rejects must not be exceeded: at most {allowed:g} of {listed} files may be "
+            f"rejected, but {len(rejected)} were: {'; '.join(describe_rejects(rejected))}"
+        )
 
 
-def _write_rejects(staging: Directory, rejected: Sequence[tuple[str, str]]) -> None:
+def _write_rejects(staging: Directory, rejected: Sequence[Reject]) -> None:
     columns = list(zip(*sorted(rejected), strict=True)) or [(), ()]
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table([list(c) for c in columns], schema=REJECT_SCHEMA), sink)
+    pq.write_table(pa.table([list(c) for c in columns], schema=_REJECT_SCHEMA), sink)
     staging.write(f"{REJECTS}/part-00000.parquet", sink.getvalue().to_pybytes())
 
 
@@ -322,8 +218,3 @@ def _counts(results: Iterable[PartResult], classes: Sequence[str]) -> dict[str, 
             if count == 0:
                 raise Error(f"no image of class {name!r} in the {split} split could be decoded")
     return counts
-
-
-def _duplicates(digests: Iterable[str | None]) -> int:
-    seen = Counter(digest for digest in digests if digest is not None)
-    return sum(count - 1 for count in seen.values())

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,18 +12,41 @@ from cnn.manifest import DataSettings
 from cnn.settings import InputError
 from cnn.splits import ImageFile
 
-# Folders that archives and desktops leave behind; hidden ones (`.DS_Store`) go without saying.
 _RUBBISH = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _KNOWN_ORDER = ("faces", "comics")
 
 
 class Listing(NamedTuple):
-    """What lies under the images' root: files, classes in label order, and what was passed over."""
+    """What lies under the images' root: files, classes in label order, and what was passed over.
+
+    `rejects` are paths and reasons of what cannot even be opened. `inputs` is a hash of all names,
+    sizes and times, and of the settings.
+    """
 
     files: list[ImageFile]
     classes: tuple[str, ...]
+    rejects: list[tuple[str, str]]
     ignored: int
     inputs: str
+
+
+class Found(NamedTuple):
+    """One name in a folder; `same` is equal for names of one file, `reason` why it is no file."""
+
+    path: str
+    size: int
+    modified: int
+    same: int
+    reason: str | None = None
+
+
+class Folder(NamedTuple):
+    """A folder's own files, by what their names say; `has_folders` where it holds others."""
+
+    name: str
+    found: list[Found]
+    ignored: int
+    has_folders: bool
 
 
 def list_images(root: Path, settings: DataSettings) -> Listing:
@@ -31,44 +56,84 @@ def list_images(root: Path, settings: DataSettings) -> Listing:
     """
     if not root.is_dir():
         raise InputError(f"--images must be a folder, but got {root}")
+    return listing_of(_walk(os.fspath(root), "", ()), os.fspath(root), settings)
+
+
+def listing_of(folders: Iterator[Folder], root: str, settings: DataSettings) -> Listing:
+    """Classes and files of folders: where one file has an image's name, all are to be images.
+
+    What else lies in a class folder is not passed over: it becomes a reject with its reason. Other
+    folders, hidden names and what archives and desktops leave behind are ignored and counted.
+    """
     files: list[ImageFile] = []
+    rejects: list[tuple[str, str]] = []
     ignored = 0
     leaves: set[str] = set()
     stats = hashlib.sha256()
-    for folder, subfolders, names in os.walk(root, onerror=_raise_unlisted):
-        subfolders[:] = sorted(
-            name for name in subfolders if not name.startswith(".") and name not in _RUBBISH
-        )
-        here = Path(folder)
-        found = 0
-        for name in sorted(names):
-            if (
-                name.startswith(".")
-                or name in _RUBBISH
-                or Path(name).suffix.lower() not in SUFFIXES
-            ):
-                ignored += 1
-                continue
-            path = here / name
-            status = path.stat()
-            relative = path.relative_to(root).as_posix()
-            files.append(ImageFile(_escape(relative), here.name, status.st_size))
-            stats.update(
-                f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(
-                    "utf-8", "surrogateescape"
-                )
-            )
-            found += 1
-        if found or not subfolders:
-            leaves.add(here.name)
+    for folder in folders:
+        ignored += folder.ignored
+        holds_images = any(_suffix(found.path) in SUFFIXES for found in folder.found)
+        if holds_images or not folder.has_folders:
+            leaves.add(folder.name)
+        if not holds_images:
+            ignored += len(folder.found)
+            continue
+        if settings.classes is not None and folder.name not in settings.classes:
+            # So that its name can be said where one that was asked for is missing.
+            files.append(ImageFile("", folder.name, 0, 0))
+            continue
+        for path, size, modified, same, reason in folder.found:
+            stats.update(f"{path}\0{size}\0{modified}\n".encode("utf-8", "surrogateescape"))
+            if reason is None:
+                files.append(ImageFile(_escape(path), folder.name, size, same))
+            else:
+                rejects.append((_escape(path), reason))
     classes = _class_order(root, {file.class_name for file in files}, leaves, settings)
     files = [file for file in files if file.class_name in classes]
     stats.update(settings.model_dump_json().encode())
-    return Listing(files, classes, ignored, stats.hexdigest())
+    return Listing(files, classes, rejects, ignored, stats.hexdigest())
 
 
-def _raise_unlisted(error: OSError) -> None:
-    raise InputError(f"--images must be readable throughout, but got {error}")
+def is_rubbish(name: str) -> bool:
+    """Whether a name is hidden, or one that an archive or a desktop leaves behind."""
+    return name.startswith(".") or name in _RUBBISH
+
+
+def _walk(folder: str, relative: str, above: tuple[tuple[int, int], ...]) -> Iterator[Folder]:
+    """A folder and those below it, in the order of their names; links to folders are followed."""
+    try:
+        status = os.stat(folder)
+        here = (*above, (status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            every = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"--images must be readable throughout, but got {error}") from None
+    kept = [entry for entry in every if not is_rubbish(entry.name)]
+    folders = [entry for entry in kept if entry.is_dir()]
+    found = [_found(entry, relative + entry.name) for entry in kept if not entry.is_dir()]
+    name = _escape(os.path.basename(os.path.abspath(folder)))
+    yield Folder(name, found, len(every) - len(kept), bool(folders))
+    for entry in folders:
+        below = entry.stat()
+        # A link to a folder above would be walked for ever.
+        if (below.st_dev, below.st_ino) not in here:
+            yield from _walk(entry.path, f"{relative}{entry.name}/", here)
+
+
+def _found(entry: os.DirEntry[str], path: str) -> Found:
+    try:
+        # Not entry.stat(), which keeps what it returns: half a gigabyte for a million files.
+        status = os.stat(entry.path)
+    except OSError as error:
+        return Found(path, 0, 0, 0, f"unreadable: {error.strerror}")
+    reason = None if stat.S_ISREG(status.st_mode) else "not a regular file"
+    return Found(
+        path, status.st_size, status.st_mtime_ns, status.st_dev << 64 | status.st_ino, reason
+    )
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
 
 
 def _escape(path: str) -> str:
@@ -79,7 +144,7 @@ def _escape(path: str) -> str:
 
 
 def _class_order(
-    root: Path, found: set[str], leaves: set[str], settings: DataSettings
+    root: str, found: set[str], leaves: set[str], settings: DataSettings
 ) -> tuple[str, ...]:
     if not found:
         raise InputError(f"--images must hold images, but {root} has none")

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from cnn.images import Fit
 from cnn.settings import Frozen, InputError, PositiveInt
 from cnn.storage import Directory
 
@@ -31,9 +32,20 @@ class DataSettings(Frozen):
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     group: Literal["auto", "stem", "none"] = "auto"
     group_regex: str | None = None
+    split: Literal["exact", "stable"] = "exact"
+    fit: Fit = "stretch"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     # A fraction of the files below 1, a number of files from 1 on.
     max_rejects: Annotated[float, Field(ge=0)] = 0.01
+
+    @model_validator(mode="after")
+    def _stable_groups(self) -> "DataSettings":
+        if self.split == "stable" and self.group == "auto" and self.group_regex is None:
+            raise ValueError(
+                "--split stable must come with --group stem, --group none or --group-regex, "
+                "since auto may choose otherwise when images are added"
+            )
+        return self
 
     @property
     def channels(self) -> Literal[1, 3]:
@@ -51,7 +63,11 @@ class Manifest(Frozen):
     counts: dict[str, dict[str, int]]
     groups: int
     duplicates: int
+    # Files that were listed: rows and rejects; and those that were passed over.
+    listed: int
     rejects: int
+    # Rejects by kind of reason.
+    reasons: dict[str, int]
     ignored: int
     settings: DataSettings
     source: Source

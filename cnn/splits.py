@@ -6,9 +6,9 @@ seeded hash, never from a generator that runs on or from the order in which file
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from cnn.manifest import DataSettings
 from cnn.seeds import seeded_hash
@@ -18,17 +18,19 @@ TRAIN, TEST = "train", "test"
 TEST_FOLD = -1
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """One listed image; `path` is relative to the images' root and '/'-separated."""
+class ImageFile(NamedTuple):
+    """One listed image; `path` is relative to the images' root and '/'-separated.
+
+    `size` is in bytes; `same` is equal for names of one and the same file, 0 where not known.
+    """
 
     path: str
     class_name: str
     size: int
+    same: int = 0
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One image's place in the data set. `fold` is -1 in the test split."""
 
     path: str
@@ -93,7 +95,9 @@ def assign(
 
     Strata are the sets of classes that a group spans. In each, groups are ranked by a seeded hash
     and cut to within one group of `test_fraction` of the images; the other groups are dealt to the
-    ten folds. Raises InputError where a class would be missing on one side.
+    ten folds. With `split = "stable"` the hash itself decides: counts are only nearly as asked, but
+    images added later move no old one. Raises InputError where a class would be missing on one
+    side.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
@@ -105,19 +109,12 @@ def assign(
     fold_of: dict[str, int] = {}
     for stratum in sorted(strata, key=sorted):
         ranked = sorted(
-            strata[stratum], key=lambda group: seeded_hash(settings.seed, "split", group)
+            (seeded_hash(settings.seed, "split", group), group) for group in strata[stratum]
         )
-        wanted = settings.test_fraction * sum(len(members[group]) for group in ranked)
-        taken, dealt = 0, 0
-        for group in ranked:
-            size = len(members[group])
-            # Take a group while that brings the count nearer to what was asked.
-            if taken + size / 2 <= wanted:
-                fold_of[group] = TEST_FOLD
-                taken += size
-            else:
-                fold_of[group] = dealt % FOLDS
-                dealt += 1
+        if settings.split == "stable":
+            fold_of |= _by_threshold(ranked, settings.test_fraction)
+        else:
+            fold_of |= _by_rank(ranked, members, settings.test_fraction)
 
     labels = {name: label for label, name in enumerate(classes)}
     order = sorted(
@@ -130,6 +127,35 @@ def assign(
         split[TEST if fold == TEST_FOLD else TRAIN].append(row)
     _check_sides(split, classes, settings)
     return split
+
+
+def _by_rank(
+    ranked: Sequence[tuple[int, str]], members: Mapping[str, Sequence[int]], test_fraction: float
+) -> dict[str, int]:
+    """The fold of each group: the first are tested, the others dealt to the folds in turn."""
+    wanted = test_fraction * sum(len(members[group]) for _, group in ranked)
+    fold_of: dict[str, int] = {}
+    taken, dealt = 0, 0
+    for _, group in ranked:
+        size = len(members[group])
+        # Take a group while that brings the count nearer to what was asked.
+        if taken + size / 2 <= wanted:
+            fold_of[group] = TEST_FOLD
+            taken += size
+        else:
+            fold_of[group] = dealt % FOLDS
+            dealt += 1
+    return fold_of
+
+
+def _by_threshold(hashes: Sequence[tuple[int, str]], test_fraction: float) -> dict[str, int]:
+    """The fold of each group by its hash alone, a number from 0 to 1: below the fraction, test."""
+    fold_of: dict[str, int] = {}
+    for number, group in hashes:
+        place = number / 2**128
+        left = (place - test_fraction) / (1 - test_fraction)
+        fold_of[group] = TEST_FOLD if left < 0 else min(int(left * FOLDS), FOLDS - 1)
+    return fold_of
 
 
 def _check_sides(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO, TextIO
 
 from pyarrow import fs
 
@@ -82,24 +83,33 @@ class Directory:
         with filesystem.open_input_stream(path) as stream:
             return bytes(stream.read())
 
-    def write(self, name: str, data: bytes) -> None:
-        """Writes a file whole or not at all, in place of one that was there."""
+    @contextmanager
+    def writer(self, name: str) -> Iterator[BinaryIO]:
+        """A stream to a file that appears whole, in place of one that was there, or not at all."""
         filesystem, path = self.path(name)
-        parent, _, base = path.rpartition("/")
         if isinstance(filesystem, fs.S3FileSystem):
+            # An object is there when its upload is complete.
             with filesystem.open_output_stream(path) as stream:
-                stream.write(data)
+                yield stream
             return
-        filesystem.create_dir(parent, recursive=True)
+        parent, _, base = path.rpartition("/")
         hidden = f"{parent}/.{base}.{uuid.uuid4().hex[:8]}"
         try:
             with filesystem.open_output_stream(hidden) as stream:
-                stream.write(data)
+                yield stream
             filesystem.move(hidden, path)
         except BaseException:
             if filesystem.get_file_info(hidden).type != fs.FileType.NotFound:
                 filesystem.delete_file(hidden)
             raise
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a file whole or not at all, in place of one that was there."""
+        filesystem, path = self.path(name)
+        if not isinstance(filesystem, fs.S3FileSystem):
+            filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+        with self.writer(name) as stream:
+            stream.write(data)
 
     def create(self) -> None:
         filesystem, path = self.path()
@@ -117,16 +127,39 @@ class Directory:
         filesystem.move(path, target.path()[1])
 
 
+class Locked(Exception):
+    """Another process holds the lock."""
+
+
 @contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on a local file; the system frees it when the process dies."""
+def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Holds an exclusive lock on a local file; the system frees it when the process dies.
+
+    Raises Locked where another holds it, unless told to wait. The file is gone afterwards.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(handle, fcntl.LOCK_UN)
+    while True:
+        with path.open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise Locked(str(path)) from None
+            try:
+                # Whoever held it may have removed this very file in the meantime.
+                if not _is_at(handle, path):
+                    continue
+                yield
+                path.unlink(missing_ok=True)
+                return
+            finally:
+                fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def _is_at(handle: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def default_cache_dir() -> Path:

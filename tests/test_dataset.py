@@ -8,10 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import write_images
 
-from cnn.dataset import check_out, existing_dataset, make_dataset
+from cnn.dataset import check_out, existing_dataset, make_dataset, read_rejects
+from cnn.hadoop import _HIDDEN, SparkReader
 from cnn.images import decode
 from cnn.listing import list_images
 from cnn.manifest import DataSettings, Manifest, Source, read_manifest
+from cnn.readers import FileReader
 from cnn.settings import Error, InputError
 from cnn.storage import Directory
 
@@ -19,8 +21,9 @@ SETTINGS = DataSettings(image_size=16, max_rejects=5)
 
 
 def make(spark: Any, root: Path, out: Path, settings: DataSettings = SETTINGS) -> Manifest:
-    listing = list_images(root, settings)
-    return make_dataset(spark, root, Directory(out), settings, listing, source=Source(name="t"))
+    reader = FileReader(root)
+    listing = reader.find(settings)
+    return make_dataset(spark, reader, Directory(out), settings, listing, source=Source(name="t"))
 
 
 def rows(out: Path, split: str) -> list[dict[str, Any]]:
@@ -64,7 +67,7 @@ def test_the_fingerprint_does_not_depend_on_how_rows_are_cut_into_files(
 ) -> None:
     root = write_images(tmp_path / "images", {"a": 150, "b": 150})
     first = make(spark, root, tmp_path / "one")
-    monkeypatch.setattr("cnn.dataset.MIN_PART", 32)
+    monkeypatch.setattr("cnn.parts._MIN_ROWS", 8)
     second = make(spark, root, tmp_path / "two")
     files = [len(list((tmp_path / name / "train").iterdir())) for name in ("one", "two")]
     assert files[0] < files[1]
@@ -139,3 +142,53 @@ def test_check_out_accepts_what_is_new_or_empty_and_refuses_the_rest(tmp_path: P
         check_out(Directory(tmp_path), overwrite=True)
     with pytest.raises(InputError, match="is a file"):
         check_out(Directory(tmp_path / "thesis.txt"), overwrite=True)
+
+
+def test_spark_reads_a_uri_and_gives_the_same_bytes(spark: Any, tmp_path: Path) -> None:
+    root = write_images(tmp_path / "images", {"a": 30, "b c%20é": 30})
+    (root / "a" / "line\nbreak [1]{x}*?.png").write_bytes((root / "a" / "a-3.png").read_bytes())
+    (root / "a" / "empty.png").touch()
+    (root / "a" / "_hidden.png").write_bytes((root / "a" / "a-1.png").read_bytes())
+    (root / "b c%20é" / "copy.png").write_bytes((root / "b c%20é" / "b c%20é-5.png").read_bytes())
+    (root / "a" / "Thumbs.db").touch()
+    (root / "a" / ".DS_Store").touch()
+    (root / "notes.txt").touch()
+    first = make(spark, root, tmp_path / "files", SETTINGS)
+    reader = SparkReader(spark, root.as_uri())
+    listing = reader.find(SETTINGS)
+    assert listing.ignored == 3
+    assert listing.rejects == [("a/_hidden.png", _HIDDEN), ("a/empty.png", "empty file")]
+    out = Directory(tmp_path / "spark")
+    second = make_dataset(spark, reader, out, SETTINGS, listing, source=Source(name="t"))
+    by_path = [
+        {row["path"]: row["pixels"] for split in ("train", "test") for row in rows(folder, split)}
+        for folder in (tmp_path / "files", tmp_path / "spark")
+    ]
+    del by_path[0]["a/_hidden.png"]
+    assert by_path[0] == by_path[1]
+    assert first.duplicates == second.duplicates + 1 == 3
+    assert ("a/empty.png", "empty file") in read_rejects(out)
+
+
+def test_without_hidden_names_both_readers_give_one_fingerprint(
+    spark: Any, sample_images: Path, tmp_path: Path
+) -> None:
+    first = make(spark, sample_images, tmp_path / "files")
+    reader = SparkReader(spark, sample_images.as_uri())
+    out = Directory(tmp_path / "spark")
+    second = make_dataset(
+        spark, reader, out, SETTINGS, reader.find(SETTINGS), source=Source(name="t")
+    )
+    assert second.fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("uri", "rule"),
+    [
+        ("file:///no/such/folder", "--images must be a folder, but got file:///no/such/folder"),
+        ("nosuch://bucket/images", "--images must be a path or a URI that Spark can read"),
+    ],
+)
+def test_a_uri_that_spark_cannot_read_is_refused(spark: Any, uri: str, rule: str) -> None:
+    with pytest.raises(InputError, match=rule):
+        SparkReader(spark, uri)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from conftest import write_images
 
-from cnn.dataset import Part, make_dataset, write_part
-from cnn.listing import list_images
+from cnn.dataset import make_dataset
 from cnn.manifest import DataSettings, Source, read_manifest
+from cnn.parts import Part, PartResult, decode_part, write_part
 from cnn.pixels import choose, open_pixels
+from cnn.readers import FileReader
 from cnn.settings import Error, InputError
 from cnn.splits import Row
 from cnn.storage import Directory
@@ -24,7 +25,9 @@ def data(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Directory:
     root = write_images(tmp_path_factory.mktemp("images"), {"a": 60, "b": 60})
     out = Directory(tmp_path_factory.mktemp("out") / "data")
     settings = DataSettings(image_size=8)
-    make_dataset(spark, root, out, settings, list_images(root, settings), source=Source(name="t"))
+    reader = FileReader(root)
+    listing = reader.find(settings)
+    make_dataset(spark, reader, out, settings, listing, source=Source(name="t"))
     return out
 
 
@@ -104,12 +107,18 @@ def test_a_part_written_twice_is_the_same_file(tmp_path: Path) -> None:
     rows = [Row(f"a/a-{n}.png", 0, str(n), n) for n in range(3)]
     staging = Directory(tmp_path / "staging")
     part = Part("train", 0, 0, rows)
-    first = write_part(root, staging, part, size=8, channels=1)
+    settings = DataSettings(image_size=8)
+    staging.sub("train").create()
+
+    def write() -> PartResult:
+        return write_part(staging, "train", 0, decode_part(root, part, settings))
+
+    first = write()
     written = staging.read("train/part-00000.parquet")
-    assert write_part(root, staging, part, size=8, channels=1) == first
+    assert write() == first
     assert staging.read("train/part-00000.parquet") == written
     shutil.rmtree(root)
-    gone = write_part(root, staging, part, size=8, channels=1)
+    gone = write()
     assert [reason for _, reason in gone.rejects] == ["unreadable: No such file or directory"] * 3
 
 

@@ -1,6 +1,7 @@
 """Groups, test split, folds and order; and the files and classes under a folder."""
 
 import itertools
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -128,12 +129,49 @@ def test_classes_that_are_not_named_are_left_out(tmp_path: Path) -> None:
 
 def test_rubbish_is_ignored_and_counted(tmp_path: Path) -> None:
     write_images(tmp_path, {"a": 1, "b": 1})
-    for name in (".DS_Store", "Thumbs.db", "notes.txt"):
+    for name in (".DS_Store", "Thumbs.db"):
         (tmp_path / "a" / name).touch()
     write_images(tmp_path / "__MACOSX", {"a": 1})
+    (tmp_path / "notes.txt").touch()
     listing = list_images(tmp_path, DataSettings())
     assert len(listing.files) == 2
-    assert listing.ignored == 3
+    assert listing.ignored == 4
+
+
+def test_what_else_lies_in_a_class_folder_is_listed(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 1, "b": 1})
+    (tmp_path / "a" / "notes.txt").touch()
+    (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    listing = list_images(tmp_path, DataSettings())
+    assert "a/notes.txt" in [file.path for file in listing.files]
+    assert listing.rejects == [
+        ("a/gone.png", "unreadable: No such file or directory"),
+        ("a/pipe.png", "not a regular file"),
+    ]
+
+
+def test_links_to_folders_are_followed_but_not_round_and_round(tmp_path: Path) -> None:
+    write_images(tmp_path / "elsewhere", {"a": 2})
+    root = write_images(tmp_path / "images", {"b": 2})
+    (root / "a").symlink_to(tmp_path / "elsewhere" / "a")
+    (root / "b" / "up").symlink_to(root)
+    paths = [file.path for file in list_images(root, DataSettings()).files]
+    assert paths == ["a/a-0.png", "a/a-1.png", "b/b-0.png", "b/b-1.png"]
+
+
+def test_a_stable_split_moves_no_old_image() -> None:
+    changes = {"split": "stable", "group": "none"}
+    before, after = (split_of(pairs(count), **changes) for count in (400, 600))
+    folds = [{row.path: row.fold for rows in s.values() for row in rows} for s in (before, after)]
+    assert folds[0].items() <= folds[1].items()
+    assert len(before[TEST]) == pytest.approx(0.2 * 800, rel=0.25)
+    assert {row.fold for row in after[TRAIN]} == set(range(10))
+
+
+def test_a_stable_split_needs_groups_that_stay() -> None:
+    with pytest.raises(ValueError, match="--split stable must come with"):
+        DataSettings(split="stable")
 
 
 @pytest.mark.parametrize("name", ["a b", "100%", "%41", "größe", "zwei\nzeilen", "\udcff\udc80"])

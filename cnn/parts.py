@@ -1,0 +1,148 @@
+"""The executors' side of preprocessing: a part's files -> rows of one Parquet file, and rejects."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cnn.images import Fit, Unreadable, decode
+from cnn.listing import real_path
+from cnn.manifest import DataSettings
+from cnn.splits import Row
+from cnn.storage import Directory
+
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("label", pa.int32()),
+        ("group", pa.string()),
+        ("fold", pa.int32()),
+        ("pixels", pa.binary()),
+    ]
+)
+
+# What a file costs beyond its bytes, in bytes that take as long to decode.
+_FILE_COST = 32 << 10
+# Tasks for each core: so many that none runs alone at the end, each long enough to be worth it.
+_TASKS_A_CORE = 8
+_MIN_ROWS = 64
+_MAX_PIXEL_BYTES = 64 << 20
+_ROW_GROUP_BYTES = 8 << 20
+
+
+class Part(NamedTuple):
+    """One Parquet file to write: consecutive rows of one split, from place `start` on."""
+
+    split: str
+    number: int
+    start: int
+    rows: Sequence[Row]
+
+
+class PartResult(NamedTuple):
+    """What came of one part: rejects with reasons, images by label, a sum of row hashes."""
+
+    split: str
+    rejects: list[tuple[str, str]]
+    counts: dict[int, int]
+    checksum: int
+
+
+class Decoded(NamedTuple):
+    """A row with its place in its split, and its pixels or the reason why it has none."""
+
+    place: int
+    row: Row
+    pixels: bytes | None
+    reason: str | None
+
+
+def cut_parts(
+    split: dict[str, list[Row]], sizes: dict[str, int], settings: DataSettings, cores: int
+) -> list[Part]:
+    """Cuts the rows of each split into parts of about equal cost; `sizes` are bytes by path."""
+    total = sum(sizes[row.path] + _FILE_COST for rows in split.values() for row in rows)
+    enough = total / (_TASKS_A_CORE * max(1, cores))
+    most = max(1, _MAX_PIXEL_BYTES // (settings.image_size**2 * settings.channels))
+    parts: list[Part] = []
+    for name, rows in split.items():
+        number, start, cost = 0, 0, 0
+        for end, row in enumerate(rows, start=1):
+            cost += sizes[row.path] + _FILE_COST
+            full = cost >= enough and end - start >= min(_MIN_ROWS, most)
+            if full or end - start >= most or end == len(rows):
+                parts.append(Part(name, number, start, rows[start:end]))
+                number, start, cost = number + 1, end, 0
+    return parts
+
+
+def decode_part(root: Path, part: Part, settings: DataSettings) -> Iterator[Decoded]:
+    """Reads and decodes a part's files, one at a time."""
+    size, channels, fit = settings.image_size, settings.channels, settings.fit
+    for place, row in enumerate(part.rows, start=part.start):
+        try:
+            pixels = decode_file(real_path(root, row.path), size, channels, fit)
+        except Unreadable as reason:
+            yield Decoded(place, row, None, str(reason))
+        else:
+            yield Decoded(place, row, pixels.tobytes(), None)
+
+
+def decode_file(path: Path, size: int, channels: int, fit: Fit) -> np.ndarray:
+    """Raises Unreadable where the file cannot be read or is no image."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Unreadable(f"unreadable: {error.strerror}") from None
+    return decode(data, size=size, channels=channels, fit=fit)
+
+
+def write_part(
+    staging: Directory, split: str, number: int, decoded: Iterable[Decoded]
+) -> PartResult:
+    """Writes one Parquet file as its rows are decoded; holds no more than a row group of them.
+
+    A second attempt at the same part writes the same file again, so a retried task does no harm.
+    """
+    rejects: list[tuple[str, str]] = []
+    counts: Counter[int] = Counter()
+    checksum = 0
+    rows: list[tuple[str, int, str, int, bytes]] = []
+    held = 0
+    with (
+        staging.writer(f"{split}/part-{number:05d}.parquet") as sink,
+        # Pixels hardly compress, have no use for a dictionary, and are read once a host.
+        pq.ParquetWriter(
+            sink, SCHEMA, compression="lz4", use_dictionary=False, write_statistics=False
+        ) as writer,
+    ):
+        for place, row, pixels, reason in decoded:
+            if pixels is None:
+                rejects.append((row.path, reason or ""))
+                continue
+            counts[row.label] += 1
+            checksum = (checksum + _row_hash(split, place, row, pixels)) % 2**128
+            rows.append((*row, pixels))
+            held += len(pixels)
+            if held >= _ROW_GROUP_BYTES:
+                writer.write_table(_table(rows))
+                rows, held = [], 0
+        if rows:
+            writer.write_table(_table(rows))
+    return PartResult(split, rejects, dict(counts), checksum)
+
+
+def _table(rows: Sequence[tuple[str, int, str, int, bytes]]) -> pa.Table:
+    columns = zip(*rows, strict=True)
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], SCHEMA)
+
+
+def _row_hash(split: str, place: int, row: Row, pixels: bytes) -> int:
+    digest = hashlib.sha256(pixels)
+    digest.update(repr((split, place, *row)).encode())
+    return int.from_bytes(digest.digest()[:16], "big")

@@ -1,0 +1,86 @@
+"""Where images lie: on a file system that driver and executors share, read in Python."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from cnn.duplicates import Digests
+from cnn.listing import Listing, list_images, real_path
+from cnn.manifest import DataSettings
+from cnn.parts import Part, PartResult, decode_part, write_part
+from cnn.splits import ImageFile
+from cnn.storage import Directory
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Of files of one size, what differs nearly always differs in their last bytes.
+_END = 4096
+
+
+class Reader(Protocol):
+    """Lists, compares and decodes the images under a root."""
+
+    def find(self, settings: DataSettings) -> Listing: ...
+
+    def digests(
+        self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool
+    ) -> Digests: ...
+
+    def write(
+        self,
+        spark: "SparkSession",
+        parts: Sequence[Part],
+        staging: Directory,
+        settings: DataSettings,
+    ) -> list[PartResult]: ...
+
+
+class FileReader:
+    """Images on a local or shared file system, by path: each task opens its own files."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def find(self, settings: DataSettings) -> Listing:
+        return list_images(self._root, settings)
+
+    def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
+        if not files:
+            return []
+        root, context = self._root, spark.sparkContext
+
+        def digest(path: str) -> str | None:
+            return _digest(real_path(root, path), whole)
+
+        paths = [file.path for file in files]
+        slices = min(len(paths), 4 * context.defaultParallelism)
+        return context.parallelize(paths, slices).map(digest).collect()
+
+    def write(
+        self,
+        spark: "SparkSession",
+        parts: Sequence[Part],
+        staging: Directory,
+        settings: DataSettings,
+    ) -> list[PartResult]:
+        root = self._root
+
+        def run(part: Part) -> PartResult:
+            return write_part(staging, part.split, part.number, decode_part(root, part, settings))
+
+        return spark.sparkContext.parallelize(parts, len(parts)).map(run).collect()
+
+
+def _digest(path: Path, whole: bool) -> str | None:
+    try:
+        with path.open("rb") as handle:
+            if whole:
+                return hashlib.file_digest(handle, "sha256").hexdigest()
+            handle.seek(-min(_END, os.fstat(handle.fileno()).st_size), os.SEEK_END)
+            return hashlib.sha256(handle.read()).hexdigest()
+    except OSError:
+        # Decoding will meet the same error and say it.
+        return None
