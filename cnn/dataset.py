@@ -16,6 +16,7 @@ from cnn.listing import Listing
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest, write_manifest
 from cnn.parts import PartResult, cut_parts
 from cnn.readers import Reader
+from cnn.session import failure
 from cnn.settings import Error, InputError
 from cnn.splits import TEST, TRAIN, assign, connected_groups, tie_keys
 from cnn.storage import Directory, Locked, file_lock
@@ -77,9 +78,10 @@ def make_dataset(
     that was there. Raises Error where too many files cannot be decoded; nothing is left then.
     """
     started = time.monotonic()
-    digests = digest_lookalikes(
-        listing.files, lambda files, whole: reader.digests(spark, files, whole)
-    )
+    with _one_line():
+        digests = digest_lookalikes(
+            listing.files, lambda files, whole: reader.digests(spark, files, whole)
+        )
     files, digests, rejected = drop_contradictions(listing.files, digests)
     rejected += listing.rejects
     groups = connected_groups(tie_keys(files, settings), digests)
@@ -91,7 +93,8 @@ def make_dataset(
     try:
         for name in (TRAIN, TEST):
             staging.sub(name).create()
-        results = reader.write(spark, parts, staging, settings)
+        with _one_line():
+            results = reader.write(spark, parts, staging, settings)
         rejected += [reject for result in results for reject in result.rejects]
         listed = len(listing.files) + len(listing.rejects)
         _check_rejects(rejected, listed, settings)
@@ -121,6 +124,16 @@ def make_dataset(
     finally:
         staging.remove()
     return manifest
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except Error:
+        raise
+    except Exception as error:
+        raise Error(f"preprocessing failed, and nothing was written: {failure(error)}") from error
 
 
 def check_out(out: Directory, *, overwrite: bool) -> None:

@@ -69,6 +69,17 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
         spark.stop()
 
 
+def failure(error: Exception) -> str:
+    """What a failed Spark job failed of, in one line: the first error that is not Spark's frame."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    named = [line for line in lines if re.search(r"(Error|Exception)\b", line)]
+    inner = [
+        line for line in named if not re.search(r"Py4JJavaError|Job aborted|occurred while", line)
+    ]
+    causes = [re.sub(r"^(Caused by: )?([a-z]\w*\.)+", "", line) for line in inner]
+    return (causes or named or lines or ["for no stated reason"])[0]
+
+
 class Slots(NamedTuple):
     """What the cluster has for tasks: slots over all executors, and cores of one executor."""
 

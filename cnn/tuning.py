@@ -23,7 +23,7 @@ from cnn.results import (
     write_trial,
 )
 from cnn.search import Refused, Result, Trials
-from cnn.session import Slots, count_slots
+from cnn.session import Slots, count_slots, failure
 from cnn.settings import Error, ModelParams, PhaseSettings, Settings
 from cnn.space import Point, SearchSpace
 from cnn.splits import TRAIN
@@ -304,8 +304,7 @@ def _train_final(
     try:
         trained: dict[str, Any] = context.parallelize([final], 1).map(run_final).collect()[0]
     except Exception as error:
-        reason = next((line for line in str(error).splitlines() if "Error" in line), str(error))
-        raise Error(f"training the winner failed: {reason.strip()}; see {run.uri}") from error
+        raise Error(f"training the winner failed: {failure(error)}; see {run.uri}") from error
     return trained
 
 
