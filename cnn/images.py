@@ -3,7 +3,7 @@
 import io
 import warnings
 from functools import lru_cache
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -28,21 +28,20 @@ class Unreadable(Exception):
     """Why an image's bytes did not become pixels, in a few words."""
 
 
-def decode(data: bytes, *, size: int, channels: int, fit: Fit = "stretch") -> np.ndarray:
-    """Decodes one image and reduces it to a square: each pixel is the average of its area.
+def decode(data: bytes | BinaryIO, *, size: int, channels: int, fit: Fit = "stretch") -> np.ndarray:
+    """Decodes one image, given as bytes or an open file, and reduces it to a square.
 
-    Returns uint8 pixels of shape (size, size, channels); one channel is ITU-R 601 luma, three are
-    RGB. What is not square is stretched, cropped around its middle, or padded with white.
-    Transparency is laid on white, EXIF orientation is applied, of an animation the first frame is
-    taken. Raises Unreadable with a short reason.
+    Returns uint8 pixels of shape (size, size, channels), each the average of its area; one channel
+    is ITU-R 601 luma, three are RGB. What is not square is stretched, cropped around its middle,
+    or padded with white. Transparency is laid on white, EXIF orientation is applied, of an
+    animation the first frame is taken. Raises Unreadable with a short reason.
     """
-    if not data:
-        raise Unreadable("empty file")
     mode = "L" if channels == 1 else "RGB"
+    file = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            with Image.open(file, formats=_FORMATS) as image:
                 _check_sides(image.size)
                 extent = _draft(image, mode, size, fit)
                 image.load()
@@ -55,7 +54,8 @@ def decode(data: bytes, *, size: int, channels: int, fit: Fit = "stretch") -> np
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise Unreadable(f"more than {MAX_PIXELS} pixels") from None
     except UnidentifiedImageError:
-        raise Unreadable("not an image of a supported kind") from None
+        is_empty = file.seek(0, io.SEEK_END) == 0
+        raise Unreadable("empty file" if is_empty else "not an image of a supported kind") from None
     except Exception as error:
         # Pillow's plugins raise whatever a damaged file provokes: OSError, ValueError,
         # SyntaxError, IndexError, ... One bad file must not end the job.

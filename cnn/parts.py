@@ -28,8 +28,9 @@ SCHEMA = pa.schema(
 
 # What a file costs beyond its bytes, in bytes that take as long to decode.
 _FILE_COST = 32 << 10
-# Tasks for each core: so many that none runs alone at the end, each long enough to be worth it.
-_TASKS_A_CORE = 8
+# A part is such a fraction of a core's share of what is left: long ones first, for little
+# overhead, short ones last, so that no core ends long before another.
+_SHARE = 0.7
 _MIN_ROWS = 64
 _MAX_PIXEL_BYTES = 64 << 20
 _ROW_GROUP_BYTES = 8 << 20
@@ -65,19 +66,18 @@ class Decoded(NamedTuple):
 def cut_parts(
     split: dict[str, list[Row]], sizes: dict[str, int], settings: DataSettings, cores: int
 ) -> list[Part]:
-    """Cuts the rows of each split into parts of about equal cost; `sizes` are bytes by path."""
-    total = sum(sizes[row.path] + _FILE_COST for rows in split.values() for row in rows)
-    enough = total / (_TASKS_A_CORE * max(1, cores))
+    """Cuts the rows of each split into parts of decreasing cost; `sizes` are bytes by path."""
+    left = sum(sizes[row.path] + _FILE_COST for rows in split.values() for row in rows)
     most = max(1, _MAX_PIXEL_BYTES // (settings.image_size**2 * settings.channels))
     parts: list[Part] = []
     for name, rows in split.items():
         number, start, cost = 0, 0, 0
         for end, row in enumerate(rows, start=1):
             cost += sizes[row.path] + _FILE_COST
-            full = cost >= enough and end - start >= min(_MIN_ROWS, most)
+            full = cost >= left * _SHARE / max(1, cores) and end - start >= _MIN_ROWS
             if full or end - start >= most or end == len(rows):
                 parts.append(Part(name, number, start, rows[start:end]))
-                number, start, cost = number + 1, end, 0
+                number, start, left, cost = number + 1, end, left - cost, 0
     return parts
 
 
@@ -96,10 +96,10 @@ def decode_part(root: Path, part: Part, settings: DataSettings) -> Iterator[Deco
 def decode_file(path: Path, size: int, channels: int, fit: Fit) -> np.ndarray:
     """Raises Unreadable where the file cannot be read or is no image."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            return decode(file, size=size, channels=channels, fit=fit)
     except OSError as error:
         raise Unreadable(f"unreadable: {error.strerror}") from None
-    return decode(data, size=size, channels=channels, fit=fit)
 
 
 def write_part(

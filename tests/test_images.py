@@ -1,13 +1,15 @@
 """Every kind of image file becomes the right pixels, every damaged one a reason."""
 
 import io
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from cnn.images import Unreadable, decode
+from cnn.images import Fit, Unreadable, decode
 
 SIZE = 32
 
@@ -137,3 +139,71 @@ def test_a_small_image_is_enlarged() -> None:
 def test_what_cannot_be_decoded_has_a_reason(data: bytes, reason: str) -> None:
     with pytest.raises(Unreadable, match=reason):
         decode(data, size=SIZE, channels=1)
+
+
+def exact(image: Image.Image, size: int) -> np.ndarray:
+    """The average of each target pixel's area, whole or in part, in float64."""
+
+    def along(array: np.ndarray) -> np.ndarray:
+        edges = np.linspace(0, len(array), size + 1)
+        sums = np.vstack([np.zeros((1, array.shape[1])), np.cumsum(array, axis=0)])
+        at = [np.interp(edges, np.arange(len(sums)), column) for column in sums.T]
+        return np.diff(np.array(at).T, axis=0) * size / len(array)
+
+    return along(along(np.asarray(image.convert("L"), np.float64)).T).T
+
+
+@pytest.mark.parametrize("size", [32, 36, 42, 60, 63, 64, 100, 124, 128, 131, 200, 224, 256])
+def test_reduced_decoding_costs_no_accuracy(size: int) -> None:
+    folder = os.environ.get("SHARED")
+    paths = sorted(Path(folder).glob("data/comic-faces/*/*.jpg"))[::10] if folder else []
+    pictures = [Image.open(path).convert("RGB") for path in paths] or [detailed(256)]
+    differences = []
+    for image in pictures:
+        data = encoded(image.resize((1024, 1024), Image.Resampling.BICUBIC), "JPEG", quality=90)
+        found = decode(data, size=size, channels=1)[..., 0]
+        differences.append(np.abs(found - exact(Image.open(io.BytesIO(data)), size)).mean())
+    assert np.mean(differences) <= (0.5 if size in {64, 128} else 1.0)
+
+
+def detailed(size: int) -> Image.Image:
+    """A picture with edges and texture, where no folder names real ones."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:size, 0:size] / size
+    pixels = 128 + 60 * np.sin(9 * x + 20 * y * y) + 40 * (np.hypot(x - 0.5, y - 0.4) < 0.3)
+    return Image.fromarray(
+        np.clip(pixels + rng.normal(0, 4, pixels.shape), 0, 255).astype(np.uint8)
+    )
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_what_is_not_square_is_stretched_cropped_or_padded(orientation: int) -> None:
+    pixels = np.zeros((64, 128), np.uint8)
+    pixels[:, 32:96] = 200
+    pixels[:, :32] = 100
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.fromarray(pixels), "PNG", exif=exif)
+
+    def fitted(fit: Fit) -> np.ndarray:
+        found = decode(data, size=32, channels=1, fit=fit)[..., 0]
+        return np.rot90(found) if orientation == 6 else found
+
+    stretched, cropped, padded = fitted("stretch"), fitted("crop"), fitted("pad")
+    assert stretched[16, [4, 16, 28]].tolist() == [100, 200, 0]
+    assert (cropped == 200).all()
+    assert padded[[2, 29], 16].tolist() == [255, 255]
+    assert padded[16, [4, 16, 28]].tolist() == [100, 200, 0]
+
+
+def test_ycck() -> None:
+    image = picture()
+    # Inks are what is missing from white, and Pillow turns them round as Adobe's files have them.
+    inks = ImageOps.invert(image).convert("YCbCr")
+    luma, blue, red = (255 - np.asarray(band) for band in inks.split())
+    planes = [Image.fromarray(p) for p in (luma, blue, red, np.zeros_like(luma))]
+    data = bytearray(encoded(Image.merge("CMYK", planes), "JPEG", quality=95))
+    marker = data.index(b"Adobe") + 11
+    assert data[marker] == 0
+    data[marker] = 2  # the transform that makes three of the four planes luma and chroma
+    assert difference(bytes(data), image, 3) < 3.0

@@ -26,6 +26,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
+from cnn.config import CONF_DIR
 from cnn.dataset import make_dataset
 from cnn.manifest import DataSettings, Source
 from cnn.readers import FileReader
@@ -193,9 +194,10 @@ def line(what: str, rate: float | None, limit: float) -> None:
 def decoding(folder: Path, runs: int) -> None:
     linked = link(folder)
     paths = sorted(folder.rglob("*.jpg"))
-    few = paths[:: max(1, len(paths) // 1000)]
     cores = os.cpu_count() or 1
-    os.environ["PYSPARK_SUBMIT_ARGS"] = f"--master local[{cores}] pyspark-shell"
+    quiet = "--conf spark.ui.showConsoleProgress=false"
+    os.environ["PYSPARK_SUBMIT_ARGS"] = f"--master local[{cores}] {quiet} pyspark-shell"
+    os.environ["SPARK_CONF_DIR"] = str(CONF_DIR)
     bare(paths)  # reads all files once: what follows measures decoding, not the disk
     with tempfile.TemporaryDirectory() as temporary, spark_session("benchmark") as spark:
         out = Path(temporary) / "data"
@@ -203,13 +205,13 @@ def decoding(folder: Path, runs: int) -> None:
         # Interleaved, so that a change in the machine's speed meets all alike.
         loops, together, small, large, cv = [], [], [], [], []
         for _ in range(runs):
-            loops.append(bare(few))
+            loops.append(bare(paths))
             with multiprocessing.get_context("spawn").Pool(cores) as pool:
-                pool.map(bare, [few[:10]] * cores)
-                together.append(sum(pool.map(bare, [few] * cores, chunksize=1)))
+                pool.map(bare, [paths[:10]] * cores)
+                together.append(sum(pool.map(bare, [paths] * cores, chunksize=1)))
             small.append(ours(spark, folder, out))
             large.append(ours(spark, linked, out))
-            cv.append(opencv(few))
+            cv.append(opencv(paths[::4]))
         image_source = spark_image_source(spark, folder, Path(temporary) / "image-source")
     limit = statistics.median(loops) * cores
     seconds = [statistics.median(s for s, _ in times) for times in (small, large)]
