@@ -27,6 +27,9 @@ def run_job(main: Callable[[Sequence[str]], None]) -> NoReturn:
         main(sys.argv[1:])
     except Error as error:
         sys.exit(_complain(str(error), code=error.exit_code))
+    except OSError as error:
+        # A disk that is full, a folder that is not ours: nothing that a traceback explains better.
+        sys.exit(_complain(f"{error.strerror or error}: {error.filename or 'unknown'}", code=1))
     except KeyboardInterrupt:
         sys.exit(_complain("interrupted; what was finished is on disk", code=130))
     sys.exit(0)

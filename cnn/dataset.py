@@ -5,7 +5,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -42,6 +42,7 @@ def claim(out: Directory) -> Iterator[None]:
         # Object stores and HDFS know no lock that dies with its process.
         yield
         return
+    new_folders = [folder for folder in path.parents if not folder.exists()]
     try:
         with file_lock(path.with_name(f".{path.name}.lock"), wait=False):
             old = sorted(path.parent.glob(f".{path.name}.old-*"))
@@ -54,6 +55,11 @@ def claim(out: Directory) -> Iterator[None]:
         raise InputError(
             f"--out must have one writer at a time, but another is writing {out.uri}"
         ) from None
+    finally:
+        for folder in new_folders:
+            # Those that hold a data set now stay.
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def beside(out: Directory, kind: str) -> Directory:

@@ -148,8 +148,10 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
                 # Whoever held it may have removed this very file in the meantime.
                 if not _is_at(handle, path):
                     continue
-                yield
-                path.unlink(missing_ok=True)
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
                 return
             finally:
                 fcntl.flock(handle, fcntl.LOCK_UN)

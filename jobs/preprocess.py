@@ -119,18 +119,17 @@ def main(arguments: Sequence[str]) -> None:
     args = parse(arguments)
     settings = settings_from(args)
     out = Directory(args.out)
-    with claim(out):
-        if args.kaggle is not None:
-            folder, source = fetch_kaggle(args.kaggle, args.download_dir)
-            preprocess_folder(folder, out, settings, source, overwrite=args.overwrite)
-        elif args.images is None:
-            preprocess_sample(args.sample, out, settings, overwrite=args.overwrite)
-        elif "://" in args.images:
-            preprocess_uri(args.images, out, settings, overwrite=args.overwrite)
-        else:
-            folder = Path(args.images)
-            source = Source(name=folder.resolve().name)
-            preprocess_folder(folder, out, settings, source, overwrite=args.overwrite)
+    if args.kaggle is not None:
+        folder, source = fetch_kaggle(args.kaggle, args.download_dir)
+        preprocess_folder(folder, out, settings, source, overwrite=args.overwrite)
+    elif args.images is None:
+        preprocess_sample(args.sample, out, settings, overwrite=args.overwrite)
+    elif "://" in args.images:
+        preprocess_uri(args.images, out, settings, overwrite=args.overwrite)
+    else:
+        folder = Path(args.images)
+        source = Source(name=folder.resolve().name)
+        preprocess_folder(folder, out, settings, source, overwrite=args.overwrite)
 
 
 def preprocess_sample(
@@ -139,21 +138,21 @@ def preprocess_sample(
     if pairs < 1:
         raise InputError(f"--sample must be 1 or more, but got {pairs}")
     inputs = hashlib.sha256(f"sample {pairs} {settings.model_dump_json()}".encode()).hexdigest()
-    if _in_place(out, inputs):
-        return
-    check_out(out, overwrite=overwrite)
-    # Beside the data set, where executors on other machines can see the images as well.
-    images = beside(out, "partial")
-    try:
-        print(f"drawing the sample: {pairs} faces and {pairs} comics", flush=True)
-        root = images.local_path or Path(images.uri)
-        write_sample(root, pairs, seed=settings.seed)
-        reader = FileReader(root)
-        listing = reader.find(settings)._replace(inputs=inputs)
-        with spark_session(APPLICATION) as spark:
-            preprocess(spark, reader, out, settings, listing, SAMPLE)
-    finally:
-        images.remove()
+    with claim(out):
+        if not _wanted(out, inputs, overwrite=overwrite):
+            return
+        # Beside the data set, where executors on other machines can see the images as well.
+        images = beside(out, "partial")
+        try:
+            print(f"drawing the sample: {pairs} faces and {pairs} comics", flush=True)
+            root = images.local_path or Path(images.uri)
+            write_sample(root, pairs, seed=settings.seed)
+            reader = FileReader(root)
+            listing = reader.find(settings)._replace(inputs=inputs)
+            with spark_session(APPLICATION) as spark:
+                preprocess(spark, reader, out, settings, listing, SAMPLE)
+        finally:
+            images.remove()
 
 
 def preprocess_folder(
@@ -161,9 +160,10 @@ def preprocess_folder(
 ) -> None:
     reader = FileReader(folder)
     listing = reader.find(settings)
-    if _wanted(out, listing, overwrite=overwrite):
-        with spark_session(APPLICATION) as spark:
-            preprocess(spark, reader, out, settings, listing, source)
+    with claim(out):
+        if _wanted(out, listing.inputs, overwrite=overwrite):
+            with spark_session(APPLICATION) as spark:
+                preprocess(spark, reader, out, settings, listing, source)
 
 
 def preprocess_uri(uri: str, out: Directory, settings: DataSettings, *, overwrite: bool) -> None:
@@ -171,8 +171,9 @@ def preprocess_uri(uri: str, out: Directory, settings: DataSettings, *, overwrit
     with spark_session(APPLICATION) as spark:
         reader = SparkReader(spark, uri)
         listing = reader.find(settings)
-        if _wanted(out, listing, overwrite=overwrite):
-            preprocess(spark, reader, out, settings, listing, Source(name=uri))
+        with claim(out):
+            if _wanted(out, listing.inputs, overwrite=overwrite):
+                preprocess(spark, reader, out, settings, listing, Source(name=uri))
 
 
 def preprocess(
@@ -191,20 +192,13 @@ def preprocess(
     report(out, manifest)
 
 
-def _wanted(out: Directory, listing: Listing, *, overwrite: bool) -> bool:
-    """Whether there is anything to do. Raises InputError where another data set is in the way."""
-    if _in_place(out, listing.inputs):
+def _wanted(out: Directory, inputs: str, *, overwrite: bool) -> bool:
+    """Whether this very data set is still to be made; raises InputError where one is in the way."""
+    if existing_dataset(out, inputs) is not None:
+        print(f"the data set in {out.uri} was made from these images and settings: nothing to do")
         return False
     check_out(out, overwrite=overwrite)
     return True
-
-
-def _in_place(out: Directory, inputs: str) -> bool:
-    """Whether this very data set is there already; then there is nothing to do."""
-    manifest = existing_dataset(out, inputs)
-    if manifest is not None:
-        print(f"the data set in {out.uri} was made from these images and settings: nothing to do")
-    return manifest is not None
 
 
 def report(out: Directory, manifest: Manifest) -> None:
