@@ -67,6 +67,7 @@ def test_the_fingerprint_does_not_depend_on_how_rows_are_cut_into_files(
 ) -> None:
     root = write_images(tmp_path / "images", {"a": 150, "b": 150})
     first = make(spark, root, tmp_path / "one")
+    monkeypatch.setattr("cnn.parts._SHARE", 0.2)
     monkeypatch.setattr("cnn.parts._MIN_ROWS", 8)
     second = make(spark, root, tmp_path / "two")
     files = [len(list((tmp_path / name / "train").iterdir())) for name in ("one", "two")]
