@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Of files of one size, what differs nearly always differs in their last bytes.
 _END = 4096
+_DIGESTS_A_TASK = 64
 
 
 class Reader(Protocol):
@@ -56,7 +57,7 @@ class FileReader:
             return _digest(real_path(root, path), whole)
 
         paths = [file.path for file in files]
-        slices = min(len(paths), 4 * context.defaultParallelism)
+        slices = min(-(-len(paths) // _DIGESTS_A_TASK), 4 * context.defaultParallelism)
         return context.parallelize(paths, slices).map(digest).collect()
 
     def write(
