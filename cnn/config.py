@@ -7,7 +7,7 @@ from typing import Any
 
 import tomli_w
 
-from cnn.settings import InputError, SearchSettings, Settings, validate
+from cnn.settings import InputError, PhaseSettings, SearchSettings, Settings, validate
 
 # In a source tree conf/ stands beside cnn/; an installed package has it inside (pyproject.toml).
 CONF_DIR = next(
@@ -53,6 +53,47 @@ def read_settings(text: str) -> Settings:
         return validate(Settings, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"settings.toml must be TOML, but is not: {error}") from None
+
+
+# What a resumed run may do otherwise: it changes no trial that is done, and none that would be.
+_CHANGEABLE = {
+    *("parallelism", "max_trials", "timeout", "trial_timeout", "target", "max_stalled"),
+    *("max_lost", "max_consecutive_failures", "process", "gpus", "trials_per_gpu"),
+    *("resource_profile",),
+}
+
+
+def resume_settings(
+    text: str, *, flags: Mapping[str, Any] | None = None, assignments: Sequence[str] = ()
+) -> Settings:
+    """A run's own settings with what may change laid over them.
+
+    Raises InputError, naming the setting, where a change would make it another search.
+    """
+    before = read_settings(text)
+    tree = tomllib.loads(text)
+    changes: dict[str, Any] = {"search": {k: v for k, v in (flags or {}).items() if v is not None}}
+    changes["phases"] = [{} for _ in before.phases]
+    for assignment in assignments:
+        _assign(changes, assignment)
+    for table, change in zip(tree["phases"], _phase_tables(changes), strict=True):
+        table |= changes["search"] | change
+    rest = {k: v for k, v in changes.items() if k not in {"search", "phases"}}
+    after = validate(Settings, _overlay(tree, rest))
+    for old, new in zip(before.phases, after.phases, strict=True):
+        for name in PhaseSettings.model_fields:
+            if name not in _CHANGEABLE and getattr(old, name) != getattr(new, name):
+                raise InputError(
+                    f"--resume must go on with the run's own search.{name}, "
+                    f"{_shown(getattr(old, name))}, but got {_shown(getattr(new, name))}"
+                )
+    if before.model != after.model:
+        raise InputError("--resume must go on with the run's own model settings, but got others")
+    return after
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -126,8 +167,16 @@ def _resolve(tree: dict[str, Any]) -> dict[str, Any]:
     validate(SearchSettings, search, lambda key: f"search.{key}")
     if not isinstance(space, dict):
         raise InputError(f"space must be a table of parameters, but got {space!r}")
-    resolved["phases"] = [{**search, **phase, "space": _space(space, phase)} for phase in phases]
+    resolved["phases"] = [
+        {**_shared(search, number), **phase, "space": _space(space, phase)}
+        for number, phase in enumerate(phases)
+    ]
     return resolved
+
+
+def _shared(search: dict[str, Any], number: int) -> dict[str, Any]:
+    """What [search] says for phase `number`: points to try first are the first one's."""
+    return {key: value for key, value in search.items() if number == 0 or key != "points"}
 
 
 def _space(shared: dict[str, Any], phase: dict[str, Any]) -> Any:

@@ -74,7 +74,7 @@ def model_card(
         "size": manifest.size,
         "channels": manifest.channels,
         "color_mode": manifest.settings.color_mode,
-        "fit": "stretch",
+        "fit": manifest.settings.fit,
         "scaling": "none: the network takes uint8 pixels and scales them itself",
         "classes": list(manifest.classes),
         "params": winner.params,

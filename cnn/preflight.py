@@ -6,7 +6,7 @@ from pyspark.sql import SparkSession
 
 from cnn.manifest import Manifest, read_manifest
 from cnn.pixels import choose
-from cnn.results import now
+from cnn.results import best_trial, now, read_trials
 from cnn.session import Slots
 from cnn.settings import InputError, PhaseSettings, Settings
 from cnn.space import SearchSpace
@@ -24,10 +24,47 @@ def check_inputs(data: Directory, settings: Settings) -> Manifest:
     folds, labels = _read_columns(data, manifest)
     _check_bytes(data, manifest)
     for phase in settings.phases:
+        if phase.fix is None:
+            _check_points(phase)
         if builder_is_ours and phase.fix is None:
             SearchSpace(phase).check_possible(lambda params: params.impossible(manifest.size))
         _check_validation(phase, manifest, folds, labels)
     return manifest
+
+
+def _check_points(phase: PhaseSettings) -> None:
+    space, seen = SearchSpace(phase), []
+    for place, point in enumerate(phase.points):
+        try:
+            vals = space.encode(point)
+        except InputError as error:
+            raise InputError(f"search.points.{place}.{error}") from None
+        if vals in seen:
+            raise InputError(f"search.points must be distinct, but got {point} twice")
+        seen.append(vals)
+
+
+def warm_start(settings: Settings, earlier: Directory) -> Settings:
+    """Settings whose first phase tries first what `earlier`, a run directory, found best.
+
+    Of that it takes what this search varies.
+    """
+    trials = read_trials(earlier)
+    first, *others = settings.phases
+    best = best_trial((t for t in trials if t.phase == trials[-1].phase), first.objective)
+    if best is None:
+        raise InputError(
+            f"--warm-start must name a run with a finished trial, but {earlier.uri} has none"
+        )
+    space = SearchSpace(first)
+    point = {name: best.params[name] for name in space.varying if name in best.params}
+    try:
+        vals = space.encode(point)
+    except InputError as error:
+        raise InputError(f"--warm-start: the best of {earlier.uri} is outside: {error}") from None
+    if vals not in [space.encode(known) for known in first.points]:
+        first = first.model_copy(update={"points": (*first.points, point)})
+    return settings.model_copy(update={"phases": (first, *others)})
 
 
 def _read_columns(data: Directory, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -10,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cnn.results import TrialResult, best_trial
-from cnn.settings import Objective
+from cnn.settings import PhaseSettings
 
 
 def duration(seconds: float) -> str:
@@ -25,15 +26,21 @@ class SearchProgress:
     """Follows one phase. On a terminal its line redraws; elsewhere each result is a line."""
 
     def __init__(
-        self, name: str, *, total: int, parallelism: int, objective: Objective, epochs: int
+        self,
+        phase: PhaseSettings,
+        *,
+        total: int,
+        parallelism: int,
+        earlier: Sequence[TrialResult] = (),
     ) -> None:
-        self._name = name
+        """`earlier` are trials that were finished before, by another driver."""
+        self._name = phase.name
         self._total = total
         self._parallelism = parallelism
-        self._objective = objective
-        self._epochs = epochs
+        self._objective = phase.objective
         self._running = 0
-        self._results: list[TrialResult] = []
+        self._results = list(earlier)
+        self._earlier = sum(trial.status != "invalid" for trial in earlier)
         self._started = time.monotonic()
         self._console = Console(file=sys.stdout, highlight=False)
         self._live = (
@@ -73,10 +80,13 @@ class SearchProgress:
 
     def _line(self) -> Text:
         done = [trial for trial in self._results if trial.status != "invalid"]
-        failed = sum(trial.status != "ok" for trial in done)
+        failed = sum(trial.status not in {"ok", "pruned", "cancelled"} for trial in done)
+        pruned = sum(trial.status == "pruned" for trial in done)
         best = best_trial(done, self._objective)
         parts = [f"{self._name}: {len(done)} of {self._total} trials done"]
         parts.append(f"{self._running} running")
+        if pruned:
+            parts.append(f"{pruned} stopped early")
         if failed:
             parts.append(f"{failed} failed")
         if best is not None:
@@ -87,8 +97,9 @@ class SearchProgress:
 
     def _seconds_left(self, done: int) -> float | None:
         """From the rate so far, the start-up of the first trials included."""
-        if done == 0:
+        here = done - self._earlier
+        if here <= 0:
             return None
         elapsed = time.monotonic() - self._started
         # Those under way are half done, on average.
-        return max(0.0, elapsed / (done + self._running / 2) * (self._total - done) - 0.5)
+        return max(0.0, elapsed / (here + self._running / 2) * (self._total - done) - 0.5)

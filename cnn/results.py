@@ -26,6 +26,9 @@ Status = Literal[
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 TRIALS = "trials"
+LOGS = "logs"
+# What an objective ranks by; smaller is better.
+Key = tuple[float, float]
 _TRIAL_FILE = re.compile(r"^\d{5,}\.json$")
 
 
@@ -57,6 +60,8 @@ class TrialResult(BaseModel):
     loss: float | None = None
     balanced_accuracy: float | None = None
     best_epoch: int | None = None
+    # Of a pruned trial: the rung, from 0, at which it was stopped.
+    rung: int | None = None
     epochs: tuple[EpochResult, ...] = ()
     started: datetime
     ended: datetime
@@ -72,11 +77,18 @@ class TrialResult(BaseModel):
         scored = self.accuracy is not None and self.loss is not None
         if self.status == "ok" and not scored:
             raise ValueError("a trial with status ok must have accuracy and loss")
+        if self.status == "pruned" and (self.rung is None or not scored):
+            raise ValueError("a trial with status pruned must have a rung, accuracy and loss")
         if self.status in {"invalid", "crashed"} and not self.error:
             raise ValueError(f"a trial with status {self.status} must have an error")
         if self.ended < self.started:
             raise ValueError(f"a trial must end after {self.started}, but got {self.ended}")
         return self
+
+    def cause(self) -> str:
+        """The error in one line: the last of a traceback or a log."""
+        lines = (self.error or "").strip().splitlines()
+        return lines[-1] if lines else "for no stated reason"
 
 
 def objective_key(
@@ -85,7 +97,7 @@ def objective_key(
     loss: float | None,
     accuracy: float | None,
     balanced_accuracy: float | None,
-) -> tuple[float, float]:
+) -> Key:
     """What the one objective ranks by, smaller is better: ranks trials and epochs alike.
 
     Accuracy is a count over few images and ties often; ties are broken by the lower loss.
@@ -100,7 +112,7 @@ def objective_key(
     return 1.0 - score, lowest_loss
 
 
-def scalar_objective(key: tuple[float, float]) -> float:
+def scalar_objective(key: Key) -> float:
     """One number in the order of `objective_key`, for a proposer that wants a scalar loss.
 
     A tie-breaking loss is squeezed into less than 1e-6, below the accuracy step of one image in
@@ -110,7 +122,7 @@ def scalar_objective(key: tuple[float, float]) -> float:
     return first + 1e-6 * (1 - math.exp(-second)) if math.isfinite(first) else math.inf
 
 
-def trial_key(objective: Objective, trial: TrialResult) -> tuple[float, float]:
+def trial_key(objective: Objective, trial: TrialResult) -> Key:
     return objective_key(
         objective,
         loss=trial.loss,
@@ -120,8 +132,13 @@ def trial_key(objective: Objective, trial: TrialResult) -> tuple[float, float]:
 
 
 def best_trial(trials: Iterable[TrialResult], objective: Objective) -> TrialResult | None:
-    """The best finished trial; the earlier one where two are equal."""
+    """The best finished trial; the earlier one where two are equal.
+
+    Where none ran to its end it is the best of those that were stopped early.
+    """
+    trials = list(trials)
     finished = [trial for trial in trials if trial.status == "ok"]
+    finished = finished or [trial for trial in trials if trial.status == "pruned"]
     return min(finished, key=lambda t: (trial_key(objective, t), t.number), default=None)
 
 
@@ -149,9 +166,19 @@ def wilson_interval(successes: int, count: int, z: float = 1.959964) -> tuple[fl
     return low, high
 
 
+def trial_file(number: int) -> str:
+    """The name of a trial's file in `trials/`."""
+    return f"{number:05d}.json"
+
+
 def write_trial(run: Directory, trial: TrialResult) -> None:
     """Writes one trial's file, whole or not at all."""
-    run.write(f"{TRIALS}/{trial.number:05d}.json", trial.model_dump_json(indent=1).encode())
+    run.write(f"{TRIALS}/{trial_file(trial.number)}", trial.model_dump_json(indent=1).encode())
+
+
+def write_log(run: Directory, name: str, text: str) -> None:
+    """Keeps what a process wrote to stdout and stderr."""
+    run.write(f"{LOGS}/{name}.log", text.encode(errors="replace"))
 
 
 def read_trials(run: Directory) -> Sequence[TrialResult]:

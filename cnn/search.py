@@ -11,38 +11,64 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from hyperopt import STATUS_FAIL, STATUS_OK, SparkTrials, base
 from hyperopt.utils import coarse_utcnow
 from pyspark import inheritable_thread_target
+from pyspark.resource import ResourceProfile
 from pyspark.sql import SparkSession
 
-from cnn.space import Point, Suggest, point_of
-from cnn.worker import NUMBER_PROPERTY, Guarded
+from cnn.launch import TaskFailed, launch
+from cnn.process import Ended
+from cnn.space import Point, document_of, point_of
+from cnn.strategies import Suggest
+from cnn.worker import Isolation, Task
 
-# Proposals in a row that cannot be built before the search of a phase gives up.
+# Proposals in a row that cannot be launched before the search gives up.
 MAX_REFUSALS = 1000
-
+# How long trials that were told to stop may take to be gone.
+_STOP_SECONDS = 15.0
+# Hyperopt's own word for it.
+TIMEOUT = "fmin run timeout"
 Result = dict[str, Any]
 Document = dict[str, Any]
 
 
 class Refused(Exception):
-    """Says why a proposed point must not be launched."""
+    """Says why a proposed point must not be launched; it is recorded and does not count."""
+
+
+class Repeated(Exception):
+    """A proposed point was launched before: another is drawn in its place."""
+
+
+def conclude(number: int, argument: Any, ended: Ended) -> Result | float:
+    """What an objective returned, or a failed result with the evidence."""
+    if ended.returned:
+        returned: Result | float = ended.value
+        return returned
+    return {"status": STATUS_FAIL, "error": ended.evidence(), "reason": ended.reason}
 
 
 class Trials(SparkTrials):
     """SparkTrials that launches at once when a slot is free and knows every result by then.
 
-    `prepare(point)` makes of a point what the objective is called with on an executor; it may
-    raise Refused, and such trials do not count towards max_evals. `on_launch(number)` and
-    `on_result(number, point, result)` are called in the thread that called fmin, the latter before
-    anything more is proposed. In its task the objective finds its number by `trial_number()`.
-    Results of failed trials have the status "fail" and stay known to the proposer.
+    Each trial runs in a process of its own (`isolation`), in which the objective finds its number
+    by `trial_number()`; `conclude(number, argument, ended)` makes the result where that process
+    was. A trial whose executor is lost is launched again up to `max_lost` times, unless
+    `recover(number)` has its result.
+
+    `prepare(point)` makes of a point what the objective is called with; it may raise Refused or
+    Repeated. `on_launch(number)` and `on_result(number, point, result)` are called in the thread
+    that called fmin, the latter before anything more is proposed; then `stop()` may give a reason
+    to end the search. Failed trials have the status "fail" and stay known to the proposer.
     """
+
+    # Threads that wait, one a trial, are cheap.
+    MAX_CONCURRENT_JOBS_ALLOWED = 4096
 
     def __init__(
         self,
@@ -51,22 +77,51 @@ class Trials(SparkTrials):
         *,
         first_number: int = 0,
         timeout: float | None = None,
+        isolation: Isolation | None = None,
+        max_lost: int = 2,
+        profile: ResourceProfile | None = None,
+        conclude: Callable[[int, Any, Ended], Result | float] = conclude,
+        recover: Callable[[int], Result | None] = lambda number: None,
         prepare: Callable[[Point], Any] = lambda point: point,
         on_launch: Callable[[int], None] = lambda number: None,
         on_result: Callable[[int, Point, Result], None] = lambda number, point, result: None,
+        stop: Callable[[], str | None] = lambda: None,
     ) -> None:
         super().__init__(parallelism=parallelism, timeout=timeout, spark_session=spark)
         self._next_number = first_number
+        self._isolation = isolation or Isolation()
+        self._max_lost = max_lost
+        self._profile = profile
+        self._conclude = conclude
+        self._recover = recover
         self._prepare = prepare
         self._on_launch = on_launch
         self._on_result = on_result
+        self._stop = stop
         self._finished: queue.SimpleQueue[tuple[Document, Point, Result]] = queue.SimpleQueue()
         self._group = f"trials-{uuid.uuid4().hex[:12]}"
+        self._threads: dict[int, threading.Thread] = {}
+        # Trials of an earlier run of this search that count towards max_evals.
+        self._counted = 0
+
+    def add_finished(
+        self, number: int, vals: Mapping[str, list[Any]], result: Result, *, counts: bool = True
+    ) -> None:
+        """Takes in a trial of an earlier run: its number is not given again.
+
+        `vals` is the point in Hyperopt's encoding (`misc.vals` of a document).
+        """
+        self.insert_trial_docs([document_of(number, vals, result, base.JOB_STATE_DONE)])
+        self._ids.add(number)
+        self._counted += counts
 
     def new_trial_ids(self, n: int) -> list[int]:
-        """The next numbers; hyperopt's own way counts documents and repeats numbers after gaps."""
-        numbers = list(range(self._next_number, self._next_number + n))
-        self._next_number += n
+        """The next free numbers; hyperopt counts documents and repeats numbers after gaps."""
+        numbers: list[int] = []
+        while len(numbers) < n:
+            if self._next_number not in self._ids:
+                numbers.append(self._next_number)
+            self._next_number += 1
         self._ids.update(numbers)
         return numbers
 
@@ -87,21 +142,18 @@ class Trials(SparkTrials):
     ) -> Any:
         """Called by hyperopt.fmin; see there. Ends early at the timeout or when algo is exhausted.
 
-        What runs when the time is up, or when the caller is interrupted, is cancelled.
+        What runs when the search ends, or when the caller is interrupted, is cancelled, and is gone
+        when this returns.
         """
         domain = base.Domain(fn, space)
         limit = self.timeout if self.timeout is not None else timeout
         deadline = None if limit is None else time.monotonic() + limit
         running: dict[int, tuple[Document, Point]] = {}
-        launched, exhausted = 0, False
-        early_stop_args: Any = []
+        launched, exhausted = self._counted, False
+        ended = _Ending(loss_threshold, early_stop_fn, self._stop)
         try:
             while True:
-                while (
-                    not (exhausted or self._fmin_cancelled)
-                    and len(running) < self.parallelism
-                    and launched < max_evals
-                ):
+                while not exhausted and len(running) < self.parallelism and launched < max_evals:
                     proposal = self._propose(domain, algo, rstate)
                     if proposal is None:
                         exhausted = True
@@ -114,26 +166,22 @@ class Trials(SparkTrials):
                     break
                 finished = self._wait(deadline)
                 if finished is None:
-                    self._cancel("fmin run timeout")
+                    self._cancel(TIMEOUT)
                     break
                 document, point, result = finished
                 del running[document["tid"]]
+                # A configuration that turned out to be impossible was no trial.
+                launched -= bool(result.get("refused"))
                 self._record(document, point, result)
-                if loss_threshold is not None and _loss(result) <= loss_threshold:
-                    self._cancel("loss threshold reached")
+                reason = ended.reason(result, self._dynamic_trials)
+                if reason is not None:
+                    self._cancel(reason)
                     break
-                if early_stop_fn is not None and result["status"] == STATUS_OK:
-                    done = base.trials_from_docs(
-                        [d for d in self._dynamic_trials if d["state"] == base.JOB_STATE_DONE]
-                    )
-                    stop, early_stop_args = early_stop_fn(done, *early_stop_args)
-                    if stop:
-                        self._cancel("early stopping condition")
-                        break
         except BaseException:
             self._cancel("fmin run cancelled by user")
             raise
         finally:
+            self._wait_until_gone()
             for document, point in running.values():
                 cancelled = {"status": STATUS_FAIL, "cancelled": True}
                 self._record(document, point, cancelled, base.JOB_STATE_CANCEL)
@@ -144,22 +192,29 @@ class Trials(SparkTrials):
         self, domain: base.Domain, algo: Suggest, rstate: np.random.Generator
     ) -> tuple[Document, Point, Any] | None:
         """The next trial to launch, or None where the strategy has no more."""
+        numbers = self.new_trial_ids(1)
         for _ in range(MAX_REFUSALS):
-            numbers = self.new_trial_ids(1)
             self.refresh()
             documents = algo(numbers, domain, self, int(rstate.integers(2**31 - 1)))
             if not documents:
                 return None
-            self.insert_trial_docs(documents)
-            self.refresh()
-            document = self._dynamic_trials[-1]
-            point = point_of(domain, document)
+            point = point_of(domain, documents[0])
             try:
-                return document, point, self._prepare(point)
+                argument = self._prepare(point)
+            except Repeated:
+                continue
             except Refused as reason:
                 refusal = {"status": STATUS_FAIL, "refused": str(reason)}
-                self._record(document, point, refusal)
+                self._record(self._insert(documents), point, refusal)
+                numbers = self.new_trial_ids(1)
+                continue
+            return self._insert(documents), point, argument
         return None
+
+    def _insert(self, documents: list[Document]) -> Document:
+        self.insert_trial_docs(documents)
+        document: Document = self._dynamic_trials[-1]
+        return document
 
     def _record(
         self,
@@ -192,26 +247,82 @@ class Trials(SparkTrials):
         document["book_time"] = document["refresh_time"] = coarse_utcnow()
         number = document["tid"]
         self._on_launch(number)
-        context = self._spark_context
-        group = self._group
 
         def run() -> None:
             try:
-                context.setJobGroup(group, f"trial {number}", interruptOnCancel=True)
-                context.setLocalProperty(NUMBER_PROPERTY, str(number))
-                answer = context.parallelize([argument], 1).map(Guarded(fn)).collect()[0]
-                result = _as_result(answer)
-            except Exception as error:
-                result = {"status": STATUS_FAIL, "error": _spark_error(error)}
+                result = self._run(fn, number, argument)
+            except BaseException as error:
+                result = {"status": STATUS_FAIL, "error": repr(error)}
+            self._threads.pop(number, None)
             self._finished.put((document, point, result))
 
         target = inheritable_thread_target(self._spark)(run)
-        threading.Thread(target=target, name=f"trial-{number}", daemon=True).start()
+        thread = threading.Thread(target=target, name=f"trial-{number}", daemon=True)
+        self._threads[number] = thread
+        thread.start()
+
+    def _run(self, fn: Callable[[Any], Result | float], number: int, argument: Any) -> Result:
+        context = self._spark_context
+        context.setJobGroup(self._group, f"trial {number}", interruptOnCancel=True)
+        try:
+            answer = launch(
+                context,
+                Task(fn, self._isolation, self._conclude, number),
+                argument,
+                max_lost=self._max_lost,
+                profile=self._profile,
+                recover=lambda: self._recover(number),
+                cancelled=lambda: self._fmin_cancelled,
+            )
+        except TaskFailed as error:
+            return {"status": STATUS_FAIL, "error": str(error), "kind": error.kind}
+        return _as_result(answer)
 
     def _cancel(self, reason: str) -> None:
         self._fmin_cancelled = True
         self._fmin_cancelled_reason = reason
         self._spark_context.cancelJobGroup(self._group)
+
+    def _wait_until_gone(self) -> None:
+        """After a cancel: until no trial holds a slot or a GPU any more."""
+        deadline = time.monotonic() + _STOP_SECONDS
+        for thread in list(self._threads.values()):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        tracker = self._spark_context.statusTracker()
+        while time.monotonic() < deadline:
+            infos = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(self._group)]
+            stages = [tracker.getStageInfo(stage) for i in infos if i for stage in i.stageIds]
+            if not any(stage and stage.numActiveTasks for stage in stages):
+                return
+            time.sleep(0.1)
+
+
+class _Ending:
+    """When a search is over before all its trials are: hyperopt's rules, and the caller's."""
+
+    def __init__(
+        self,
+        loss_threshold: float | None,
+        early_stop_fn: Callable[..., tuple[bool, Any]] | None,
+        stop: Callable[[], str | None],
+    ) -> None:
+        self._loss_threshold = loss_threshold
+        self._early_stop_fn = early_stop_fn
+        self._early_stop_args: Any = []
+        self._stop = stop
+
+    def reason(self, result: Result, documents: list[Document]) -> str | None:
+        if self._loss_threshold is not None and _loss(result) <= self._loss_threshold:
+            return "loss threshold reached"
+        if self._early_stop_fn is not None and result["status"] == STATUS_OK:
+            # It reads losses: only those are shown that have one.
+            done = [d for d in documents if d["state"] == base.JOB_STATE_DONE]
+            scored = [d for d in done if d["result"].get("loss") is not None]
+            trials = base.trials_from_docs(scored)
+            stop, self._early_stop_args = self._early_stop_fn(trials, *self._early_stop_args)
+            if stop:
+                return "early stopping condition"
+        return self._stop()
 
 
 def _as_result(answer: Result | float) -> Result:
@@ -229,9 +340,3 @@ def _as_result(answer: Result | float) -> Result:
 def _loss(result: Result) -> float:
     loss = result.get("loss")
     return float("inf") if loss is None else float(loss)
-
-
-def _spark_error(error: Exception) -> str:
-    """What ended a task that returned nothing, without the JVM's own stack."""
-    lines = str(error).splitlines()
-    return "\n".join(line for line in lines if not line.startswith("\tat ")) or repr(error)

@@ -3,15 +3,20 @@
 import math
 import os
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from pyspark import SparkConf, SparkContext
+from pyspark.resource import ResourceProfile as SparkResourceProfile
+from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests
 from pyspark.sql import SparkSession
 
 from cnn.daemon import PRELOAD
-from cnn.settings import InputError
+from cnn.device import local_gpus
+from cnn.settings import InputError, ResourceProfile, SearchSettings
 
 # A trial's process is forked from a daemon that has the framework imported, and is used once: its
 # memory and its device are free again when the task has ended.
@@ -28,7 +33,13 @@ TUNE = {
     "spark.executorEnv.MALLOC_TOP_PAD_": str(2**26),
     # A second copy of a slow trial would only take its cores.
     "spark.speculation": "false",
+    # What failed is a result; only the search knows what is worth another try.
+    "spark.task.maxFailures": "1",
+    # A cancelled trial is to be gone, and its GPU free, soon.
+    "spark.python.task.killTimeout": "500ms",
 }
+# What takes the framework's import out of a trial; `cnn` must be installed on the executors.
+_PRELOADED = ("spark.python.daemon.module", f"spark.executorEnv.{PRELOAD}")
 _QUIET = {"spark.ui.showConsoleProgress": "false", "spark.log.level": "ERROR"}
 # A laptop's ports are nobody else's business.
 _LOCAL = {
@@ -60,6 +71,9 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
                 f"give out GPUs and waits for ever, but got "
                 f"{conf.get('spark.task.resource.gpu.amount')}"
             )
+    if _comes_as_zip(conf):
+        # The daemon starts before a worker's path has what --py-files brought.
+        defaults = {key: value for key, value in defaults.items() if key not in _PRELOADED}
     for key, value in defaults.items():
         conf.setIfMissing(key, value)
     spark = SparkSession.builder.appName(name).config(conf=conf).getOrCreate()
@@ -80,32 +94,107 @@ def failure(error: Exception) -> str:
     return (causes or named or lines or ["for no stated reason"])[0]
 
 
+def _comes_as_zip(conf: SparkConf) -> bool:
+    """Whether executors get this package with the tasks, rather than having it installed."""
+    for name in conf.get("spark.submit.pyFiles", "").split(","):
+        path = Path(name.removeprefix("file:").strip())
+        if path.is_file() and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if "cnn/__init__.py" in archive.namelist():
+                    return True
+    return False
+
+
+def preloads(context: SparkContext) -> bool:
+    """Whether a trial's process can be forked from one that has the framework imported."""
+    return context.getConf().get("spark.python.daemon.module") == TUNE["spark.python.daemon.module"]
+
+
 class Slots(NamedTuple):
     """What the cluster has for tasks: slots over all executors, and cores of one executor."""
 
     total: int
     executor_cores: int
     task_cpus: int
+    # In local mode: the devices from which trials lease one.
+    gpus: tuple[str, ...] = ()
 
     def threads(self, parallelism: int) -> int:
-        """Threads for each of `parallelism` tasks at a time: never more than cores on a host."""
+        """Threads for each of `parallelism` tasks at a time: never more than cores on a host.
+
+        As many as `spark.task.cpus` where all slots are in use; fewer tasks share the cores.
+        """
         executors = max(1, self.total * self.task_cpus // self.executor_cores)
         together = math.ceil(parallelism / executors)
         return max(self.task_cpus, self.executor_cores // together, 1)
 
 
-def count_slots(context: SparkContext) -> Slots:
-    """How many tasks can run at a time, as Spark's master and configuration say."""
+def count_slots(context: SparkContext, search: SearchSettings | None = None) -> Slots:
+    """How many trials can run at a time, as Spark's master, its configuration and settings say."""
+    search = search or SearchSettings()
     conf, master = context.getConf(), str(context.master)
-    task_cpus = int(conf.get("spark.task.cpus", "1"))
-    cores = max(1, context.defaultParallelism)
+    profile = search.resource_profile or ResourceProfile()
+    task_cpus = profile.cpus or int(conf.get("spark.task.cpus", "1"))
     if match := _LOCAL_MASTER.match(master):
         limit = match.group(1) or "1"
-        executor_cores = (os.cpu_count() or 1) if limit == "*" else int(limit)
-        cores = executor_cores
-    elif match := _LOCAL_CLUSTER.match(master):
-        executor_cores = int(match.group(2))
-        cores = int(match.group(1)) * executor_cores
-    else:
-        executor_cores = int(conf.get("spark.executor.cores", str(cores)))
-    return Slots(max(1, cores // task_cpus), max(1, executor_cores), task_cpus)
+        cores = (os.cpu_count() or 1) if limit == "*" else int(limit)
+        total = max(1, cores // task_cpus)
+        gpus = local_gpus() if search.gpus is None else search.gpus
+        if gpus:
+            total = min(total, len(gpus) * search.trials_per_gpu)
+        return Slots(total, max(1, cores), task_cpus, gpus)
+    executors, executor_cores = _executors(context)
+    each = executor_cores // task_cpus
+    wanted = profile.gpus or float(conf.get("spark.task.resource.gpu.amount", "0"))
+    if wanted > 0:
+        # Fractions as Spark defines them: 0.5 puts two tasks on a GPU.
+        there = float(conf.get("spark.executor.resource.gpu.amount", "0"))
+        shared = there * math.floor(1 / wanted) if wanted < 1 else there // wanted
+        each = min(each, int(shared))
+    return Slots(max(1, executors * each), max(1, executor_cores), task_cpus)
+
+
+def _executors(context: SparkContext) -> tuple[int, int]:
+    """How many executors there are, or at most will be, and the cores of one."""
+    conf = context.getConf()
+    if match := _LOCAL_CLUSTER.match(str(context.master)):
+        return int(match.group(1)), int(match.group(2))
+    cores = max(1, context.defaultParallelism)
+    executor_cores = int(conf.get("spark.executor.cores", str(cores)))
+    most = conf.get("spark.dynamicAllocation.maxExecutors")
+    if conf.get("spark.dynamicAllocation.enabled") == "true" and most is not None:
+        return int(most), executor_cores
+    return max(1, cores // executor_cores), executor_cores
+
+
+def task_profile(
+    context: SparkContext, wanted: ResourceProfile | None
+) -> SparkResourceProfile | None:
+    """Spark's profile for trials that ask for resources of their own.
+
+    Raises InputError where Spark cannot give them.
+    """
+    if wanted is None:
+        return None
+    requests = TaskResourceRequests()
+    if wanted.cpus is not None:
+        requests = requests.cpus(wanted.cpus)
+    if wanted.gpus is not None:
+        requests = requests.resource("gpu", wanted.gpus)
+    profile = ResourceProfileBuilder().require(requests).build
+    try:
+        context.parallelize([0], 1).withResources(profile)
+    except Exception as error:
+        raise InputError(
+            "search.resource_profile must be one that Spark can give here, but "
+            f"{wanted.model_dump(exclude_none=True)} is not: {failure(error)}"
+        ) from None
+    if (
+        wanted.gpus is not None
+        and float(context.getConf().get("spark.executor.resource.gpu.amount", "0")) < wanted.gpus
+    ):
+        raise InputError(
+            "search.resource_profile.gpus must not be more than an executor has "
+            f"(spark.executor.resource.gpu.amount), but got {wanted.gpus:g}"
+        )
+    return profile

@@ -106,6 +106,8 @@ class Dimension(Frozen):
     log: bool = False
     steps: Annotated[int, Field(ge=2)] | None = None
     same_as: str | None = None
+    # The parameter that says how many values this one has, each drawn by itself.
+    per_layer: str | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Dimension":
@@ -122,6 +124,11 @@ class Dimension(Frozen):
                 raise ValueError(f"low must be above 0 where log = true, but got {self.low}")
         elif self.log or self.steps:
             raise ValueError("log and steps belong to a range of low and high")
+        choices = self.choices or ()
+        if any(choice in choices[:place] for place, choice in enumerate(choices)):
+            raise ValueError(f"choices must be distinct, but got {list(choices)}")
+        if self.per_layer is not None and self.same_as is not None:
+            raise ValueError("per_layer belongs to choices or a range, not to same_as")
         return self
 
     @property
@@ -133,7 +140,8 @@ class Dimension(Frozen):
     def _as_written(self, handler: SerializerFunctionWrapHandler) -> Any:
         """As a person would write it: a plain value, or a table of what was given."""
         fields = handler(self)
-        if self.fixed and not isinstance(fields["choices"][0], dict):
+        plain = self.fixed and self.per_layer is None
+        if plain and not isinstance(fields["choices"][0], dict):
             return fields["choices"][0]
         defaults = {name: field.default for name, field in type(self).model_fields.items()}
         return {name: value for name, value in fields.items() if value != defaults.get(name)}
@@ -158,15 +166,38 @@ Folds = Annotated[
 ]
 
 
+class ResourceProfile(Frozen):
+    """What Spark is to give each trial, where its own settings do not say it."""
+
+    cpus: PositiveInt | None = None
+    gpus: Annotated[FiniteFloat, Field(gt=0)] | None = None
+
+
 class SearchSettings(Frozen):
     """How one phase searches. `timeout` alone is the whole search's."""
 
     strategy: Literal["grid", "random", "tpe"] = "tpe"
     max_trials: PositiveInt = 20
     startup_trials: PositiveInt = 8
+    # Configurations to try before the strategy proposes any.
+    points: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_as_tuple)] = ()
     timeout: Annotated[FiniteFloat, Field(gt=0)] | None = None
     trial_timeout: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    # What ends a phase early: the objective reached, trials in a row that were no better.
+    target: FiniteFloat | None = None
+    max_stalled: PositiveInt | None = None
+    max_consecutive_failures: PositiveInt = 10
+    # Times that a trial is tried again when its machine was lost.
+    max_lost: Annotated[int, Field(ge=0)] = 2
     parallelism: PositiveInt | None = None
+    process: Literal["fork", "spawn"] = "fork"
+    # In local mode; those that are found where not given.
+    gpus: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] | None = None
+    trials_per_gpu: PositiveInt = 1
+    resource_profile: ResourceProfile | None = None
+    halving: bool = False
+    eta: Annotated[int, Field(ge=2)] = 3
+    grace_epochs: Annotated[FiniteFloat, Field(gt=0)] = 1.0
     seed: Seed = 0
     epochs: PositiveInt = 10
     patience: PositiveInt | None = None
@@ -264,6 +295,8 @@ class Settings(Frozen):
                     f"space.{key}.same_as must name a parameter of the space that is drawn "
                     f"itself, but got {dimension.same_as!r}"
                 )
+            if dimension.per_layer is not None:
+                self._check_depth(phase, key, dimension.per_layer)
             values = (
                 dimension.choices
                 if dimension.choices is not None
@@ -280,6 +313,21 @@ class Settings(Frozen):
                     f"space.{key} must have choices or steps in a grid search, "
                     "but got a continuous range"
                 )
+
+    @staticmethod
+    def _check_depth(phase: PhaseSettings, key: str, name: str) -> None:
+        depth = phase.space.get(name)
+        if depth is None and phase.fix is not None:
+            return
+        counts = depth is not None and depth.same_as is None and depth.per_layer is None
+        if counts and depth is not None:
+            values = depth.choices if depth.choices is not None else (depth.low, depth.high)
+            counts = all(isinstance(value, int) and value > 0 for value in values)
+        if not counts:
+            raise ValueError(
+                f"space.{key}.per_layer must name a parameter of the space that is a number of "
+                f"layers, but got {name!r}"
+            )
 
 
 def unknown_key(path: str, key: str, known: Iterable[str]) -> str:

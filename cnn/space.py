@@ -1,22 +1,23 @@
-"""Search spaces and strategies: settings -> Hyperopt's expressions and algorithms."""
+"""Search spaces: settings -> Hyperopt's expressions, and what its points stand for."""
 
-import functools
 import itertools
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from hyperopt import base, hp, rand, tpe
+from hyperopt import base, hp, rand
 from pydantic import ValidationError
 
-from cnn.seeds import derive_seed
 from cnn.settings import Dimension, InputError, ModelParams, PhaseSettings, explain
 
 Point = Mapping[str, Any]
-# Hyperopt's interface: (new ids, domain, trials, seed) -> trial documents, none when exhausted.
-Suggest = Callable[[list[int], base.Domain, base.Trials, int], list[dict[str, Any]]]
+# Hyperopt's encoding of a point: for each variable its value, or nothing where it plays no part.
+Vals = dict[str, list[Any]]
 
+# The variable of a grid search: which of its points.
+GRID = "grid_point"
 # How many draws show that a space holds nothing that can be built.
 _PROBES = 1000
 
@@ -28,39 +29,119 @@ class SearchSpace:
         """`found` are the parameters that an earlier phase found, where the phase fixes them."""
         self.phase = phase
         dimensions = dict(phase.space)
-        if found is not None:
-            for name, value in found.items():
-                if name not in phase.space:
-                    dimensions[name] = Dimension(choices=(value,))
+        for name, value in (found or {}).items():
+            dimensions.setdefault(name, Dimension(choices=(value,)))
         self._same = {n: d.same_as for n, d in dimensions.items() if d.same_as is not None}
-        self._fixed = {n: d.choices[0] for n, d in dimensions.items() if d.fixed and d.choices}
+        self._fixed = {
+            n: d.choices[0]
+            for n, d in dimensions.items()
+            if d.fixed and d.choices and d.per_layer is None
+        }
         self._varying = {
             name: dimension
             for name, dimension in sorted(dimensions.items())
             if name not in self._same and name not in self._fixed
         }
         self.is_grid = phase.strategy == "grid" or not self._varying
-        if not self._varying:
-            # Hyperopt has no space without a variable: one that has a single choice.
-            name = next(iter(self._fixed), "conv_layers")
-            value = self._fixed.pop(name, ModelParams.model_fields[name].default)
-            self._varying = {name: Dimension(choices=(value,))}
-        self._grid_values = (
-            {n: grid_values(d) for n, d in self._varying.items()} if self.is_grid else {}
-        )
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """The parameters that are drawn."""
+        return tuple(self._varying)
 
     def expression(self) -> dict[str, Any]:
-        """The space in Hyperopt's terms: a dict from parameter name to a random variable."""
+        """The space in Hyperopt's terms, from which it draws points for `params`."""
         if self.is_grid:
-            return {name: hp.choice(name, list(v)) for name, v in self._grid_values.items()}
-        return {name: _variable(name, d) for name, d in self._varying.items()}
+            return {GRID: hp.randint(GRID, self.grid_size())}
+        nodes = {name: _variable(name, d) for name, d in self._varying.items() if not d.per_layer}
+        for depth, names in self._layered().items():
+            depths = self._depths(depth)
+            layers = {
+                name: [_variable(f"{name}.{i}", self._varying[name]) for i in range(max(depths))]
+                for name in names
+            }
+            # Layers that a shallower network has not are no variables of it: TPE then does not
+            # learn from values that had no effect.
+            branches = [
+                {depth: count, **{name: layers[name][:count] for name in names}} for count in depths
+            ]
+            nodes[depth] = branches[0] if len(branches) == 1 else hp.choice(depth, branches)
+        return nodes
 
     def params(self, point: Point) -> ModelParams:
         """The configuration that a drawn point stands for.
 
         Raises InputError where its values do not fit together.
         """
-        values = {**self._fixed, **{n: _plain(self._varying[n], v) for n, v in point.items()}}
+        if self.is_grid:
+            point = next(itertools.islice(self._grid(), int(point[GRID]), None))
+        drawn: dict[str, Any] = {}
+        for name, value in point.items():
+            drawn |= value if isinstance(value, Mapping) else {name: value}
+        return self._complete(drawn)
+
+    def encode(self, params: Point) -> Vals:
+        """A configuration in Hyperopt's encoding, the inverse of `params`.
+
+        Raises InputError, naming the parameter, where the space does not hold it.
+        """
+        drawn = {}
+        for name in self._varying:
+            if name not in params:
+                raise InputError(f"{name} must be given, since it varies")
+            drawn[name] = params[name]
+        whole = self._complete(drawn).model_dump()
+        for name, value in params.items():
+            if name in self.phase.space and _text(value) != _text(whole[name]):
+                raise InputError(f"{name} must be {whole[name]} in this space, but got {value}")
+        if self.is_grid:
+            for index, point in enumerate(self._grid()):
+                if all(_text(point[name]) == _text(drawn[name]) for name in point):
+                    return {GRID: [index]}
+            raise InputError(f"a point must be one of the grid's, but got {drawn}")
+        vals: Vals = {}
+        for name, dimension in self._varying.items():
+            if dimension.per_layer is None:
+                vals[name] = [self._encoded(name, drawn[name])]
+                continue
+            widths = drawn[name]
+            deepest, depth = max(self._depths(dimension.per_layer)), whole[dimension.per_layer]
+            widths = widths if isinstance(widths, list | tuple) else [widths] * depth
+            for i in range(deepest):
+                vals[f"{name}.{i}"] = [self._encoded(name, widths[i])] if i < depth else []
+        return vals
+
+    def grid_size(self) -> int:
+        """How many points a grid search has."""
+        plain = math.prod(len(grid_values(d)) for n, d in self._plain_dimensions())
+        for depth, names in self._layered().items():
+            each = math.prod(len(grid_values(self._varying[name])) for name in names)
+            plain *= sum(each**count for count in self._depths(depth))
+        return plain
+
+    def check_possible(self, impossible: Callable[[ModelParams], str | None]) -> None:
+        """Raises InputError where every configuration is impossible, with the reason of one."""
+        reason = None
+        for params in self._probes():
+            reason = impossible(params)
+            if reason is None:
+                return
+        raise InputError(
+            "a search space must have a configuration that can be built, but in phase "
+            f"{self.phase.name!r} none can: {reason}"
+        )
+
+    def _probes(self) -> Iterator[ModelParams]:
+        if self.is_grid:
+            yield from map(self._complete, itertools.islice(self._grid(), 100 * _PROBES))
+            return
+        domain = base.Domain(lambda point: 0.0, self.expression())
+        documents = rand.suggest(list(range(_PROBES)), domain, base.Trials(), self.phase.seed)
+        for document in documents:
+            yield self.params(point_of(domain, document))
+
+    def _complete(self, drawn: Point) -> ModelParams:
+        values = {**self._fixed, **{n: self._plain(n, v) for n, v in drawn.items()}}
         for name, other in self._same.items():
             value = values[other]
             values[name] = value[-1] if isinstance(value, list | tuple) else value
@@ -69,52 +150,70 @@ class SearchSpace:
         except ValidationError as error:
             raise InputError(f"space.{explain(error)}") from None
 
-    def grid_size(self) -> int:
-        return math.prod(len(values) for values in self._grid_values.values())
+    def _plain(self, name: str, value: Any) -> Any:
+        """A drawn value as plain Python, inside its range whatever rounding did."""
+        dimension = self._varying.get(name)
+        if isinstance(value, list | tuple) and dimension and dimension.per_layer:
+            return [self._plain(name, item) for item in value]
+        if dimension is None or dimension.low is None or dimension.high is None:
+            return value
+        inside = min(max(float(value), dimension.low), dimension.high)
+        return round(inside) if dimension.integer else float(inside)
 
-    def suggest(self, first_number: int) -> Suggest:
-        """The strategy as a Hyperopt algorithm, whose proposals follow from their numbers alone
-        (and, for TPE, from the results known)."""
-        phase = self.phase
+    def _encoded(self, name: str, value: Any) -> Any:
+        dimension = self._varying[name]
+        depth = any(d.per_layer == name for d in self._varying.values())
+        if dimension.choices is not None or depth:
+            options = self._depths(name) if depth else dimension.choices
+            assert options is not None
+            for index, option in enumerate(options):
+                if _text(option) == _text(value):
+                    return index
+            raise InputError(f"{name} must be one of {list(options)}, but got {value}")
+        low, high = dimension.low, dimension.high
+        assert low is not None
+        assert high is not None
+        if not low <= value <= high or (dimension.integer and value != int(value)):
+            raise InputError(f"{name} must be from {low} to {high}, but got {value}")
+        return value
 
-        def seeded(algorithm: Suggest) -> Suggest:
-            def suggest(
-                new_ids: list[int], domain: base.Domain, trials: base.Trials, seed: int
-            ) -> list[dict[str, Any]]:
-                own = derive_seed(phase.seed, "proposal", phase.name, new_ids[0] - first_number)
-                return algorithm(new_ids, domain, trials, own)
+    def _layered(self) -> dict[str, list[str]]:
+        """For each parameter that is a depth, those that have a value for each layer."""
+        layered: dict[str, list[str]] = {}
+        for name, dimension in self._varying.items():
+            if dimension.per_layer is not None:
+                layered.setdefault(dimension.per_layer, []).append(name)
+        return layered
 
-            return suggest
+    def _plain_dimensions(self) -> Iterator[tuple[str, Dimension]]:
+        """What varies by itself: no depth, nothing that follows one."""
+        layered = self._layered()
+        for name, dimension in self._varying.items():
+            if dimension.per_layer is None and name not in layered:
+                yield name, dimension
 
-        if self.is_grid:
-            return functools.partial(_suggest_grid, self._grid_values, first_number)
-        if phase.strategy == "random":
-            return seeded(rand.suggest)
-        return seeded(
-            functools.partial(tpe.suggest, n_startup_jobs=phase.startup_trials, verbose=False)
-        )
+    def _depths(self, name: str) -> Sequence[int]:
+        if name in self._fixed:
+            return (self._fixed[name],)
+        return tuple(int(value) for value in grid_values(self._varying[name]))
 
-    def check_possible(self, impossible: Callable[[ModelParams], str | None]) -> None:
-        """Raises InputError where every configuration is impossible, with the reason of one."""
-        reason = None
-        for point in self._probe_points():
-            reason = impossible(self.params(point))
-            if reason is None:
-                return
-        raise InputError(
-            "a search space must have a configuration that can be built, but in phase "
-            f"{self.phase.name!r} none can: {reason}"
-        )
-
-    def _probe_points(self) -> Sequence[Point]:
-        if self.is_grid:
-            names, values = list(self._grid_values), list(self._grid_values.values())
-            product = itertools.islice(itertools.product(*values), 100 * _PROBES)
-            return [dict(zip(names, point, strict=True)) for point in product]
-        domain = base.Domain(lambda point: 0.0, self.expression())
-        trials = base.Trials()
-        documents = rand.suggest(list(range(_PROBES)), domain, trials, self.phase.seed)
-        return [point_of(domain, document) for document in documents]
+    def _grid(self) -> Iterator[dict[str, Any]]:
+        """The grid's points in order, the last parameter by name varying fastest."""
+        # Each axis is a list of dicts, merged: a depth brings the widths of its layers with it.
+        axes: dict[str, list[dict[str, Any]]] = {
+            name: [{name: value} for value in grid_values(dimension)]
+            for name, dimension in self._plain_dimensions()
+        }
+        for depth, names in self._layered().items():
+            axes[depth] = [
+                {depth: count, **dict(zip(names, widths, strict=True))}
+                for count in self._depths(depth)
+                for widths in itertools.product(
+                    *(itertools.product(grid_values(self._varying[n]), repeat=count) for n in names)
+                )
+            ]
+        for parts in itertools.product(*(axes[name] for name in sorted(axes))):
+            yield {name: value for part in parts for name, value in part.items()}
 
 
 def point_of(domain: base.Domain, document: dict[str, Any]) -> Point:
@@ -122,6 +221,25 @@ def point_of(domain: base.Domain, document: dict[str, Any]) -> Point:
     memo = domain.memo_from_config(base.spec_from_misc(document["misc"]))
     point: Point = base.pyll.rec_eval(domain.expr, memo=memo)
     return point
+
+
+def document_of(
+    number: int, vals: Mapping[str, list[Any]], result: Mapping[str, Any], state: int
+) -> dict[str, Any]:
+    """A trial document as Hyperopt keeps them, of a point in its encoding."""
+    idxs = {name: [number] if values else [] for name, values in vals.items()}
+    return {
+        "state": state,
+        "tid": number,
+        "spec": None,
+        "result": dict(result),
+        "misc": {"tid": number, "cmd": None, "workdir": None, "idxs": idxs, "vals": dict(vals)},
+        "exp_key": None,
+        "owner": None,
+        "version": 0,
+        "book_time": None,
+        "refresh_time": None,
+    }
 
 
 def grid_values(dimension: Dimension) -> tuple[Any, ...]:
@@ -153,37 +271,6 @@ def _variable(name: str, dimension: Dimension) -> Any:
     return hp.uniform(name, low, high)
 
 
-def _plain(dimension: Dimension, value: Any) -> Any:
-    """A drawn value as plain Python, inside its range whatever rounding did."""
-    if dimension.low is None or dimension.high is None:
-        return value
-    inside = min(max(float(value), dimension.low), dimension.high)
-    return round(inside) if dimension.integer else float(inside)
-
-
-def _suggest_grid(
-    values: Mapping[str, Sequence[Any]],
-    first_number: int,
-    new_ids: list[int],
-    domain: base.Domain,
-    trials: base.Trials,
-    seed: int,
-) -> list[dict[str, Any]]:
-    """Grid search as a Hyperopt algorithm: point number k is for trial number k, no point twice."""
-    documents: list[dict[str, Any]] = []
-    shape = [len(choices) for choices in values.values()]
-    for number in new_ids:
-        index = number - first_number
-        if index >= math.prod(shape):
-            break
-        place = np.unravel_index(index, shape) if shape else ()
-        vals = {name: [int(i)] for name, i in zip(values, place, strict=True)}
-        misc = {
-            "tid": number,
-            "cmd": domain.cmd,
-            "workdir": domain.workdir,
-            "idxs": {name: [number] for name in values},
-            "vals": vals,
-        }
-        documents.extend(trials.new_trial_docs([number], [None], [domain.new_result()], [misc]))
-    return documents
+def _text(value: Any) -> str:
+    """A value as JSON, in which a tuple and a list are the same."""
+    return json.dumps(value, sort_keys=True)

@@ -111,6 +111,11 @@ class Directory:
         with self.writer(name) as stream:
             stream.write(data)
 
+    def delete(self, name: str) -> None:
+        """Removes a file."""
+        filesystem, path = self.path(name)
+        filesystem.delete_file(path)
+
     def create(self) -> None:
         filesystem, path = self.path()
         filesystem.create_dir(path, recursive=True)

@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
 import keras
 import numpy as np
 
-from cnn.results import EpochResult, objective_key
+from cnn.results import EpochResult, Key, objective_key
 from cnn.settings import Objective
 
 _EVALUATION_BATCH = 256
@@ -20,14 +20,6 @@ class Diverged(Exception):
 
     def __init__(self, epochs: list[EpochResult]) -> None:
         super().__init__(f"the loss was not finite in epoch {len(epochs)}")
-        self.epochs = epochs
-
-
-class OutOfTime(Exception):
-    """The trial's time was up."""
-
-    def __init__(self, epochs: list[EpochResult]) -> None:
-        super().__init__(f"the time was up in epoch {len(epochs) + 1}")
         self.epochs = epochs
 
 
@@ -70,12 +62,28 @@ class Batches(keras.utils.PyDataset):
         """Draws the order of one epoch; it depends on the seed and the epoch alone."""
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self._images))
         self._order = self._images.rows[order]
+        self.show(0, self.steps)
+
+    @property
+    def steps(self) -> int:
+        """Batches of a whole epoch."""
+        return math.ceil(len(self._images) / self._batch_size)
+
+    def show(self, start: int, stop: int) -> None:
+        """Limits the epoch to its batches from `start` to before `stop`."""
+        self._start, self._stop = start, stop
+
+    @property
+    def images_shown(self) -> int:
+        last = min(self._stop * self._batch_size, len(self._images))
+        return last - self._start * self._batch_size
 
     def __len__(self) -> int:
-        return math.ceil(len(self._order) / self._batch_size)
+        return self._stop - self._start
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        first = (self._start + index) * self._batch_size
+        rows = self._order[first : first + self._batch_size]
         # Sorted rows read a memory-mapped file in one direction; a batch has no order.
         rows = np.sort(rows)
         labels = self._images.labels[rows]
@@ -83,17 +91,6 @@ class Batches(keras.utils.PyDataset):
         if self._class_weights is None:
             return batch
         return (*batch, self._class_weights[labels])
-
-
-class _Deadline(keras.callbacks.Callback):
-    def __init__(self, deadline: float, epochs: list[EpochResult]) -> None:
-        super().__init__()
-        self._deadline = deadline
-        self._epochs = epochs
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if time.monotonic() > self._deadline:
-            raise OutOfTime(self._epochs)
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ class Evaluation:
     confusion: np.ndarray
     count: int
 
-    def key(self, objective: Objective) -> tuple[float, float]:
+    def key(self, objective: Objective) -> Key:
         return objective_key(
             objective,
             loss=self.loss,
@@ -120,8 +117,11 @@ class Fit:
     """What training came to. The model holds the weights of the best epoch."""
 
     epochs: tuple[EpochResult, ...]
+    # 0 where training was stopped before an epoch was done.
     best_epoch: int
     best: Evaluation | None
+    # The rung at which it was stopped, None where it went its whole way.
+    stopped_at: int | None = None
 
 
 def fit(
@@ -136,42 +136,63 @@ def fit(
     objective: Objective,
     patience: int | None = None,
     class_weights: np.ndarray | None = None,
-    deadline: float | None = None,
+    rungs: Sequence[float] = (),
+    go_on: Callable[[int, Key], bool] = lambda rung, key: True,
     on_epoch: Callable[[EpochResult], None] = lambda epoch: None,
 ) -> Fit:
     """Trains a compiled model and leaves the best epoch's weights in it.
 
     Best is by `objective` on `validation`; without validation images it is the last epoch.
-    Training ends early after `patience` epochs without a better one. `deadline` is on
-    time.monotonic's clock. Raises Diverged and OutOfTime with the epochs so far.
+    Training ends early after `patience` epochs without a better one, and where `go_on`, asked at
+    each of `rungs` (ascending, in epochs or parts of one) with the best result so far, says no.
+    Raises Diverged with the epochs so far.
     """
     batches = Batches(train, batch_size, classes=classes, seed=seed, class_weights=class_weights)
+    steps = batches.steps
+    # Steps from the start of training -> the rung that is reached with them.
+    due = {max(1, math.ceil(rung * steps)): number for number, rung in enumerate(rungs)}
     history: list[EpochResult] = []
-    callbacks = [] if deadline is None else [_Deadline(deadline, history)]
-    best_key = (math.inf, math.inf)
+    best_key: Key = (math.inf, math.inf)
     best: Evaluation | None = None
     best_epoch = 0
     best_weights: list[np.ndarray] | None = None
+    stopped_at = None
     for epoch in range(1, epochs + 1):
         started = time.monotonic()
         batches.start_epoch(epoch)
-        logs = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=callbacks).history
-        loss, accuracy = float(logs["loss"][-1]), float(logs["accuracy"][-1])
-        found = evaluate(model, validation, classes=classes) if validation else None
+        before, after = (epoch - 1) * steps, epoch * steps
+        sums = np.zeros(2)
+        for start, stop in pairwise([before, *(s for s in due if before < s < after), after]):
+            sums += _train(model, batches, start - before, stop - before)
+            found = evaluate(model, validation, classes=classes) if validation else None
+            if found and stop < after and not go_on(due[stop], min(best_key, found.key(objective))):
+                return Fit(tuple(history), best_epoch, best or found, due[stop])
+        loss, accuracy = sums / len(train)
         history.append(_epoch_result(epoch, loss, accuracy, found, time.monotonic() - started))
         on_epoch(history[-1])
         if not math.isfinite(loss) or (found and not math.isfinite(found.loss)):
             raise Diverged(history)
         if found is None:
             best_epoch = epoch
-        elif best_weights is None or found.key(objective) < best_key:
+            continue
+        if best_weights is None or found.key(objective) < best_key:
             best_key, best, best_epoch = found.key(objective), found, epoch
             best_weights = model.get_weights()
         elif patience is not None and epoch - best_epoch >= patience:
             break
+        if after in due and not go_on(due[after], best_key):
+            stopped_at = due[after]
+            break
     if best_weights is not None:
         model.set_weights(best_weights)
-    return Fit(tuple(history), best_epoch, best)
+    return Fit(tuple(history), best_epoch, best, stopped_at)
+
+
+def _train(model: keras.Model, batches: Batches, start: int, stop: int) -> np.ndarray:
+    """Trains on some batches of an epoch; returns the sums of loss and accuracy over images."""
+    batches.show(start, stop)
+    logs = model.fit(batches, epochs=1, verbose=0, shuffle=False).history
+    return batches.images_shown * np.array([logs["loss"][-1], logs["accuracy"][-1]])
 
 
 def _epoch_result(

@@ -2,18 +2,25 @@
 
 spark-submit jobs/tune.py                                        # reads data/, writes runs/<time>/
 spark-submit jobs/tune.py --data DATA --out RUN --config conf/report.toml --max-trials 50
+spark-submit jobs/tune.py --resume RUN                           # goes on where its driver died
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cnn.cli import Parser, run_job
-from cnn.config import CONF_DIR, load_settings
-from cnn.manifest import read_manifest
-from cnn.preflight import check_inputs, check_run_dir
+from cnn.config import CONF_DIR, load_settings, resume_settings
+from cnn.journal import Start, claim_run, read_start, recover_trials
+from cnn.manifest import Manifest, read_manifest
+from cnn.outcome import RESULT
+from cnn.phases import Search
+from cnn.preflight import SETTINGS, check_inputs, check_run_dir, warm_start
+from cnn.results import now
 from cnn.session import TUNE, spark_session
+from cnn.settings import InputError, Settings
 from cnn.storage import Directory
 from cnn.tuning import default_run_dir, run_search
 
@@ -24,7 +31,7 @@ FLAGS = ("parallelism", "max_trials", "timeout", "seed")
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(description="Searches the best CNN for a data directory, trains and tests it.")
     add = parser.add_argument
-    add("--data", default="data", help="what jobs/preprocess.py wrote; default: %(default)s")
+    add("--data", help="what jobs/preprocess.py wrote; default: data")
     add("--out", metavar="RUN", help="the run directory; default: runs/<time>")
     add(
         "--config",
@@ -46,34 +53,79 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         dest="assignments",
         help="any setting, such as search.epochs=20 or phases.0.epochs=1; repeatable",
     )
+    add("--warm-start", metavar="RUN", help="try the best of an earlier run first")
+    add("--resume", metavar="RUN", help="go on with a run that was not finished")
     add("--overwrite", action="store_true", help="replace the run at --out")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str]) -> None:
     args = parse(arguments)
-    data, run = Directory(args.data), Directory(args.out or default_run_dir())
+    flags = {key: getattr(args, key) for key in FLAGS}
+    if args.resume is not None:
+        _resume(args, flags)
+        return
+    data, run = Directory(args.data or "data"), Directory(args.out or default_run_dir())
     # The sample is there to be quick; a search that was asked for by name is run as it stands.
     configs = args.config or _sample_config(data)
-    settings = load_settings(
-        configs,
-        flags={key: getattr(args, key) for key in FLAGS},
-        assignments=args.assignments,
-    )
+    settings = load_settings(configs, flags=flags, assignments=args.assignments)
+    if args.warm_start is not None:
+        settings = warm_start(settings, Directory(args.warm_start))
     manifest = check_inputs(data, settings)
-    check_run_dir(run, overwrite=args.overwrite)
     names = ["default.toml", *(path.name for path in configs)]
-    print(f"settings: {' + '.join(names)}", flush=True)
-    with spark_session("cnn tune", TUNE) as spark:
-        result = run_search(
-            spark,
-            data,
-            run,
-            settings,
-            manifest,
-            configs=names,
-            command=[Path(sys.argv[0]).name, *arguments],
+    start = Start(
+        data=data.uri,
+        fingerprint=manifest.fingerprint,
+        started=now(),
+        configs=tuple(names),
+        command=(Path(sys.argv[0]).name, *arguments),
+    )
+    check_run_dir(run, overwrite=args.overwrite)
+    with claim_run(run):
+        check_run_dir(run, overwrite=args.overwrite)
+        print(f"settings: {' + '.join(names)}", flush=True)
+        _run(data, run, settings, manifest, start, resume=False)
+
+
+def _resume(args: argparse.Namespace, flags: Mapping[str, Any]) -> None:
+    for name in ("out", "config", "overwrite", "warm_start"):
+        if getattr(args, name):
+            flag = name.replace("_", "-")
+            raise InputError(f"--resume must stand without --{flag}: a run has its own settings")
+    run = Directory(args.resume)
+    start = read_start(run)
+    if run.exists(RESULT):
+        print(f"the run had finished\nreport: {run.uri}/report.html")
+        return
+    settings = resume_settings(
+        run.read(SETTINGS).decode(), flags=flags, assignments=args.assignments
+    )
+    data = Directory(args.data or start.data)
+    manifest = check_inputs(data, settings)
+    if manifest.fingerprint != start.fingerprint:
+        raise InputError(
+            f"--resume must find the data that the run began on, but {data.uri} holds other rows"
         )
+    with claim_run(run):
+        _run(data, run, settings, manifest, start, resume=True)
+
+
+def _run(
+    data: Directory,
+    run: Directory,
+    settings: Settings,
+    manifest: Manifest,
+    start: Start,
+    *,
+    resume: bool,
+) -> None:
+    earlier = recover_trials(run, settings) if resume else []
+    if resume:
+        done = sum(trial.status != "cancelled" for trial in earlier)
+        print(f"resuming {run.uri}: {done} trials are done", flush=True)
+    with spark_session("cnn tune", TUNE) as spark:
+        search = Search(spark, data, run, settings, manifest, earlier, print)
+        result = run_search(search, start, resume=resume)
     test = result["test"]
     low, high = test["interval"]["low"], test["interval"]["high"]
     print(

@@ -13,6 +13,7 @@ import pytest
 
 from cnn.progress import SearchProgress, duration
 from cnn.results import Status, TrialResult
+from cnn.settings import PhaseSettings
 
 
 def trial(number: int, accuracy: float | None, status: Status = "ok") -> TrialResult:
@@ -31,9 +32,8 @@ def trial(number: int, accuracy: float | None, status: Status = "ok") -> TrialRe
 
 
 def follow(pause: float = 0) -> None:
-    with SearchProgress(
-        "search", total=5, parallelism=2, objective="val_accuracy", epochs=3
-    ) as progress:
+    phase = PhaseSettings(name="search", space={})
+    with SearchProgress(phase, total=5, parallelism=2) as progress:
         progress.launched()
         progress.launched()
         progress.finished(trial(0, 0.75))

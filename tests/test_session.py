@@ -73,7 +73,7 @@ def test_what_the_user_has_configured_stays_and_ports_are_on_loopback() -> None:
     )
     assert done.returncode == 0, done.stderr
     first, addresses = done.stdout.splitlines()
-    assert first == "true false cnn.daemon Slots(total=3, executor_cores=6, task_cpus=2)"
+    assert first == "true false cnn.daemon Slots(total=3, executor_cores=6, task_cpus=2, gpus=())"
     assert set(addresses.split()) == {"127.0.0.1"}
 
 

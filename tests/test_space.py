@@ -7,7 +7,8 @@ import pytest
 from hyperopt import base
 
 from cnn.settings import Dimension, InputError, ModelParams, PhaseSettings
-from cnn.space import SearchSpace, grid_values, point_of
+from cnn.space import GRID, SearchSpace, grid_values, point_of
+from cnn.strategies import strategy
 
 
 def phase(strategy: str, space: dict[str, Any], **changes: Any) -> PhaseSettings:
@@ -19,7 +20,7 @@ def phase(strategy: str, space: dict[str, Any], **changes: Any) -> PhaseSettings
 def proposals(search: SearchSpace, numbers: list[int], first: int = 0) -> list[dict[str, Any]]:
     """What the strategy proposes for these numbers, as parameters that the space names."""
     domain = base.Domain(lambda _: 0.0, search.expression())
-    trials, suggest, found = base.Trials(), search.suggest(first), []
+    trials, suggest, found = base.Trials(), strategy(search, first), []
     for number in numbers:
         for document in suggest([number], domain, trials, 12345):
             params = search.params(point_of(domain, document)).model_dump()
@@ -80,7 +81,7 @@ def test_a_parameter_may_be_the_same_as_another() -> None:
 def test_what_an_earlier_phase_found_holds_for_all_that_is_not_named() -> None:
     earlier = ModelParams(conv_layers=4, filters=8, dropout=0.1).model_dump()
     search = SearchSpace(phase("grid", {"dropout": {"choices": [0.5, 0.7]}}), earlier)
-    params = [search.params({"dropout": value}) for value in (0.5, 0.7)]
+    params = [search.params({GRID: index}) for index in (0, 1)]
     assert [p.dropout for p in params] == [0.5, 0.7]
     assert {(p.conv_layers, p.filters) for p in params} == {(4, 8)}
 

@@ -12,7 +12,6 @@ from cnn.training import (
     Batches,
     Diverged,
     Images,
-    OutOfTime,
     balanced_weights,
     evaluate,
     fit,
@@ -127,20 +126,72 @@ def test_a_loss_that_is_not_finite_diverges_with_the_epochs_so_far() -> None:
     assert raised.value.epochs[-1].epoch == len(raised.value.epochs)
 
 
-def test_a_deadline_ends_a_training() -> None:
-    images = bright_or_dark(32)
-    with pytest.raises(OutOfTime):
+def test_a_trial_is_asked_at_each_rung_and_stops_where_it_is_told() -> None:
+    images = bright_or_dark(64)
+    asked: list[tuple[int, float]] = []
+
+    def go_on(rung: int, key: tuple[float, float]) -> bool:
+        asked.append((rung, key[0]))
+        return rung < 2
+
+    model = model_for(SMALL)
+    # 8 steps an epoch: after 2 steps, after 8 (a whole epoch), after 20.
+    found = fit(
+        model,
+        images,
+        images,
+        classes=2,
+        batch_size=8,
+        epochs=5,
+        seed=0,
+        objective="val_accuracy",
+        rungs=(0.25, 1, 2.5, 4),
+        go_on=go_on,
+    )
+    assert [rung for rung, _ in asked] == [0, 1, 2]
+    assert found.stopped_at == 2
+    assert len(found.epochs) == 2
+    assert found.best is not None
+    assert 1 - found.best.accuracy <= asked[1][1]
+
+
+def test_rungs_inside_an_epoch_change_nothing_of_the_training() -> None:
+    images = bright_or_dark(60)
+    whole, in_parts = (
         fit(
             model_for(SMALL),
             images,
             images,
             classes=2,
             batch_size=8,
-            epochs=5,
+            epochs=2,
             seed=0,
             objective="val_loss",
-            deadline=0.0,
+            rungs=rungs,
         )
+        for rungs in ((), (0.3, 0.9, 1.5))
+    )
+    for one, other in zip(whole.epochs, in_parts.epochs, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-4)
+        assert one.val_loss == pytest.approx(other.val_loss, rel=1e-4)
+
+
+def test_stopped_before_an_epoch_was_done_it_has_the_rungs_result() -> None:
+    images = bright_or_dark(64)
+    found = fit(
+        model_for(SMALL),
+        images,
+        images,
+        classes=2,
+        batch_size=8,
+        epochs=5,
+        seed=0,
+        objective="val_accuracy",
+        rungs=(0.5,),
+        go_on=lambda rung, key: False,
+    )
+    assert (found.epochs, found.best_epoch, found.stopped_at) == ((), 0, 0)
+    assert found.best is not None
 
 
 def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:

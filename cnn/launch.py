@@ -1,0 +1,70 @@
+"""One task on one executor, as the driver sees it: launched again where its executor was lost."""
+
+import re
+from collections.abc import Callable
+from typing import Any, Literal
+
+from pyspark import SparkContext
+from pyspark.resource import ResourceProfile
+
+from cnn.worker import Task
+
+Kind = Literal["lost", "out_of_memory", "failed"]
+
+# What Spark's cluster managers say of an executor that they ended for its memory.
+_MEMORY = re.compile(r"memory limits|OOMKilled|OutOfMemoryError|[Oo]ut of memory")
+_LOST = re.compile(
+    r"ExecutorLostFailure|Python worker (exited unexpectedly|failed to connect back)"
+    r"|ExecutorDeadException|FetchFailed"
+)
+
+
+class TaskFailed(Exception):
+    """A task that returned nothing. `kind` tells whether its machine failed or the work did."""
+
+    def __init__(self, reason: str, kind: Kind, attempts: int = 1) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.attempts = attempts
+
+
+def launch(
+    context: SparkContext,
+    task: Task,
+    argument: Any,
+    *,
+    max_lost: int = 0,
+    profile: ResourceProfile | None = None,
+    recover: Callable[[], Any] = lambda: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Any:
+    """Runs task(argument) as a Spark job of one task, and again up to `max_lost` times.
+
+    After a loss `recover()` may have the value nevertheless. Raises TaskFailed.
+    """
+    for attempt in range(1, max_lost + 2):
+        try:
+            work = context.parallelize([argument], 1).map(task)
+            if profile is not None:
+                work = work.withResources(profile)
+            return work.collect()[0]
+        except Exception as error:
+            failed = TaskFailed(_reason(error), _kind(str(error)), attempt)
+        if failed.kind != "lost" or cancelled():
+            break
+        value = recover()
+        if value is not None:
+            return value
+    raise failed
+
+
+def _kind(reason: str) -> Kind:
+    if _MEMORY.search(reason):
+        return "out_of_memory"
+    return "lost" if _LOST.search(reason) else "failed"
+
+
+def _reason(error: Exception) -> str:
+    """What Spark says, without the JVM's own stack."""
+    lines = str(error).splitlines()
+    return "\n".join(line for line in lines if not line.startswith("\tat ")) or repr(error)

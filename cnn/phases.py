@@ -1,0 +1,308 @@
+"""The search: its phases in order, each trial on disk before the next is proposed from it."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hyperopt import fmin
+
+from cnn.ending import Ending
+from cnn.manifest import Manifest
+from cnn.preflight import shortfalls
+from cnn.progress import SearchProgress
+from cnn.results import (
+    TRIALS,
+    Status,
+    TrialResult,
+    best_trial,
+    count_by_status,
+    now,
+    trial_file,
+    write_trial,
+)
+from cnn.search import TIMEOUT, Refused, Repeated, Result, Trials
+from cnn.session import Slots, count_slots, preloads, task_profile
+from cnn.settings import Error, ModelParams, PhaseSettings, Settings
+from cnn.space import Point, SearchSpace, Vals
+from cnn.storage import Directory
+from cnn.strategies import strategy
+from cnn.trial import Job, TrialObjective, document
+from cnn.worker import Isolation
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@dataclass
+class History:
+    """What the phases have come to so far."""
+
+    trials: list[TrialResult] = field(default_factory=list)
+    # The best trial of each phase that has one, and what result.json says of it.
+    best: dict[str, TrialResult] = field(default_factory=dict)
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What all phases share."""
+
+    spark: "SparkSession"
+    data: Directory
+    run: Directory
+    settings: Settings
+    manifest: Manifest
+    # What an earlier driver of this run finished.
+    earlier: Sequence[TrialResult]
+    say: Callable[[str], None]
+
+    def job(self, phase: PhaseSettings) -> Job:
+        return Job(
+            phase=phase,
+            model=self.settings.model,
+            manifest=self.manifest,
+            data=self.data.uri,
+            run=self.run.uri,
+            cache_dir=self.settings.cache_dir,
+        )
+
+
+def isolation(search: Search, phase: PhaseSettings, slots: Slots, parallelism: int) -> Isolation:
+    """How the tasks of a phase run, `parallelism` of them at a time."""
+    return Isolation(
+        method=phase.process if preloads(search.spark.sparkContext) else "spawn",
+        timeout=phase.trial_timeout,
+        threads=slots.threads(parallelism),
+        gpus=slots.gpus,
+        trials_per_gpu=phase.trials_per_gpu,
+    )
+
+
+def run_phases(search: Search) -> History:
+    """Runs the phases in order; when the time is up, what an earlier one found best stands.
+
+    Raises Error where every trial of a phase failed; what is in the run directory then stays.
+    """
+    history = History()
+    started = now()
+
+    def note(text: str) -> None:
+        history.notes.append(text)
+        search.say(text)
+
+    if not preloads(search.spark.sparkContext):
+        note(
+            "trials are spawned, each with an import of its own: cnn is not installed on executors"
+        )
+    for phase in search.settings.phases:
+        for shortfall in shortfalls(phase, search.manifest):
+            note(shortfall)
+        space = SearchSpace(phase, history.best[phase.fix].params if phase.fix else None)
+        if space.is_grid and space.grid_size() > phase.max_trials:
+            note(f"phase {phase.name}: the first {phase.max_trials} of {space.grid_size()} points")
+        first_number = history.trials[-1].number + 1 if history.trials else 0
+        trials, ended = _Phase(search, phase, space, first_number).run(_time_left(phase, started))
+        history.trials += trials
+        if ended is not None:
+            note(f"phase {phase.name} ended early: {ended}")
+        best = best_trial(trials, phase.objective)
+        if best is None:
+            if history.best and any(trial.status == "cancelled" for trial in trials):
+                note(f"the time was up in phase {phase.name}, before one of its trials was done")
+                return history
+            raise _all_failed(search.run, phase, trials)
+        history.best[phase.name] = best
+        history.entries.append(_phase_entry(phase, best, trials))
+        search.say(f"phase {phase.name}: best is trial {best.number}, {_describe(best)}")
+    return history
+
+
+class _Phase:
+    """One phase's trials: what is known of them, and what to do when one is proposed or ends."""
+
+    def __init__(
+        self, search: Search, phase: PhaseSettings, space: SearchSpace, first_number: int
+    ) -> None:
+        self._search = search
+        self._phase = phase
+        self._space = space
+        self._first_number = first_number
+        self._job = search.job(phase)
+        self._ending = Ending(phase, search.run)
+        earlier = [trial for trial in search.earlier if trial.phase == phase.name]
+        self._results = [trial for trial in earlier if trial.status != "cancelled"]
+        self._cancelled = [trial for trial in earlier if trial.status == "cancelled"]
+        for trial in sorted(self._results, key=lambda trial: trial.ended):
+            self._ending.remember(trial)
+        self._seen = {_text(trial.params) for trial in self._results}
+        self._launched_at: dict[int, datetime] = {}
+
+    def run(self, timeout: float | None) -> tuple[list[TrialResult], str | None]:
+        """All trials of the phase by number, and why it ended before all were done, if it did."""
+        names = [phase.name for phase in self._search.settings.phases]
+        later = names[names.index(self._phase.name) + 1 :]
+        reason = self._ending.reason()
+        if reason is not None or any(trial.phase in later for trial in self._search.earlier):
+            # An earlier driver had ended the phase: what it cancelled then stays cancelled.
+            return self._sorted(self._results + self._cancelled), reason
+        context = self._search.spark.sparkContext
+        slots = count_slots(context, self._phase)
+        total = _trial_limit(self._phase, self._space)
+        parallelism = max(1, min(self._phase.parallelism or slots.total, slots.total, total))
+        objective = TrialObjective(self._job)
+        trials = Trials(
+            self._search.spark,
+            parallelism,
+            first_number=self._first_number,
+            timeout=timeout,
+            isolation=isolation(self._search, self._phase, slots, parallelism),
+            max_lost=self._phase.max_lost,
+            profile=task_profile(context, self._phase.resource_profile),
+            conclude=objective.conclude,
+            recover=self._recover,
+            prepare=self._prepare,
+            on_launch=self._on_launch,
+            on_result=self._on_result,
+            stop=self._ending.reason,
+        )
+        for trial in self._results:
+            counts = trial.status != "invalid"
+            vals = self._space.encode(trial.params)
+            trials.add_finished(trial.number, vals, document(self._phase, trial), counts=counts)
+        self._progress = SearchProgress(
+            self._phase, total=total, parallelism=parallelism, earlier=self._results
+        )
+        with self._progress:
+            fmin(
+                objective,
+                self._space.expression(),
+                algo=strategy(self._space, self._first_number, self._points()),
+                max_evals=total,
+                trials=trials,
+                rstate=np.random.default_rng(self._phase.seed),
+                show_progressbar=False,
+                return_argmin=False,
+            )
+        timed_out = trials.fmin_cancelled_reason == TIMEOUT
+        return self._sorted(
+            self._results
+        ), "the time was up" if timed_out else self._ending.reason()
+
+    @staticmethod
+    def _sorted(trials: Sequence[TrialResult]) -> list[TrialResult]:
+        return sorted(trials, key=lambda trial: trial.number)
+
+    def _points(self) -> dict[int, Vals]:
+        """What is tried at which place before the strategy proposes anything for it."""
+        points = {place: self._space.encode(p) for place, p in enumerate(self._phase.points)}
+        if not self._space.is_grid:
+            # As they were when they were cancelled: TPE would propose something else by now.
+            for trial in self._cancelled:
+                points[trial.number - self._first_number] = self._space.encode(trial.params)
+        return points
+
+    def _prepare(self, point: Point) -> ModelParams:
+        params = self._space.params(point)
+        text = _text(params.model_dump(mode="json"))
+        if text in self._seen:
+            raise Repeated
+        self._seen.add(text)
+        if self._search.settings.model.is_ours:
+            reason = params.impossible(self._search.manifest.size)
+            if reason is not None:
+                raise Refused(reason)
+        return params
+
+    def _on_launch(self, number: int) -> None:
+        self._launched_at[number] = now()
+        self._progress.launched()
+
+    def _recover(self, number: int) -> Result | None:
+        """The result of a trial that was done before its executor was lost."""
+        name = f"{TRIALS}/{trial_file(number)}"
+        if not self._search.run.exists(name):
+            return None
+        trial = TrialResult.model_validate_json(self._search.run.read(name))
+        if trial.status == "cancelled":
+            return None
+        return {**document(self._phase, trial), "written": True}
+
+    def _on_result(self, number: int, point: Point, result: Result) -> None:
+        if "trial" in result:
+            trial = TrialResult.model_validate(result["trial"])
+        else:
+            trial = self._without_result(number, self._space.params(point), result)
+        if not result.get("written"):
+            write_trial(self._search.run, trial)
+        self._results.append(trial)
+        self._ending.add(trial)
+        self._progress.finished(trial)
+
+    def _without_result(self, number: int, params: ModelParams, result: Result) -> TrialResult:
+        """A trial that did not come back, from what the driver knows."""
+        ended = now()
+        statuses: dict[str, Status] = {"lost": "lost", "out_of_memory": "out_of_memory"}
+        status: Status = statuses.get(result.get("kind", ""), "crashed")
+        if "refused" in result:
+            status = "invalid"
+        elif result.get("cancelled"):
+            status = "cancelled"
+        return TrialResult(
+            number=number,
+            phase=self._phase.name,
+            params=params.model_dump(mode="json"),
+            status=status,
+            started=self._launched_at.get(number, ended),
+            ended=ended,
+            error=result.get("refused") or result.get("error"),
+        )
+
+
+def _trial_limit(phase: PhaseSettings, space: SearchSpace) -> int:
+    return min(phase.max_trials, space.grid_size()) if space.is_grid else phase.max_trials
+
+
+def _time_left(phase: PhaseSettings, started: datetime) -> float | None:
+    if phase.timeout is None:
+        return None
+    return max(0.1, phase.timeout - (now() - started).total_seconds())
+
+
+def _text(params: Point) -> str:
+    return json.dumps(params, sort_keys=True)
+
+
+def _all_failed(run: Directory, phase: PhaseSettings, trials: Sequence[TrialResult]) -> Error:
+    failures = [trial for trial in trials if trial.error and trial.status != "invalid"]
+    first = failures[0] if failures else next((t for t in trials if t.error), None)
+    where = f"see {run.uri}/{TRIALS}"
+    if first is None:
+        return Error(f"no trial of phase {phase.name!r} finished in time; {where}")
+    return Error(
+        f"all {len(trials)} trials of phase {phase.name!r} failed; "
+        f"the first, trial {first.number}, is {first.status}: {first.cause()}; {where}"
+    )
+
+
+def _phase_entry(
+    phase: PhaseSettings, best: TrialResult, trials: Sequence[TrialResult]
+) -> dict[str, Any]:
+    return {
+        "name": phase.name,
+        "strategy": phase.strategy,
+        "objective": phase.objective,
+        "best": best.number,
+        "params": best.params,
+        "trials": count_by_status(trials),
+        "train_images": best.train_images,
+        "epochs": phase.epochs,
+    }
+
+
+def _describe(trial: TrialResult) -> str:
+    values = ", ".join(f"{key} {value}" for key, value in trial.params.items())
+    return f"validation accuracy {trial.accuracy:.4f} with {values}"

@@ -1,0 +1,93 @@
+"""Successive halving: the rule, and what trials tell each other through the run directory."""
+
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnn.halving import Rungs, goes_on, ranking_loss, rung_epochs
+from cnn.results import Status, TrialResult
+from cnn.storage import Directory
+
+
+@pytest.mark.parametrize(
+    ("epochs", "grace", "eta", "rungs"),
+    [
+        (27, 1, 3, (1, 3, 9)),
+        (28, 1, 3, (1, 3, 9, 27)),
+        (4, 0.25, 2, (0.25, 0.5, 1, 2)),
+        (1, 1, 3, ()),
+    ],
+)
+def test_rungs_lie_below_the_last_epoch(
+    epochs: int, grace: float, eta: int, rungs: tuple[float, ...]
+) -> None:
+    assert rung_epochs(epochs, grace, eta) == pytest.approx(rungs)
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=60), st.integers(2, 5))
+def test_of_those_that_reached_a_rung_the_best_share_goes_on(scores: list[int], eta: int) -> None:
+    keys = [(float(score), 0.0) for score in scores]
+    kept = [
+        key for place, key in enumerate(keys) if goes_on(key, keys[:place] + keys[place + 1 :], eta)
+    ]
+    assert min(keys) in kept
+    worst = max(kept)
+    # Equals go on together; without them it is the share.
+    assert sum(key < worst for key in keys) < max(1, len(keys) // eta)
+
+
+def test_trials_are_compared_with_those_that_came_before(tmp_path: Path) -> None:
+    rungs = Rungs(Directory(tmp_path), "search", 3)
+    values = [0.5, 0.4, 0.6, 0.3, 0.35, 0.9]
+    went_on = [rungs.report(0, number, (value, 1.0)) for number, value in enumerate(values)]
+    # The sixth of six may be among the best two.
+    assert went_on == [True, True, False, True, False, False]
+    # Told again, as when a trial is repeated, it is not its own rival.
+    assert rungs.report(0, 3, (0.3, 1.0))
+    assert Rungs(Directory(tmp_path), "other", 3).report(0, 9, (1.0, 1.0))
+    (tmp_path / "rungs" / "search" / "0" / "notes.txt").write_text("not an entry")
+    assert not rungs.report(0, 10, (0.95, 1.0))
+
+
+def test_a_result_that_is_not_finite_stops_behind_all_others(tmp_path: Path) -> None:
+    rungs = Rungs(Directory(tmp_path), "search", 2)
+    assert rungs.report(0, 0, (0.5, 1.0))
+    assert not rungs.report(0, 1, (float("inf"), float("inf")))
+    assert rungs.report(0, 2, (0.4, 1.0))
+
+
+def trial(status: Status, accuracy: float, rung: int | None = None) -> TrialResult:
+    now = datetime.now(UTC)
+    return TrialResult(
+        number=0,
+        phase="search",
+        params={},
+        status=status,
+        error="why" if status == "crashed" else None,
+        accuracy=accuracy,
+        loss=1 - accuracy,
+        rung=rung,
+        started=now,
+        ended=now,
+    )
+
+
+@pytest.mark.parametrize("objective", ["val_accuracy", "val_loss"])
+def test_a_pruned_trial_ranks_behind_all_that_got_further(objective: str) -> None:
+    trials = [
+        trial("ok", 0.9),
+        trial("ok", 0.2),
+        trial("pruned", 0.8, rung=2),
+        trial("pruned", 0.99, rung=1),
+        trial("pruned", 0.5, rung=1),
+        trial("pruned", 1.0, rung=0),
+    ]
+    shuffled = trials.copy()
+    random.Random(0).shuffle(shuffled)
+    losses = {id(t): ranking_loss(objective, t) for t in shuffled}  # type: ignore[arg-type]
+    assert sorted(shuffled, key=lambda t: losses[id(t)] or 0) == trials
+    assert ranking_loss("val_accuracy", trial("crashed", 0.9)) is None
