@@ -128,14 +128,15 @@ def _follow(
             try:
                 kind, content = _pickle.loads(receiver.recv_bytes())
             except (EOFError, OSError):
-                child.join(_EXIT_SECONDS)
+                wait([child.sentinel], _EXIT_SECONDS)
                 return told, None, False
             if kind == "told":
                 told = content
             else:
-                child.join(_EXIT_SECONDS)
+                wait([child.sentinel], _EXIT_SECONDS)
                 return told, content, False
-        elif child.sentinel in ready:
+        elif child.sentinel in ready or child.exitcode is not None:
+            # What the child has started may hold the sentinel open when the child itself is gone.
             return told, None, False
         elif deadline is not None and time.monotonic() >= deadline:
             return told, None, True

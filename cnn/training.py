@@ -18,9 +18,8 @@ _EVALUATION_BATCH = 256
 class Diverged(Exception):
     """The loss is not finite."""
 
-    def __init__(self, epochs: list[EpochResult]) -> None:
-        super().__init__(f"the loss was not finite in epoch {len(epochs)}")
-        self.epochs = epochs
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"the loss was not finite in epoch {epoch}")
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def fit(
     Best is by `objective` on `validation`; without validation images it is the last epoch.
     Training ends early after `patience` epochs without a better one, and where `go_on`, asked at
     each of `rungs` (ascending, in epochs or parts of one) with the best result so far, says no.
-    Raises Diverged with the epochs so far.
+    Raises Diverged.
     """
     batches = Batches(train, batch_size, classes=classes, seed=seed, class_weights=class_weights)
     steps = batches.steps
@@ -165,13 +164,17 @@ def fit(
         for start, stop in pairwise([before, *(s for s in due if before < s < after), after]):
             sums += _train(model, batches, start - before, stop - before)
             found = evaluate(model, validation, classes=classes) if validation else None
-            if found and stop < after and not go_on(due[stop], min(best_key, found.key(objective))):
+            if found is None or stop == after:
+                continue
+            if not math.isfinite(found.loss):
+                raise Diverged(epoch)
+            if not go_on(due[stop], min(best_key, found.key(objective))):
                 return Fit(tuple(history), best_epoch, best or found, due[stop])
         loss, accuracy = sums / len(train)
         history.append(_epoch_result(epoch, loss, accuracy, found, time.monotonic() - started))
         on_epoch(history[-1])
         if not math.isfinite(loss) or (found and not math.isfinite(found.loss)):
-            raise Diverged(history)
+            raise Diverged(epoch)
         if found is None:
             best_epoch = epoch
             continue

@@ -48,6 +48,7 @@ def result(run: Path) -> dict[str, Any]:
 def test_the_run_directory_holds_what_the_design_says(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert names == {
+        "run.json",
         "settings.toml",
         "trials",
         "model.keras",

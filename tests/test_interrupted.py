@@ -61,7 +61,7 @@ def test_what_was_finished_stays(data: Path, tmp_path: Path, sent: int, code: in
     assert "Traceback" not in errors
     trials = read_trials(Directory(run))
     assert 2 <= len(trials) < 100
-    assert {path.name for path in run.iterdir()} == {"settings.toml", "trials"}
+    assert {path.name for path in run.iterdir()} == {"run.json", "settings.toml", "trials"}
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
     assert _gone(process.pid)
 

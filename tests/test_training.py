@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cnn.model import build, compile_model, summary
+from cnn.results import EpochResult
 from cnn.settings import ModelParams
 from cnn.training import (
     Batches,
@@ -117,13 +118,27 @@ def test_patience_ends_a_training_that_no_longer_improves() -> None:
     assert len(found.epochs) < 50
 
 
-def test_a_loss_that_is_not_finite_diverges_with_the_epochs_so_far() -> None:
+@pytest.mark.parametrize("rungs", [(), (0.25, 0.5)])
+def test_a_loss_that_is_not_finite_diverges(rungs: tuple[float, ...]) -> None:
     images = bright_or_dark(32)
     model = model_for(SMALL.model_copy(update={"learning_rate": 1e30}))
-    with pytest.raises(Diverged) as raised:
-        fit(model, images, images, classes=2, batch_size=8, epochs=5, seed=0, objective="val_loss")
-    assert raised.value.epochs
-    assert raised.value.epochs[-1].epoch == len(raised.value.epochs)
+    seen: list[EpochResult] = []
+    with pytest.raises(Diverged, match=r"not finite in epoch \d") as raised:
+        fit(
+            model,
+            images,
+            images,
+            classes=2,
+            batch_size=8,
+            epochs=5,
+            seed=0,
+            objective="val_accuracy",
+            rungs=rungs,
+            # A rung must not take it for one that was merely slow to learn.
+            go_on=lambda rung, key: key[1] < float("inf"),
+            on_epoch=seen.append,
+        )
+    assert f"epoch {max(1, len(seen))}" in str(raised.value)
 
 
 def test_a_trial_is_asked_at_each_rung_and_stops_where_it_is_told() -> None:

@@ -1,0 +1,241 @@
+"""A driver killed at any moment: what it had finished is kept, the rest is done, nothing twice."""
+
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY, Run, clean_environment, one_line, write_images
+
+from cnn.results import TrialResult, read_trials
+from cnn.storage import Directory
+
+TRIALS = 12
+# The others are run with --all.
+MOMENTS = [pytest.param(n, marks=[pytest.mark.slow] if n >= 3 else []) for n in range(10)]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
+
+@pytest.fixture(scope="module")
+def data(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("resume")
+    write_images(root / "images", {"cats": 30, "dogs": 30})
+    arguments = ("--images", root / "images", "--out", root / "data", "--image-size", "32")
+    done = submit("jobs/preprocess.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    return root / "data"
+
+
+def tune(data: Path, run: Path, strategy: str) -> list[str]:
+    settings = {
+        "search.strategy": strategy,
+        "search.max_trials": TRIALS,
+        "search.epochs": 2,
+        "search.halving": "true",
+        "space.learning_rate": "{low = 1e-4, high = 1e-2, log = true, steps = 6}",
+        "final.epochs": 1,
+        "final.attempts": 1,
+    }
+    words = ["jobs/tune.py", "--data", data, "--out", run, "--config", "conf/test.toml"]
+    for key, value in settings.items():
+        words += ["--set", f"{key}={value}"]
+    return [str(word) for word in words]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(submit: Run, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """For each strategy the configurations of a search that nothing interrupts, by number."""
+    configurations: dict[str, dict[int, Any]] = {}
+    seconds = 0.0
+    for strategy in ("grid", "random"):
+        run = tmp_path_factory.mktemp(strategy) / "run"
+        started = time.monotonic()
+        done = submit(*tune(data, run, strategy))
+        seconds = time.monotonic() - started
+        assert done.returncode == 0, done.stderr
+        configurations[strategy] = by_number(read_trials(Directory(run)))
+    return configurations, seconds
+
+
+def by_number(trials: Iterable[TrialResult]) -> dict[int, Any]:
+    return {trial.number: trial.params for trial in trials}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_driver_killed_at_any_moment_loses_nothing(
+    submit: Run, data: Path, undisturbed: Any, tmp_path: Path, moment: int
+) -> None:
+    configurations, seconds = undisturbed
+    strategy = ("grid", "random")[moment % 2]
+    run = tmp_path / "run"
+    # A tenth of the run each, so that together they cover it.
+    after = seconds * (moment + random.Random(moment).random()) / len(MOMENTS)
+    kill_after(tune(data, run, strategy), after)
+    if not (run / "run.json").exists():
+        # Nothing had begun: the same command simply works.
+        done = submit(*tune(data, run, strategy))
+    else:
+        finished = {path: path.read_bytes() for path in sorted((run / "trials").glob("*"))}
+        done = submit("jobs/tune.py", "--resume", run)
+        for path, content in finished.items():
+            assert path.read_bytes() == content, f"{path.name} was done twice"
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = read_trials(Directory(run))
+    assert by_number(trials) == configurations[strategy]
+    assert {trial.status for trial in trials} <= {"ok", "pruned"}
+    result = json.loads((run / "result.json").read_text())
+    assert sum(result["trials"].values()) == TRIALS
+    assert not (run / "set-aside").exists()
+    again = submit("jobs/tune.py", "--resume", run)
+    assert again.returncode == 0
+    assert again.stdout.splitlines() == ["the run had finished", f"report: {run}/report.html"]
+
+
+def kill_after(arguments: list[str], seconds: float) -> None:
+    """Starts a job and kills its driver; returns when all that it had started is gone."""
+    process = subprocess.Popen(
+        [str(REPOSITORY / "spark-submit.sh"), *arguments],
+        cwd=REPOSITORY,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    time.sleep(seconds)
+    started = list(descendants(process.pid))
+    # The driver is a JVM and the Python process in it; what it has started is to notice by itself.
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for _ in range(100):
+        if not any(Path(f"/proc/{pid}").exists() for pid in started):
+            return
+        time.sleep(0.1)
+    left = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in started if _exists(pid)]
+    raise AssertionError(f"still there 10 s after their driver: {left}")
+
+
+def _exists(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def descendants(pid: int) -> Iterable[int]:
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        children.setdefault(parent, []).append(int(path.parent.name))
+    waiting = [pid]
+    while waiting:
+        below = list(itertools.chain.from_iterable(children.get(one, []) for one in waiting))
+        yield from below
+        waiting = below
+
+
+def test_trials_that_the_end_of_the_time_cancelled_run_when_resumed(
+    submit: Run, data: Path, undisturbed: Any, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = tune(data, run, "random")
+    # All but one trial of each pair wait for longer than there is time.
+    done = submit(*words, "--timeout", "4", "--set", "model.builder=slow:build", env=slow(tmp_path))
+    first = read_trials(Directory(run))
+    assert "cancelled" in {trial.status for trial in first}, done.stderr
+    (run / "result.json").unlink(missing_ok=True)
+    done = submit(
+        *("jobs/tune.py", "--resume", run, "--timeout", "500"),
+        env=slow(tmp_path) | {"SLOW_SECONDS": "0"},
+    )
+    assert done.returncode == 0, done.stderr
+    second = read_trials(Directory(run))
+    assert by_number(second) == undisturbed[0]["random"]
+    assert {trial.status for trial in second} <= {"ok", "pruned"}
+    kept = {trial.number: trial for trial in second}
+    for trial in first:
+        assert (kept[trial.number] == trial) == (trial.status != "cancelled")
+
+
+def slow(folder: Path) -> dict[str, str]:
+    """Where a builder is that takes SLOW_SECONDS."""
+    (folder / "slow.py").write_text(
+        "import os, time, cnn.model\n"
+        "def build(params, **shape):\n"
+        "    time.sleep(float(os.environ['SLOW_SECONDS']))\n"
+        "    return cnn.model.build(params, **shape)\n"
+    )
+    return {"PYTHONPATH": str(folder), "SLOW_SECONDS": "100"}
+
+
+@pytest.fixture(scope="module")
+def unfinished(data: Path, tmp_path_factory: pytest.TempPathFactory, undisturbed: Any) -> Path:
+    """A run whose driver was killed in the middle."""
+    run = tmp_path_factory.mktemp("unfinished") / "run"
+    kill_after(tune(data, run, "random"), undisturbed[1] * 0.6)
+    assert (run / "run.json").exists()
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--set", "search.epochs=5"],
+            "--resume must go on with the run's own search.epochs, 2, but got 5",
+        ),
+        (
+            ["--seed", "3"],
+            "--resume must go on with the run's own search.seed, 0, but got 3",
+        ),
+        (
+            ["--set", "space.dropout=0.1"],
+            "--resume must go on with the run's own search.space",
+        ),
+        (["--out", "elsewhere"], "--resume must stand without --out"),
+        (["--overwrite"], "--resume must stand without --overwrite"),
+        (["--warm-start", "elsewhere"], "--resume must stand without --warm-start"),
+    ],
+)
+def test_what_would_make_it_another_search_is_refused_by_name(
+    submit: Run, unfinished: Path, words: list[str], message: str
+) -> None:
+    before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
+    done = submit("jobs/tune.py", "--resume", unfinished, *words)
+    assert done.returncode == 2
+    assert message in one_line(done.stderr)
+    after = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_other_data_is_refused(submit: Run, unfinished: Path, data: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "images", {"cats": 30, "dogs": 30}, seed=9)
+    arguments = ("--images", tmp_path / "images", "--out", tmp_path / "data", "--image-size", "32")
+    assert submit("jobs/preprocess.py", *arguments).returncode == 0
+    done = submit("jobs/tune.py", "--resume", unfinished, "--data", tmp_path / "data")
+    assert done.returncode == 2
+    assert "--resume must find the data that the run began on" in one_line(done.stderr)
+
+
+def test_an_earlier_runs_best_is_tried_first(
+    submit: Run, data: Path, unfinished: Path, tmp_path: Path
+) -> None:
+    earlier = read_trials(Directory(unfinished))
+    best = min(
+        (trial for trial in earlier if trial.status == "ok"),
+        key=lambda trial: (-(trial.accuracy or 0), trial.loss),
+    )
+    done = submit(
+        *tune(data, tmp_path / "run", "random"),
+        *("--seed", "8", "--max-trials", "2", "--warm-start", unfinished),
+    )
+    assert done.returncode == 0, done.stderr
+    first = read_trials(Directory(tmp_path / "run"))[0]
+    assert first.params == best.params
