@@ -65,7 +65,8 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
         if os.environ.get("SPARK_LOCAL_IP") in {"127.0.0.1", "localhost"}:
             # The UI binds to this address alone, so it may be on.
             del defaults["spark.ui.enabled"]
-        if conf.get("spark.task.resource.gpu.amount"):
+        one_process = not _LOCAL_CLUSTER.match(conf.get("spark.master", ""))
+        if one_process and conf.get("spark.task.resource.gpu.amount"):
             raise InputError(
                 "spark.task.resource.gpu.amount must not be set in local mode, where Spark cannot "
                 f"give out GPUs and waits for ever, but got "

@@ -29,7 +29,10 @@ def run_search(search: Search, start: Start, *, resume: bool = False) -> dict[st
     """
     began = now()
     run, settings, manifest = search.run, search.settings, search.manifest
-    check_visible(search.spark, search.data, run, count_slots(search.spark.sparkContext))
+    context = search.spark.sparkContext
+    for phase in settings.phases:
+        task_profile(context, phase.resource_profile)  # refused now, not after hours
+    check_visible(search.spark, search.data, run, count_slots(context))
     if not resume:
         run.remove()
     run.create()

@@ -68,7 +68,7 @@ def test_what_is_torn_or_foreign_is_set_aside_and_reported(tmp_path: Path) -> No
 
 def test_a_start_comes_back_and_anything_else_is_refused(tmp_path: Path) -> None:
     run = Directory(tmp_path)
-    with pytest.raises(InputError, match="--resume must name a run directory, but .* has no run"):
+    with pytest.raises(InputError, match=r"--resume must name a run directory, but .* has no run"):
         read_start(run)
     start = Start(data="data", fingerprint="f", started=now())
     write_start(run, start)

@@ -1,0 +1,160 @@
+"""Trials on GPUs that do not exist: each sees one of its own, and no two the same at a time."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyspark
+import pytest
+from conftest import REPOSITORY, Run, clean_environment, one_line, write_images
+
+TRIALS = 6
+# An objective that says what it saw, and when.
+SEARCH = """
+    import os, sys, time
+    import numpy as np
+    from hyperopt import fmin, hp, rand
+    from cnn.search import Trials
+    from cnn.settings import SearchSettings
+    from cnn.worker import Isolation, trial_number
+
+    def objective(x):
+        started = time.time()
+        time.sleep(1.0)
+        gpu = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return {"loss": 0.0, "status": "ok", "saw": [gpu, started, time.time()]}
+
+    settings = SearchSettings(**SETTINGS)
+    slots = count_slots(spark.sparkContext, settings)
+    isolation = Isolation(gpus=slots.gpus, trials_per_gpu=settings.trials_per_gpu)
+    profile = task_profile(spark.sparkContext, settings.resource_profile)
+    trials = Trials(spark, slots.total, isolation=isolation, profile=profile)
+    fmin(objective, hp.uniform("x", 0, 1), rand.suggest, TRIALS, trials=trials,
+         rstate=np.random.default_rng(0), show_progressbar=False)
+    print(json.dumps({"slots": slots.total, "saw": [r["saw"] for r in trials.results]}))
+"""
+
+
+class Seen(NamedTuple):
+    slots: int
+    # What each trial found in CUDA_VISIBLE_DEVICES, when it began and ended.
+    trials: list[tuple[str | None, float, float]]
+
+    def gpus(self) -> set[str | None]:
+        return {gpu for gpu, _, _ in self.trials}
+
+    def together(self) -> int:
+        """How many trials at most saw the same device at the same time."""
+        return max(
+            sum(gpu == other and begin <= start < end for other, begin, end in self.trials)
+            for gpu, start, _ in self.trials
+        )
+
+
+def search(master: str, conf: dict[str, str], **settings: Any) -> Seen:
+    options = [f"--master {master}", *(f"--conf {key}={value}" for key, value in conf.items())]
+    code = SEARCH.replace("SETTINGS", repr(settings)).replace("TRIALS,", f"{TRIALS},")
+    script = "import json\nfrom cnn.session import TUNE, count_slots, spark_session, task_profile\n"
+    script += f"with spark_session('gpus', TUNE) as spark:\n{textwrap.indent(code, '')}"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=REPOSITORY,
+        env=clean_environment()
+        | {
+            "PYSPARK_SUBMIT_ARGS": " ".join([*options, "pyspark-shell"]),
+            "SPARK_HOME": str(Path(pyspark.__file__).parent),
+            "SPARK_LOCAL_IP": "127.0.0.1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return Seen(answer["slots"], [tuple(saw) for saw in answer["saw"]])
+
+
+@pytest.fixture
+def two_gpus(tmp_path: Path) -> dict[str, str]:
+    """A worker and an executor whose discovery script names two GPUs."""
+    script = tmp_path / "discover.sh"
+    script.write_text("""#!/bin/sh\necho '{"name": "gpu", "addresses": ["0", "1"]}'\n""")
+    script.chmod(0o755)
+    return {
+        f"spark.{who}.resource.gpu.{key}": value
+        for who in ("worker", "executor")
+        for key, value in {"amount": "2", "discoveryScript": str(script)}.items()
+    }
+
+
+def test_a_task_sees_the_gpu_that_spark_gave_it(two_gpus: dict[str, str]) -> None:
+    seen = search("local-cluster[1,2,1024]", two_gpus | {"spark.task.resource.gpu.amount": "1"})
+    assert seen.slots == 2
+    assert len(seen.trials) == TRIALS
+    assert seen.gpus() == {"0", "1"}
+    assert seen.together() == 1
+
+
+def test_addresses_count_the_devices_that_an_executor_inherits(two_gpus: dict[str, str]) -> None:
+    conf = two_gpus | {
+        "spark.task.resource.gpu.amount": "0.5",
+        "spark.executorEnv.CUDA_VISIBLE_DEVICES": "GPU-5a,GPU-7b",
+    }
+    seen = search("local-cluster[1,4,1024]", conf)
+    # Half a GPU each: two trials on either.
+    assert seen.slots == 4
+    assert seen.gpus() == {"GPU-5a", "GPU-7b"}
+    assert seen.together() == 2
+
+
+def test_trials_ask_for_gpus_of_their_own_where_other_tasks_have_none(
+    two_gpus: dict[str, str],
+) -> None:
+    seen = search("local-cluster[1,4,1024]", two_gpus, resource_profile={"cpus": 1, "gpus": 1})
+    assert seen.slots == 2
+    assert seen.gpus() == {"0", "1"}
+    assert seen.together() == 1
+
+
+@pytest.mark.parametrize("shared", [1, 2])
+def test_in_local_mode_trials_lease_the_gpus_that_are_listed(shared: int) -> None:
+    seen = search("local[8]", {}, gpus=("3", "5"), trials_per_gpu=shared)
+    assert seen.slots == 2 * shared
+    assert seen.gpus() == {"3", "5"}
+    assert seen.together() == shared
+
+
+def test_in_local_mode_the_gpus_of_the_machine_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 0\necho 1\necho 2\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
+    seen = search("local[8]", {})
+    assert seen.slots == 2
+    assert seen.gpus() == {"0", "2"}
+    assert seen.together() == 1
+
+
+def test_a_profile_that_spark_cannot_give_is_refused(submit: Run, tmp_path: Path) -> None:
+    write_images(tmp_path / "images", {"cats": 20, "dogs": 20})
+    arguments = ("--images", tmp_path / "images", "--out", tmp_path / "data", "--image-size", "32")
+    assert submit("jobs/preprocess.py", *arguments).returncode == 0
+    for setting, message in [
+        ("{gpus = 1}", "search.resource_profile must be one that Spark can give here"),
+        ("{cpus = 0}", "search.resource_profile.cpus must be greater than or equal to 1"),
+    ]:
+        done = submit(
+            *("--master", "local[2]", "jobs/tune.py", "--data", tmp_path / "data"),
+            *("--out", tmp_path / "run", "--set", f"search.resource_profile={setting}"),
+        )
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert message in one_line(done.stderr)
+        assert not (tmp_path / "run").exists()
