@@ -2,12 +2,14 @@
 
 Spark forks a Python worker from this process for each task. The framework is imported here once an
 executor, and only where the tasks' environment asks for it; nothing is computed with it, since
-forking after that deadlocks. On macOS forking an imported framework is not safe: trials import it.
+forking after that deadlocks. With it comes what each worker would otherwise import for itself. On
+macOS forking an imported framework is not safe: trials import it.
 """
 
 import os
 import sys
 import tempfile
+import zipimport
 
 from pyspark.daemon import manager
 
@@ -21,8 +23,11 @@ def preload() -> None:
         stderr = os.dup(2)
         os.dup2(said.fileno(), 2)
         try:
+            import pyspark.worker  # noqa: F401
+
             import cnn.model
-            import cnn.training  # noqa: F401
+            import cnn.training
+            import cnn.trial  # noqa: F401
         except ImportError:
             said.seek(0)
             os.write(stderr, said.read())
@@ -30,6 +35,11 @@ def preload() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+    # A worker has every finder forget what it knows, and those of pyspark's archive read it anew,
+    # once for each of its packages: half of the time of a short task, measured.
+    for path, finder in list(sys.path_importer_cache.items()):
+        if isinstance(finder, zipimport.zipimporter):
+            del sys.path_importer_cache[path]
 
 
 if __name__ == "__main__":

@@ -23,14 +23,14 @@ from cnn.results import (
     trial_file,
     write_trial,
 )
-from cnn.search import TIMEOUT, Refused, Repeated, Result, Trials
+from cnn.search import TIMEOUT, Refused, Repeated, Trials
 from cnn.session import Slots, count_slots, preloads, task_profile
 from cnn.settings import Error, ModelParams, PhaseSettings, Settings
 from cnn.space import Point, SearchSpace, Vals
 from cnn.storage import Directory
 from cnn.strategies import strategy
 from cnn.trial import Job, TrialObjective, document
-from cnn.worker import Isolation
+from cnn.worker import Isolation, Result
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

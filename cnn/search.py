@@ -25,7 +25,7 @@ from cnn.launch import TaskFailed, launch
 from cnn.process import Ended
 from cnn.space import Point, document_of, point_of
 from cnn.strategies import Suggest
-from cnn.worker import Isolation, Task
+from cnn.worker import Isolation, Result, Task, conclude
 
 # Proposals in a row that cannot be launched before the search gives up.
 MAX_REFUSALS = 1000
@@ -33,7 +33,6 @@ MAX_REFUSALS = 1000
 _STOP_SECONDS = 15.0
 # Hyperopt's own word for it.
 TIMEOUT = "fmin run timeout"
-Result = dict[str, Any]
 Document = dict[str, Any]
 
 
@@ -43,14 +42,6 @@ class Refused(Exception):
 
 class Repeated(Exception):
     """A proposed point was launched before: another is drawn in its place."""
-
-
-def conclude(number: int, argument: Any, ended: Ended) -> Result | float:
-    """What an objective returned, or a failed result with the evidence."""
-    if ended.returned:
-        returned: Result | float = ended.value
-        return returned
-    return {"status": STATUS_FAIL, "error": ended.evidence(), "reason": ended.reason}
 
 
 class Trials(SparkTrials):

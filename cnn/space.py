@@ -90,25 +90,34 @@ class SearchSpace:
             if name not in params:
                 raise InputError(f"{name} must be given, since it varies")
             drawn[name] = params[name]
+        vals = self._grid_place(drawn) if self.is_grid else self._encoded_values(drawn)
         whole = self._complete(drawn).model_dump()
         for name, value in params.items():
             if name in self.phase.space and _text(value) != _text(whole[name]):
                 raise InputError(f"{name} must be {whole[name]} in this space, but got {value}")
-        if self.is_grid:
-            for index, point in enumerate(self._grid()):
-                if all(_text(point[name]) == _text(drawn[name]) for name in point):
-                    return {GRID: [index]}
-            raise InputError(f"a point must be one of the grid's, but got {drawn}")
-        vals: Vals = {}
-        for name, dimension in self._varying.items():
-            if dimension.per_layer is None:
-                vals[name] = [self._encoded(name, drawn[name])]
-                continue
-            widths = drawn[name]
-            deepest, depth = max(self._depths(dimension.per_layer)), whole[dimension.per_layer]
-            widths = widths if isinstance(widths, list | tuple) else [widths] * depth
-            for i in range(deepest):
-                vals[f"{name}.{i}"] = [self._encoded(name, widths[i])] if i < depth else []
+        return vals
+
+    def _grid_place(self, drawn: Point) -> Vals:
+        for index, point in enumerate(self._grid()):
+            if all(_text(point[name]) == _text(drawn[name]) for name in point):
+                return {GRID: [index]}
+        raise InputError(f"a point must be one of the grid's, but got {drawn}")
+
+    def _encoded_values(self, drawn: Point) -> Vals:
+        plain = {name: d for name, d in self._varying.items() if d.per_layer is None}
+        vals: Vals = {name: [self._encoded(name, drawn[name])] for name in plain}
+        for depth_name, names in self._layered().items():
+            depth = int(drawn.get(depth_name, self._fixed.get(depth_name)))
+            for name in names:
+                widths = drawn[name]
+                if not isinstance(widths, list | tuple):
+                    widths = [widths] * depth
+                if len(widths) != depth:
+                    raise InputError(
+                        f"{name} must have one entry for each of {depth} layers, but got {widths}"
+                    )
+                for i in range(max(self._depths(depth_name))):
+                    vals[f"{name}.{i}"] = [self._encoded(name, widths[i])] if i < depth else []
         return vals
 
     def grid_size(self) -> int:

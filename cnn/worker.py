@@ -10,6 +10,8 @@ from cnn.device import environment_for, gpus_of_task, lease
 from cnn.process import Ended, Method, supervise
 
 _NUMBER = "CNN_TRIAL_NUMBER"
+# A trial's result as Hyperopt keeps it: {"status": "ok", "loss": ...}, {"status": "fail", ...}.
+Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,14 @@ class Task:
                 },
             )
         return self.conclude(self.number, argument, ended)
+
+
+def conclude(number: int, argument: Any, ended: Ended) -> Result | float:
+    """What an objective returned, or a failed result with the evidence."""
+    if ended.returned:
+        returned: Result | float = ended.value
+        return returned
+    return {"status": "fail", "error": ended.evidence(), "reason": ended.reason}
 
 
 def trial_number() -> int:

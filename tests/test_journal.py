@@ -42,7 +42,8 @@ def test_finished_trials_come_back(tmp_path: Path) -> None:
 
 
 def test_what_is_torn_or_foreign_is_set_aside_and_reported(tmp_path: Path) -> None:
-    run, said = Directory(tmp_path), []
+    run = Directory(tmp_path)
+    said: list[str] = []
     for number in range(5):
         write_trial(run, trial(number))
     folder = tmp_path / "trials"

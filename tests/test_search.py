@@ -1,17 +1,23 @@
 """cnn.search.Trials with objectives of one's own, through hyperopt.fmin, on real Spark."""
 
+import ast
+import inspect
+import os
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hyperopt import STATUS_OK, fmin, hp, rand, tpe
+from hyperopt import STATUS_OK, SparkTrials, fmin, hp, rand, tpe
 from hyperopt.base import JOB_STATE_DONE
 
-from cnn.search import Refused, Trials
-from cnn.worker import trial_number
+import cnn.search
+from cnn.search import Refused, Repeated, Trials
+from cnn.worker import Isolation, trial_number
 
 
 def search(trials: Trials, fn: Any, **kwargs: Any) -> Any:
@@ -129,6 +135,124 @@ def test_early_stopping_ends_the_search(spark: Any) -> None:
     assert trials.fmin_cancelled_reason == "early stopping condition"
 
 
-def test_the_driver_does_not_import_tensorflow() -> None:
-    code = "import sys, cnn.tuning, cnn.dataset; sys.exit('tensorflow' in sys.modules)"
+@pytest.mark.parametrize("module", ["cnn.search", "cnn.tuning", "cnn.dataset"])
+def test_the_driver_does_not_import_tensorflow(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# What cnn/search.py leans on that hyperopt does not promise to keep.
+PRIVATE = {
+    "_dynamic_trials",
+    "_fmin_cancelled",
+    "_fmin_cancelled_reason",
+    "_ids",
+    "_spark",
+    "_spark_context",
+}
+
+
+def test_hyperopts_private_attributes_that_are_touched_are_there_and_named_here(
+    spark: Any,
+) -> None:
+    theirs = SparkTrials(parallelism=1, spark_session=spark)
+    assert {name for name in PRIVATE if not hasattr(theirs, name)} == set()
+    (ours,) = (
+        node
+        for node in ast.walk(ast.parse(inspect.getsource(cnn.search)))
+        if isinstance(node, ast.ClassDef) and node.name == "Trials"
+    )
+    touched = {
+        node.attr
+        for node in ast.walk(ours)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+        and node.attr.startswith("_")
+    }
+    assert touched & set(dir(theirs)) == PRIVATE
+
+
+def test_nothing_is_tried_twice_and_a_space_that_is_used_up_ends_the_search(spark: Any) -> None:
+    seen: list[str] = []
+
+    def prepare(point: Any) -> Any:
+        if point["c"] in seen:
+            raise Repeated
+        seen.append(point["c"])
+        return point
+
+    trials = Trials(spark, 2, prepare=prepare)
+    search(trials, lambda _: 0.0, space={"c": hp.choice("c", ["a", "b", "c"])}, max_evals=10)
+    assert sorted(seen) == ["a", "b", "c"]
+    assert len(trials.trials) == 3
+
+
+def test_a_trial_that_is_to_be_stopped_is_gone_with_all_that_it_started(
+    spark: Any, tmp_path: Path
+) -> None:
+    def fn(point: dict[str, float]) -> float:
+        import os
+        import signal
+
+        # Neither asks to be ended nicely nor ends with its parent.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        child = subprocess.Popen(["sleep", "100"])
+        (tmp_path / str(trial_number())).write_text(f"{os.getpid()} {child.pid}")
+        time.sleep(100)
+        return 0.0
+
+    def stop_when_both_run() -> None:
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.05)
+        stopped.append(time.monotonic())
+        trials._cancel("on purpose")
+
+    stopped: list[float] = []
+    trials = Trials(spark, 2)
+    thread = threading.Thread(target=stop_when_both_run)
+    thread.start()
+    search(trials, fn, max_evals=2, return_argmin=False)
+    thread.join()
+    pids = [int(pid) for path in tmp_path.iterdir() for pid in path.read_text().split()]
+    assert len(pids) == 4
+    assert stopped
+    while any(_runs(pid) for pid in pids):
+        assert time.monotonic() < stopped[0] + 5
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return (
+        "Z"
+        not in subprocess.run(
+            ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+        ).stdout
+    )
+
+
+def test_a_trial_may_be_spawned(spark: Any) -> None:
+    def fn(point: dict[str, float]) -> float:
+        import sys
+
+        return float("tensorflow" in sys.modules)
+
+    forked, spawned = Trials(spark, 1), Trials(spark, 1, isolation=Isolation(method="spawn"))
+    for trials in (forked, spawned):
+        search(trials, fn, max_evals=1)
+    assert forked.losses() == [1.0]
+    assert spawned.losses() == [0.0]
+
+
+def test_results_of_an_earlier_search_are_known_and_count(spark: Any) -> None:
+    numbers: list[int] = []
+    trials = Trials(spark, 2, on_launch=numbers.append)
+    trials.add_finished(0, {"x": [0.5]}, {"status": "ok", "loss": -9.0})
+    trials.add_finished(2, {"x": [0.1]}, {"status": "fail"}, counts=False)
+    best = search(trials, lambda point: point["x"], max_evals=3)
+    assert numbers == [1, 3]
+    assert best == {"x": 0.5}

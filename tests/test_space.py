@@ -1,5 +1,6 @@
 """Search spaces and strategies, with the real Hyperopt."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ def phase(strategy: str, space: dict[str, Any], **changes: Any) -> PhaseSettings
     )
 
 
-def proposals(search: SearchSpace, numbers: list[int], first: int = 0) -> list[dict[str, Any]]:
+def proposals(
+    search: SearchSpace, numbers: list[int], first: int = 0, points: Any = None
+) -> list[dict[str, Any]]:
     """What the strategy proposes for these numbers, as parameters that the space names."""
     domain = base.Domain(lambda _: 0.0, search.expression())
-    trials, suggest, found = base.Trials(), strategy(search, first), []
+    trials, suggest, found = base.Trials(), strategy(search, first, points), []
     for number in numbers:
         for document in suggest([number], domain, trials, 12345):
             params = search.params(point_of(domain, document)).model_dump()
@@ -110,3 +113,99 @@ def test_a_space_without_a_possible_configuration_is_refused_with_the_reason() -
 )
 def test_grid_values(dimension: Dimension, values: tuple[Any, ...]) -> None:
     assert grid_values(dimension) == pytest.approx(values) if values[0] != "a" else values
+
+
+SPACE = {
+    "conv_layers": {"low": 1, "high": 4},
+    "filters": {"choices": [8, 16, 32], "per_layer": "conv_layers"},
+    "dropout": {"low": 0.0, "high": 0.5},
+    "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+    "dense_units": {"same_as": "filters"},
+    "batch_size": {"low": 8, "high": 64, "log": True},
+}
+
+
+@pytest.mark.parametrize("strategy", ["grid", "random", "tpe"])
+def test_a_layer_has_a_width_only_where_it_is_there(strategy: str) -> None:
+    space = SPACE | {"dropout": 0.0, "learning_rate": 0.001, "batch_size": 16}
+    search = SearchSpace(phase(strategy, space))
+    found = proposals(search, list(range(40)))
+    assert {len(params["filters"]) for params in found} == {1, 2, 3, 4} or strategy == "grid"
+    for params in found:
+        assert len(params["filters"]) == params["conv_layers"]
+        assert params["dense_units"] == params["filters"][-1]
+
+
+def test_a_grid_has_every_width_of_every_depth() -> None:
+    space = {
+        "conv_layers": {"low": 1, "high": 3},
+        "filters": {"choices": [8, 16], "per_layer": "conv_layers"},
+    }
+    search = SearchSpace(phase("grid", space))
+    found = proposals(search, list(range(20)))
+    assert search.grid_size() == len(found) == 2 + 4 + 8
+    assert len({str(params) for params in found}) == 14
+
+
+def test_widths_that_are_not_there_are_no_variables_of_a_proposal() -> None:
+    search = SearchSpace(phase("tpe", SPACE))
+    domain = base.Domain(lambda _: 0.0, search.expression())
+    for number in range(10):
+        (document,) = strategy(search, 0)([number], domain, base.Trials(), 0)
+        depth = search.params(point_of(domain, document)).conv_layers
+        drawn = [name for name, v in document["misc"]["vals"].items() if "filters" in name and v]
+        assert len(drawn) == depth
+
+
+@pytest.mark.parametrize("name", ["grid", "random", "tpe"])
+def test_a_configuration_goes_into_hyperopts_encoding_and_back(name: str) -> None:
+    space = {n: d for n, d in SPACE.items() if name != "grid" or n not in {"learning_rate"}}
+    if name == "grid":
+        space["dropout"] = {"low": 0.0, "high": 0.5, "steps": 3}
+        space["batch_size"] = {"choices": [8, 64]}
+    search = SearchSpace(phase(name, space))
+    domain = base.Domain(lambda _: 0.0, search.expression())
+    for number in range(30):
+        (document,) = strategy(search, 0)([number], domain, base.Trials(), 0)
+        params = search.params(point_of(domain, document))
+        vals = search.encode(params.model_dump())
+        again = {**document, "misc": {**document["misc"], "vals": vals}}
+        again["misc"]["idxs"] = {key: [number] if value else [] for key, value in vals.items()}
+        assert search.params(point_of(domain, again)) == params
+        assert {key for key, value in vals.items() if value} == {
+            key for key, value in document["misc"]["vals"].items() if len(value)
+        }
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"dropout": 0.9}, "dropout must be from 0.0 to 0.5, but got 0.9"),
+        ({"filters": (8, 9)}, "filters must be one of [8, 16, 32], but got 9"),
+        ({"conv_layers": 9, "filters": (8,) * 9}, "conv_layers must be one of [1, 2, 3, 4]"),
+        ({"batch_size": 9.5}, "batch_size"),
+    ],
+)
+def test_what_the_space_does_not_hold_is_refused_by_name(
+    params: dict[str, Any], message: str
+) -> None:
+    known = {"conv_layers": 2, "filters": (8, 16), "dropout": 0.1}
+    known |= {"learning_rate": 0.001, "batch_size": 16, "dense_units": 16}
+    with pytest.raises(InputError, match=re.escape(message)):
+        SearchSpace(phase("tpe", SPACE)).encode(known | params)
+
+
+@pytest.mark.parametrize("name", ["grid", "random", "tpe"])
+def test_points_come_first_and_the_rest_as_without_them(name: str) -> None:
+    space = {"filters": {"choices": [4, 8, 16, 32]}, "batch_size": {"choices": [8, 16]}}
+    search = SearchSpace(phase(name, space))
+    points = [{"filters": 32, "batch_size": 8}, {"filters": 8, "batch_size": 16}]
+    places = {place: search.encode(point) for place, point in enumerate(points)}
+    without = proposals(search, list(range(8)))
+    found = proposals(search, list(range(8)), points=places)
+    assert found[:2] == points
+    if name == "grid":
+        # No point twice, none missing, the order kept.
+        assert found[2:] == [params for params in without if params not in points]
+    else:
+        assert found[2:] == without[2:]

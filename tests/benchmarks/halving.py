@@ -27,7 +27,7 @@ import numpy as np
 from hyperopt import base
 
 from cnn.halving import Rungs, rung_epochs
-from cnn.results import Key, objective_key
+from cnn.results import EpochResult, Key, objective_key
 from cnn.seeds import derive_seed
 from cnn.session import TUNE
 from cnn.settings import Dimension, PhaseSettings
@@ -89,7 +89,7 @@ def record(task: tuple[int, int, str]) -> None:
     import keras
 
     from cnn.model import build, compile_model
-    from cnn.training import Diverged, EpochResult, Images, fit
+    from cnn.training import Diverged, Images, fit
 
     pixels, labels = draw(TRAIN + VALIDATION, seed)
     train = Images(pixels, labels, np.arange(TRAIN))
