@@ -278,18 +278,17 @@ def _table(result: _Result, trials: Sequence[TrialResult]) -> dict[str, Any]:
     }
 
 
-def _failures(trials: Iterable[TrialResult]) -> list[dict[str, Any]]:
+def _failures(all_trials: Iterable[TrialResult]) -> list[dict[str, Any]]:
     """Trials with an error; those with the same status and error together."""
 
     def kind(trial: TrialResult) -> tuple[str, str]:
         return trial.status, (trial.error or "").strip()
 
     groups = []
-    for (status, text), same in groupby(sorted((t for t in trials if t.error), key=kind), key=kind):
-        lines = text.splitlines() or [""]
-        # A traceback's first line says nothing; what went wrong stands in its last.
-        summary = lines[-1] if lines[0].startswith("Traceback") else lines[0]
-        numbers = [trial.number for trial in same]
+    failed = sorted((trial for trial in all_trials if trial.error), key=kind)
+    for (status, text), same in groupby(failed, key=kind):
+        trials = list(same)
+        summary, numbers = trials[0].cause(), [trial.number for trial in trials]
         groups.append({"status": status, "numbers": numbers, "summary": summary, "text": text})
     return sorted(groups, key=lambda group: group["numbers"])
 
