@@ -3,7 +3,9 @@
 At each rung a trial goes on only if its result so far is in the best 1/eta of all that have reached
 that rung. Li et al., A System for Massively Parallel Hyperparameter Tuning (MLSys 2020), pause
 trials and promote the best of them; to stop the others and let the best run on, as here, needs no
-checkpoints. Trials tell each other through the run directory, by the names of empty files.
+checkpoints. Its price is that the first to reach a rung have nobody to be compared with; therefore
+a trial is judged by its last rung again after each epoch, when others have come there too. Trials
+tell each other through the run directory, by the names of empty files.
 """
 
 import re
@@ -54,9 +56,10 @@ class Rungs:
         """Tells the others what trial `number` has at `rung`; returns whether it goes on.
 
         It is told before the others are read, so of two at the same time at least one sees both.
+        Told in full precision: a rounded result would not tie with one that is equal.
         """
         folder = f"{RUNGS}/{self.phase}/{rung}"
-        self.run.write(f"{folder}/{number:05d}_{key[0]:.9g}_{key[1]:.9g}", b"")
+        self.run.write(f"{folder}/{number:05d}_{float(key[0])!r}_{float(key[1])!r}", b"")
         return goes_on(key, self._others(folder, number), self.eta)
 
     def _others(self, folder: str, number: int) -> Iterable[Key]:

@@ -142,8 +142,9 @@ def fit(
     """Trains a compiled model and leaves the best epoch's weights in it.
 
     Best is by `objective` on `validation`; without validation images it is the last epoch.
-    Training ends early after `patience` epochs without a better one, and where `go_on`, asked at
-    each of `rungs` (ascending, in epochs or parts of one) with the best result so far, says no.
+    Training ends early after `patience` epochs without a better one, and where `go_on` says no: it
+    is asked at each of `rungs` (ascending, in epochs or parts of one) with the best result so far,
+    and after each epoch again with what was told at the last of them.
     Raises Diverged.
     """
     batches = Batches(train, batch_size, classes=classes, seed=seed, class_weights=class_weights)
@@ -155,6 +156,8 @@ def fit(
     best: Evaluation | None = None
     best_epoch = 0
     best_weights: list[np.ndarray] | None = None
+    # The last rung that was reached, and the best result by then.
+    told: tuple[int, Key] | None = None
     stopped_at = None
     for epoch in range(1, epochs + 1):
         started = time.monotonic()
@@ -168,8 +171,9 @@ def fit(
                 continue
             if not math.isfinite(found.loss):
                 raise Diverged(epoch)
-            if not go_on(due[stop], min(best_key, found.key(objective))):
-                return Fit(tuple(history), best_epoch, best or found, due[stop])
+            told = due[stop], min(best_key, found.key(objective))
+            if not go_on(*told):
+                return Fit(tuple(history), best_epoch, best or found, told[0])
         loss, accuracy = sums / len(train)
         history.append(_epoch_result(epoch, loss, accuracy, found, time.monotonic() - started))
         on_epoch(history[-1])
@@ -183,8 +187,10 @@ def fit(
             best_weights = model.get_weights()
         elif patience is not None and epoch - best_epoch >= patience:
             break
-        if after in due and not go_on(due[after], best_key):
-            stopped_at = due[after]
+        if after in due:
+            told = due[after], best_key
+        if told and epoch < epochs and not go_on(*told):
+            stopped_at = told[0]
             break
     if best_weights is not None:
         model.set_weights(best_weights)

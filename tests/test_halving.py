@@ -53,6 +53,26 @@ def test_trials_are_compared_with_those_that_came_before(tmp_path: Path) -> None
     assert not rungs.report(0, 10, (0.95, 1.0))
 
 
+def test_equal_accuracies_are_told_apart_by_their_losses_whatever_rounding_does(
+    tmp_path: Path,
+) -> None:
+    rungs = Rungs(Directory(tmp_path), "search", 3)
+    accuracy = 1 - 0.2575  # 0.7424999999999999
+    assert rungs.report(0, 0, (accuracy, 1.0))
+    assert not rungs.report(0, 1, (accuracy, 1.0 + 1e-12))
+    assert rungs.report(0, 2, (accuracy, 1.0 - 1e-12))
+
+
+def test_a_trial_that_came_first_is_judged_again_when_others_have_come(tmp_path: Path) -> None:
+    rungs = Rungs(Directory(tmp_path), "search", 3)
+    assert rungs.report(0, 0, (0.5, 1.0))
+    for number in (1, 2):
+        assert rungs.report(0, number, (0.1, 1.0))
+    assert not rungs.report(0, 0, (0.5, 1.0))
+    # Told again, it counts once.
+    assert len(Directory(tmp_path).names("rungs/search/0")) == 3
+
+
 def test_a_result_that_is_not_finite_stops_behind_all_others(tmp_path: Path) -> None:
     rungs = Rungs(Directory(tmp_path), "search", 2)
     assert rungs.report(0, 0, (0.5, 1.0))

@@ -150,7 +150,7 @@ def test_a_trial_is_asked_at_each_rung_and_stops_where_it_is_told() -> None:
         return rung < 2
 
     model = model_for(SMALL)
-    # 8 steps an epoch: after 2 steps, after 8 (a whole epoch), after 20.
+    # 8 steps an epoch: after 2 steps, after 8 (a whole epoch), again after 16, after 20.
     found = fit(
         model,
         images,
@@ -163,7 +163,9 @@ def test_a_trial_is_asked_at_each_rung_and_stops_where_it_is_told() -> None:
         rungs=(0.25, 1, 2.5, 4),
         go_on=go_on,
     )
-    assert [rung for rung, _ in asked] == [0, 1, 2]
+    assert [rung for rung, _ in asked] == [0, 1, 1, 2]
+    # Asked again about a rung it says what it had there.
+    assert asked[1] == asked[2]
     assert found.stopped_at == 2
     assert len(found.epochs) == 2
     assert found.best is not None

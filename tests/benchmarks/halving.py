@@ -36,8 +36,8 @@ from cnn.storage import Directory
 from cnn.strategies import strategy
 
 SIZE, TRAIN, VALIDATION, CONFIGURATIONS, EPOCHS, ETA = 64, 2000, 2000, 32, 9, 3
-# Ours looks a first time before a whole epoch is over; Optuna's counts whole ones.
-GRACE = 1 / 3
+# A rung before a whole epoch is over; Optuna's counts whole ones.
+EARLY = 1 / 3
 _EXECUTOR = "spark.executorEnv."
 CLASSES = 4
 SPACE: dict[str, Any] = {
@@ -123,8 +123,8 @@ def record(task: tuple[int, int, str]) -> None:
             epochs=EPOCHS,
             seed=own,
             objective="val_accuracy",
-            rungs=(GRACE,),
-            go_on=lambda rung, key: seen(GRACE, key),
+            rungs=(EARLY,),
+            go_on=lambda rung, key: seen(EARLY, key),
             on_epoch=on_epoch,
         )
     curve = {"epochs": epochs, "keys": keys, "seconds": statistics.median(lengths)}
@@ -191,13 +191,20 @@ def replay(known: list[Curve], slots: int, go_on: Scheduler) -> tuple[float, flo
     return spent, best
 
 
-def ours(folder: str) -> Scheduler:
-    rungs = rung_epochs(EPOCHS, GRACE, ETA)
+def ours(folder: str, grace: float) -> Scheduler:
+    """As cnn.training.fit asks: at each rung, and after each epoch again about the last of them."""
+    rungs = rung_epochs(EPOCHS, grace, ETA)
     board = Rungs(Directory(folder), "search", ETA)
+    told: dict[int, tuple[int, Key]] = {}
 
     def go_on(number: int, epoch: float, key: Key) -> bool:
-        due = [place for place, rung in enumerate(rungs) if abs(rung - epoch) < 1e-9]
-        return not due or board.report(due[0], number, key)
+        for rung, due in enumerate(rungs):
+            if abs(due - epoch) < 1e-9:
+                told[number] = rung, key
+        if number not in told:
+            return True
+        rung, then = told[number]
+        return board.report(rung, number, then)
 
     return go_on
 
@@ -244,7 +251,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             schedulers: dict[str, Scheduler] = {
                 "none": lambda number, epoch, key: True,
-                "ours": ours(folder),
+                "ours": ours(f"{folder}/1", 1.0),
+                "ours, grace_epochs = 1/3": ours(f"{folder}/2", EARLY),
                 "Optuna's SuccessiveHalvingPruner": optunas(),
             }
             for name, go_on in schedulers.items():
