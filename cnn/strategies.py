@@ -50,21 +50,25 @@ def strategy(
         if phase.strategy == "random" or attempt >= _TPE_DRAWS:
             documents: list[dict[str, Any]] = rand.suggest(new_ids, domain, trials, own)
         else:
-            documents = tpe.suggest(
-                new_ids,
-                domain,
-                _known(trials),
-                own,
-                n_startup_jobs=phase.startup_trials,
-                verbose=False,
-            )
+            documents = propose(new_ids, domain, trials, own, startup=phase.startup_trials)
         return documents
 
     return suggest
 
 
-def _known(trials: base.Trials) -> base.Trials:
-    return trials
+def propose(
+    new_ids: list[int], domain: base.Domain, trials: base.Trials, seed: int, *, startup: int
+) -> list[dict[str, Any]]:
+    """TPE once `startup` trials have ended, with what it is told of those that have not.
+
+    Hyperopt counts running trials as started up and as infinitely bad.
+    """
+    ended = sum(document["state"] == base.JOB_STATE_DONE for document in trials.trials)
+    if ended < startup:
+        documents: list[dict[str, Any]] = rand.suggest(new_ids, domain, trials, seed)
+    else:
+        documents = tpe.suggest(new_ids, domain, trials, seed, n_startup_jobs=0, verbose=False)
+    return documents
 
 
 def _grid_index(place: int, points: Mapping[int, Vals]) -> int:
