@@ -256,3 +256,16 @@ def test_results_of_an_earlier_search_are_known_and_count(spark: Any) -> None:
     best = search(trials, lambda point: point["x"], max_evals=3)
     assert numbers == [1, 3]
     assert best == {"x": 0.5}
+
+
+def test_the_caller_may_end_the_search_after_any_result(spark: Any) -> None:
+    results: list[int] = []
+    trials = Trials(
+        spark,
+        1,
+        on_result=lambda number, point, result: results.append(number),
+        stop=lambda: "enough" if len(results) == 2 else None,
+    )
+    search(trials, lambda point: point["x"], max_evals=9)
+    assert results == [0, 1]
+    assert trials.fmin_cancelled_reason == "enough"
