@@ -54,7 +54,7 @@ def trials(
     done = submit(
         *("--master", "local-cluster[2,1,1024]", "jobs/tune.py"),
         *("--data", data, "--out", root / "run"),
-        *settings(list(EXPECTED), trial_timeout=15),
+        *settings(list(EXPECTED), trial_timeout=10),
         env=environment(root),
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -87,7 +87,7 @@ def test_each_kind_of_failure_has_its_status(trials: dict[str, TrialResult], how
         ("kill", "killed by SIGKILL"),
         ("segmentation fault", "killed by SIGSEGV"),
         ("memory", "Unable to allocate"),
-        ("hang", "killed at the time limit of 15 s"),
+        ("hang", "killed at the time limit of 10 s"),
         ("diverge", "the loss was not finite in epoch 1"),
         ("unbuildable", "there is no such network"),
     ],

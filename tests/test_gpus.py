@@ -100,6 +100,7 @@ def test_a_task_sees_the_gpu_that_spark_gave_it(two_gpus: dict[str, str]) -> Non
     assert seen.together() == 1
 
 
+@pytest.mark.slow
 def test_addresses_count_the_devices_that_an_executor_inherits(two_gpus: dict[str, str]) -> None:
     conf = two_gpus | {
         "spark.task.resource.gpu.amount": "0.5",
@@ -112,6 +113,7 @@ def test_addresses_count_the_devices_that_an_executor_inherits(two_gpus: dict[st
     assert seen.together() == 2
 
 
+@pytest.mark.slow
 def test_trials_ask_for_gpus_of_their_own_where_other_tasks_have_none(
     two_gpus: dict[str, str],
 ) -> None:
@@ -121,7 +123,7 @@ def test_trials_ask_for_gpus_of_their_own_where_other_tasks_have_none(
     assert seen.together() == 1
 
 
-@pytest.mark.parametrize("shared", [1, 2])
+@pytest.mark.parametrize("shared", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_in_local_mode_trials_lease_the_gpus_that_are_listed(shared: int) -> None:
     seen = search("local[8]", {}, gpus=("3", "5"), trials_per_gpu=shared)
     assert seen.slots == 2 * shared
@@ -129,6 +131,7 @@ def test_in_local_mode_trials_lease_the_gpus_that_are_listed(shared: int) -> Non
     assert seen.together() == shared
 
 
+@pytest.mark.slow
 def test_in_local_mode_the_gpus_of_the_machine_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,7 +66,7 @@ def commands(pattern: str) -> list[str]:
 
 
 def test_every_command_is_run_by_a_test_here() -> None:
-    tested = [MAIN, TESTS, MINE, AGAIN, CLUSTER]
+    tested = [MAIN, TESTS, MINE, AGAIN, RESUME, CLUSTER]
     assert all(any(re.search(p, command) for p in tested) for command in COMMANDS)
 
 
@@ -74,6 +74,7 @@ MAIN = r"^\./spark-submit\.sh +#"
 TESTS = r"^\./spark-submit\.sh tests"
 MINE = r"^\./spark-submit\.sh jobs/\w+\.py .*/mine"
 AGAIN = r"--config RUN/settings\.toml"
+RESUME = r"--resume RUN"
 CLUSTER = r"--master spark://"
 
 
@@ -89,7 +90,7 @@ def shrunk(command: str) -> str:
     """The command with what makes it quick on the few images here."""
     if "preprocess.py" in command:
         return f"{command} --image-size 32"
-    return f"{command} --set search.epochs=2 --set search.min_steps=0"
+    return f"{command} --set search.epochs=1 --set search.min_steps=0"
 
 
 def test_your_own_images_and_the_run_again(clone: Path) -> None:
@@ -97,6 +98,8 @@ def test_your_own_images_and_the_run_again(clone: Path) -> None:
         run(shrunk(command), clone)
     result = json.loads((clone / "runs" / "mine" / "result.json").read_text())
     assert result["trials"]["ok"] == 12
+    (command,) = commands(RESUME)
+    assert "the run had finished" in run(command, clone)
     before = set((clone / "runs").iterdir())
     (command,) = commands(AGAIN)
     run(f"{command} --max-trials 2", clone)
@@ -105,7 +108,7 @@ def test_your_own_images_and_the_run_again(clone: Path) -> None:
 
 def test_the_clusters_commands(clone: Path) -> None:
     for command in commands(CLUSTER):
-        run(shrunk(command) + (" --max-trials 4" if "tune.py" in command else ""), clone)
+        run(shrunk(command) + (" --max-trials 2" if "tune.py" in command else ""), clone)
     assert (clone / "shared" / "runs" / "first" / "report.html").is_file()
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from cnn.storage import Directory
 TRIALS = 12
 # The others are run with --all.
 MOMENTS = [pytest.param(n, marks=[pytest.mark.slow] if n >= 3 else []) for n in range(10)]
+GRID = range(3, 7)
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 
@@ -52,17 +54,17 @@ def tune(data: Path, run: Path, strategy: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def undisturbed(submit: Run, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """For each strategy the configurations of a search that nothing interrupts, by number."""
-    configurations: dict[str, dict[int, Any]] = {}
-    seconds = 0.0
-    for strategy in ("grid", "random"):
+    """For a strategy what a search that nothing interrupts tries, by number, and its seconds."""
+
+    @cache
+    def found(strategy: str) -> tuple[dict[int, Any], float]:
         run = tmp_path_factory.mktemp(strategy) / "run"
         started = time.monotonic()
         done = submit(*tune(data, run, strategy))
-        seconds = time.monotonic() - started
         assert done.returncode == 0, done.stderr
-        configurations[strategy] = by_number(read_trials(Directory(run)))
-    return configurations, seconds
+        return by_number(read_trials(Directory(run))), time.monotonic() - started
+
+    return found
 
 
 def by_number(trials: Iterable[TrialResult]) -> dict[int, Any]:
@@ -73,8 +75,8 @@ def by_number(trials: Iterable[TrialResult]) -> dict[int, Any]:
 def test_a_driver_killed_at_any_moment_loses_nothing(
     submit: Run, data: Path, undisturbed: Any, tmp_path: Path, moment: int
 ) -> None:
-    configurations, seconds = undisturbed
-    strategy = ("grid", "random")[moment % 2]
+    strategy = "grid" if moment in GRID else "random"
+    configurations, seconds = undisturbed(strategy)
     run = tmp_path / "run"
     # A tenth of the run each, so that together they cover it.
     after = seconds * (moment + random.Random(moment).random()) / len(MOMENTS)
@@ -89,7 +91,7 @@ def test_a_driver_killed_at_any_moment_loses_nothing(
             assert path.read_bytes() == content, f"{path.name} was done twice"
     assert done.returncode == 0, done.stdout + done.stderr
     trials = read_trials(Directory(run))
-    assert by_number(trials) == configurations[strategy]
+    assert by_number(trials) == configurations
     assert {trial.status for trial in trials} <= {"ok", "pruned"}
     result = json.loads((run / "result.json").read_text())
     assert sum(result["trials"].values()) == TRIALS
@@ -142,6 +144,7 @@ def descendants(pid: int) -> Iterable[int]:
         waiting = below
 
 
+@pytest.mark.slow
 def test_trials_that_the_end_of_the_time_cancelled_run_when_resumed(
     submit: Run, data: Path, undisturbed: Any, tmp_path: Path
 ) -> None:
@@ -158,7 +161,7 @@ def test_trials_that_the_end_of_the_time_cancelled_run_when_resumed(
     )
     assert done.returncode == 0, done.stderr
     second = read_trials(Directory(run))
-    assert by_number(second) == undisturbed[0]["random"]
+    assert by_number(second) == undisturbed("random")[0]
     assert {trial.status for trial in second} <= {"ok", "pruned"}
     kept = {trial.number: trial for trial in second}
     for trial in first:
@@ -180,7 +183,7 @@ def slow(folder: Path) -> dict[str, str]:
 def unfinished(data: Path, tmp_path_factory: pytest.TempPathFactory, undisturbed: Any) -> Path:
     """A run whose driver was killed in the middle."""
     run = tmp_path_factory.mktemp("unfinished") / "run"
-    kill_after(tune(data, run, "random"), undisturbed[1] * 0.6)
+    kill_after(tune(data, run, "random"), undisturbed("random")[1] * 0.6)
     assert (run / "run.json").exists()
     return run
 
@@ -216,6 +219,7 @@ def test_what_would_make_it_another_search_is_refused_by_name(
     assert after == before
 
 
+@pytest.mark.slow
 def test_other_data_is_refused(submit: Run, unfinished: Path, data: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "images", {"cats": 30, "dogs": 30}, seed=9)
     arguments = ("--images", tmp_path / "images", "--out", tmp_path / "data", "--image-size", "32")

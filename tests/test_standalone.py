@@ -80,6 +80,7 @@ def tune(data: Path, run: Path) -> tuple[str | Path, ...]:
     return (*words, "--set", "final.epochs=1")
 
 
+@pytest.mark.slow
 def test_the_package_is_installed_on_the_workers(
     submit: Run, master: str, data: Path, tmp_path: Path
 ) -> None:
