@@ -76,20 +76,31 @@ def resume_settings(
     changes["phases"] = [{} for _ in before.phases]
     for assignment in assignments:
         _assign(changes, assignment)
+    space = changes.pop("space", {})
     for table, change in zip(tree["phases"], _phase_tables(changes), strict=True):
-        table |= changes["search"] | change
+        own = {**table["space"], **space, **change.get("space", {})}
+        table |= changes["search"] | change | {"space": own}
     rest = {k: v for k, v in changes.items() if k not in {"search", "phases"}}
     after = validate(Settings, _overlay(tree, rest))
     for old, new in zip(before.phases, after.phases, strict=True):
         for name in PhaseSettings.model_fields:
             if name not in _CHANGEABLE and getattr(old, name) != getattr(new, name):
-                raise InputError(
-                    f"--resume must go on with the run's own search.{name}, "
-                    f"{_shown(getattr(old, name))}, but got {_shown(getattr(new, name))}"
-                )
+                raise _changed(name, getattr(old, name), getattr(new, name))
     if before.model != after.model:
         raise InputError("--resume must go on with the run's own model settings, but got others")
     return after
+
+
+def _changed(name: str, old: Any, new: Any) -> InputError:
+    """Says which setting of a run must not be another one."""
+    where = f"search.{name}"
+    if name == "space":
+        key = next(key for key in {**old, **new} if old.get(key) != new.get(key))
+        where = f"space.{key}"
+        old, new = (side[key].model_dump() if key in side else None for side in (old, new))
+    return InputError(
+        f"--resume must go on with the run's own {where}, {_shown(old)}, but got {_shown(new)}"
+    )
 
 
 def _shown(value: Any) -> str:

@@ -201,7 +201,7 @@ def unfinished(data: Path, tmp_path_factory: pytest.TempPathFactory, undisturbed
         ),
         (
             ["--set", "space.dropout=0.1"],
-            "--resume must go on with the run's own search.space",
+            "--resume must go on with the run's own space.dropout, 0.0, but got 0.1",
         ),
         (["--out", "elsewhere"], "--resume must stand without --out"),
         (["--overwrite"], "--resume must stand without --overwrite"),
