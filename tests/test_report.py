@@ -330,7 +330,7 @@ def test_failures_are_told_once_each_kind(tmp_path: Path) -> None:
     page = Page(render_report(run_directory(tmp_path, result(), trials)))
     assert "invalid trials 1, 3: layer 5 of 6 is left with 2x2 pixels" in page.text
     assert "crashed trial 2: ValueError: no such layer Traceback" in page.text
-    assert "out of memory trial 4: the GPU has 4 GB the GPU" in page.text
+    assert "out of memory trial 4: it needs 5 the GPU has 4 GB" in page.text
     assert "1 ok, 2 invalid, 1 out of memory, 1 crashed, 1 lost" in page.text
 
 
