@@ -57,9 +57,18 @@ def read_settings(text: str) -> Settings:
 
 # What a resumed run may do otherwise: it changes no trial that is done, and none that would be.
 _CHANGEABLE = {
-    *("parallelism", "max_trials", "timeout", "trial_timeout", "target", "max_stalled"),
-    *("max_lost", "max_consecutive_failures", "process", "gpus", "trials_per_gpu"),
-    *("resource_profile",),
+    "gpus",
+    "max_consecutive_failures",
+    "max_lost",
+    "max_stalled",
+    "max_trials",
+    "parallelism",
+    "process",
+    "resource_profile",
+    "target",
+    "timeout",
+    "trial_timeout",
+    "trials_per_gpu",
 }
 
 

@@ -24,7 +24,7 @@ _LEASE_SECONDS = 60.0
 
 
 class Start(BaseModel):
-    """What a run was started on: written first, and what `--resume` goes by."""
+    """What a run was started on, and what `--resume` goes by; written once its settings are."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -22,10 +22,9 @@ _LOST = re.compile(
 class TaskFailed(Exception):
     """A task that returned nothing. `kind` tells whether its machine failed or the work did."""
 
-    def __init__(self, reason: str, kind: Kind, attempts: int = 1) -> None:
+    def __init__(self, reason: str, kind: Kind) -> None:
         super().__init__(reason)
         self.kind = kind
-        self.attempts = attempts
 
 
 def launch(
@@ -42,14 +41,14 @@ def launch(
 
     After a loss `recover()` may have the value nevertheless. Raises TaskFailed.
     """
-    for attempt in range(1, max_lost + 2):
+    for _ in range(max_lost + 1):
         try:
             work = context.parallelize([argument], 1).map(task)
             if profile is not None:
                 work = work.withResources(profile)
             return work.collect()[0]
         except Exception as error:
-            failed = TaskFailed(_reason(error), _kind(str(error)), attempt)
+            failed = TaskFailed(_reason(error), _kind(str(error)))
         if failed.kind != "lost" or cancelled():
             break
         value = recover()

@@ -29,7 +29,7 @@ from cnn.settings import Error, ModelParams, PhaseSettings, Settings
 from cnn.space import Point, SearchSpace, Vals
 from cnn.storage import Directory
 from cnn.strategies import strategy
-from cnn.trial import Job, TrialObjective, document
+from cnn.trial import Job, TrialObjective, document, trial_result
 from cnn.worker import Isolation, Result
 
 if TYPE_CHECKING:
@@ -251,10 +251,10 @@ class _Phase:
             status = "invalid"
         elif result.get("cancelled"):
             status = "cancelled"
-        return TrialResult(
-            number=number,
-            phase=self._phase.name,
-            params=params.model_dump(mode="json"),
+        return trial_result(
+            self._phase,
+            params,
+            number,
             status=status,
             started=self._launched_at.get(number, ended),
             ended=ended,

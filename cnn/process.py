@@ -49,8 +49,6 @@ class Ended:
     value: Any = None
     # One line; for an exception its class and message.
     reason: str = ""
-    # The exception's class, and its traceback.
-    exception: str | None = None
     traceback: str | None = None
     timed_out: bool = False
     # The system ended it for want of memory, as far as can be known.
@@ -189,8 +187,7 @@ def _run_child(payload: bytes, sender: Connection, log: str, environment: dict[s
         outcome = {"returned": True, "value": function(argument)}
         message = _pickle.dumps(("ended", outcome))
     except Exception as error:
-        name = type(error).__name__
-        outcome = {"reason": f"{name}: {error}", "exception": name}
+        outcome = {"reason": f"{type(error).__name__}: {error}"}
         outcome["traceback"] = traceback.format_exc()
         message = _pickle.dumps(("ended", outcome))
     sender.send_bytes(message)

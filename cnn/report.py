@@ -278,17 +278,17 @@ def _table(result: _Result, trials: Sequence[TrialResult]) -> dict[str, Any]:
     }
 
 
-def _failures(all_trials: Iterable[TrialResult]) -> list[dict[str, Any]]:
+def _failures(trials: Iterable[TrialResult]) -> list[dict[str, Any]]:
     """Trials with an error; those with the same status and error together."""
 
     def kind(trial: TrialResult) -> tuple[str, str]:
         return trial.status, (trial.error or "").strip()
 
     groups = []
-    failed = sorted((trial for trial in all_trials if trial.error), key=kind)
+    failed = sorted((trial for trial in trials if trial.error), key=kind)
     for (status, text), same in groupby(failed, key=kind):
-        trials = list(same)
-        summary, numbers = trials[0].cause(), [trial.number for trial in trials]
+        alike = list(same)
+        summary, numbers = alike[0].cause(), [trial.number for trial in alike]
         groups.append({"status": status, "numbers": numbers, "summary": summary, "text": text})
     return sorted(groups, key=lambda group: group["numbers"])
 

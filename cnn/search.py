@@ -136,6 +136,8 @@ class Trials(SparkTrials):
         What runs when the search ends, or when the caller is interrupted, is cancelled, and is gone
         when this returns.
         """
+        self._fmin_cancelled = False
+        self._fmin_cancelled_reason: str | None = None
         domain = base.Domain(fn, space)
         limit = self.timeout if self.timeout is not None else timeout
         deadline = None if limit is None else time.monotonic() + limit
@@ -172,7 +174,8 @@ class Trials(SparkTrials):
             self._cancel("fmin run cancelled by user")
             raise
         finally:
-            self._wait_until_gone()
+            if self._fmin_cancelled:
+                self._wait_until_gone()
             for document, point in running.values():
                 cancelled = {"status": STATUS_FAIL, "cancelled": True}
                 self._record(document, point, cancelled, base.JOB_STATE_CANCEL)

@@ -101,13 +101,15 @@ def run_trial(job: Job, params: ModelParams, number: int) -> TrialResult:
         known |= {"status": "invalid", "error": str(error)}
     except Exception as error:
         known |= {"status": _status_of(error), "error": _explain(error), "epochs": tuple(epochs)}
+    return trial_result(job.phase, params, number, started=started, ended=now(), **known)
+
+
+def trial_result(
+    phase: PhaseSettings, params: ModelParams, number: int, **known: Any
+) -> TrialResult:
+    """A trial of a phase; `known` are the fields that say what came of it."""
     return TrialResult(
-        number=number,
-        phase=job.phase.name,
-        params=params.model_dump(mode="json"),
-        started=started,
-        ended=now(),
-        **known,
+        number=number, phase=phase.name, params=params.model_dump(mode="json"), **known
     )
 
 
@@ -174,10 +176,10 @@ def died(job: Job, params: ModelParams, number: int, ended: Ended) -> TrialResul
         error = f"--set search.trial_timeout={job.phase.trial_timeout:g}: {error}"
     elif ended.out_of_memory or any(sign in ended.log for sign in _MEMORY):
         status = "out_of_memory"
-    return TrialResult(
-        number=number,
-        phase=job.phase.name,
-        params=params.model_dump(mode="json"),
+    return trial_result(
+        job.phase,
+        params,
+        number,
         status=status,
         started=ended.started,
         ended=ended.ended,

@@ -36,8 +36,8 @@ def run_search(search: Search, start: Start, *, resume: bool = False) -> dict[st
     if not resume:
         run.remove()
     run.create()
-    write_start(run, start)
     run.write(SETTINGS, dump_settings(settings).encode())
+    write_start(run, start)
 
     history = run_phases(search)
     searched = now()

@@ -18,6 +18,7 @@ from cnn.manifest import Manifest, read_manifest
 from cnn.outcome import RESULT
 from cnn.phases import Search
 from cnn.preflight import SETTINGS, check_inputs, check_run_dir, warm_start
+from cnn.report import REPORT, write_report
 from cnn.results import now
 from cnn.session import TUNE, spark_session
 from cnn.settings import InputError, Settings
@@ -95,7 +96,9 @@ def _resume(args: argparse.Namespace, flags: Mapping[str, Any]) -> None:
     run = Directory(args.resume)
     start = read_start(run)
     if run.exists(RESULT):
-        print(f"the run had finished\nreport: {run.uri}/report.html")
+        if not run.exists(REPORT):
+            write_report(run)
+        print(f"the run had finished\nreport: {run.uri}/{REPORT}")
         return
     settings = resume_settings(
         run.read(SETTINGS).decode(), flags=flags, assignments=args.assignments
@@ -132,7 +135,7 @@ def _run(
         f"test accuracy {test['accuracy']:.4f} on {test['count']} images "
         f"(95 % interval {low:.4f} to {high:.4f})"
     )
-    print(f"report: {run.uri}/report.html")
+    print(f"report: {run.uri}/{REPORT}")
 
 
 def _sample_config(data: Directory) -> list[Path]:

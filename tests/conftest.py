@@ -89,6 +89,22 @@ def write_images(root: Path, counts: dict[str, int], size: int = 24, seed: int =
     return root
 
 
+@pytest.fixture(scope="session")
+def noise_data(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory of two classes of noise, 32x32: for what is not about learning."""
+    root = tmp_path_factory.mktemp("noise")
+    write_images(root / "images", {"cats": 30, "dogs": 30})
+    return preprocess(submit, root)
+
+
+def preprocess(submit: Run, root: Path) -> Path:
+    """Makes ROOT/data, 32x32, of ROOT/images."""
+    arguments = ("--images", root / "images", "--out", root / "data", "--image-size", "32")
+    done = submit("jobs/preprocess.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    return root / "data"
+
+
 def one_line(text: str) -> str:
     """The error line of a job's stderr, of which there must be exactly one and no traceback."""
     lines: Sequence[str] = [line for line in text.splitlines() if line.startswith("error: ")]

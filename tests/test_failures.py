@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyspark
 import pytest
-from conftest import REPOSITORY, Run, one_line, write_images
+from conftest import REPOSITORY, Run, one_line
 
 from cnn.results import TrialResult, read_trials
 from cnn.storage import Directory
@@ -26,16 +26,6 @@ EXPECTED = {
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 
-@pytest.fixture(scope="module")
-def data(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("failures")
-    write_images(root / "images", {"cats": 30, "dogs": 30})
-    arguments = ("--images", root / "images", "--out", root / "data", "--image-size", "32")
-    done = submit("jobs/preprocess.py", *arguments)
-    assert done.returncode == 0, done.stderr
-    return root / "data"
-
-
 def settings(hows: list[str], **search: object) -> list[str]:
     search = {"strategy": "grid", "epochs": 1, "min_steps": 0, "halving": False, **search}
     assignments = {f"search.{key}": value for key, value in search.items()}
@@ -47,13 +37,13 @@ def settings(hows: list[str], **search: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def trials(
-    submit: Run, data: Path, tmp_path_factory: pytest.TempPathFactory
+    submit: Run, noise_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, TrialResult]:
     """One trial of each kind, on two executors of one core."""
     root = tmp_path_factory.mktemp("run")
     done = submit(
         *("--master", "local-cluster[2,1,1024]", "jobs/tune.py"),
-        *("--data", data, "--out", root / "run"),
+        *("--data", noise_data, "--out", root / "run"),
         *settings(list(EXPECTED), trial_timeout=10),
         env=environment(root),
     )
@@ -105,10 +95,10 @@ def test_a_failure_has_its_evidence(
 
 
 def test_many_failures_in_a_row_end_the_search_with_the_first_cause(
-    submit: Run, data: Path, tmp_path: Path
+    submit: Run, noise_data: Path, tmp_path: Path
 ) -> None:
     done = submit(
-        *("--master", "local[1]", "jobs/tune.py", "--data", data, "--out", tmp_path / "run"),
+        *("--master", "local[1]", "jobs/tune.py", "--data", noise_data, "--out", tmp_path / "run"),
         *settings(["raise", "exit", "kill", "fine"], max_consecutive_failures=3),
         env=environment(tmp_path),
     )
@@ -121,7 +111,7 @@ def test_many_failures_in_a_row_end_the_search_with_the_first_cause(
 
 
 def test_the_winners_training_that_dies_says_where_its_log_is(
-    submit: Run, data: Path, tmp_path: Path
+    submit: Run, noise_data: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "builder").mkdir()
     (tmp_path / "builder" / "second_time.py").write_text(
@@ -136,7 +126,7 @@ def test_the_winners_training_that_dies_says_where_its_log_is(
     paths = environment(tmp_path)
     paths["PYTHONPATH"] += os.pathsep + str(tmp_path / "builder")
     done = submit(
-        *("--master", "local[1]", "jobs/tune.py", "--data", data, "--out", tmp_path / "run"),
+        *("--master", "local[1]", "jobs/tune.py", "--data", noise_data, "--out", tmp_path / "run"),
         *settings(["fine"]),
         *("--set", "model.builder=second_time:build"),
         env=paths,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pyspark
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, one_line, write_images
+from conftest import REPOSITORY, Run, clean_environment, one_line
 
 TRIALS = 6
 # An objective that says what it saw, and when.
@@ -146,16 +146,15 @@ def test_in_local_mode_the_gpus_of_the_machine_are_found(
     assert seen.together() == 1
 
 
-def test_a_profile_that_spark_cannot_give_is_refused(submit: Run, tmp_path: Path) -> None:
-    write_images(tmp_path / "images", {"cats": 20, "dogs": 20})
-    arguments = ("--images", tmp_path / "images", "--out", tmp_path / "data", "--image-size", "32")
-    assert submit("jobs/preprocess.py", *arguments).returncode == 0
+def test_a_profile_that_spark_cannot_give_is_refused(
+    submit: Run, noise_data: Path, tmp_path: Path
+) -> None:
     for setting, message in [
         ("{gpus = 1}", "search.resource_profile must be one that Spark can give here"),
         ("{cpus = 0}", "search.resource_profile.cpus must be greater than or equal to 1"),
     ]:
         done = submit(
-            *("--master", "local[2]", "jobs/tune.py", "--data", tmp_path / "data"),
+            *("--master", "local[2]", "jobs/tune.py", "--data", noise_data),
             *("--out", tmp_path / "run", "--set", f"search.resource_profile={setting}"),
         )
         assert done.returncode == 2, done.stdout + done.stderr

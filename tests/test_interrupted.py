@@ -8,35 +8,18 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, one_line, write_images
+from conftest import REPOSITORY, Run, clean_environment, one_line
 
 from cnn.results import read_trials
 from cnn.storage import Directory
 
 
-@pytest.fixture(scope="module")
-def data(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("interrupted")
-    write_images(root / "images", {"cats": 40, "dogs": 40})
-    done = submit(
-        "jobs/preprocess.py",
-        "--images",
-        root / "images",
-        "--out",
-        root / "data",
-        "--image-size",
-        "32",
-    )
-    assert done.returncode == 0, done.stderr
-    return root / "data"
-
-
 @pytest.mark.parametrize(
     ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"]
 )
-def test_what_was_finished_stays(data: Path, tmp_path: Path, sent: int, code: int) -> None:
+def test_what_was_finished_stays(noise_data: Path, tmp_path: Path, sent: int, code: int) -> None:
     run = tmp_path / "run"
-    command = [REPOSITORY / "spark-submit.sh", "jobs/tune.py", "--data", data, "--out", run]
+    command = [REPOSITORY / "spark-submit.sh", "jobs/tune.py", "--data", noise_data, "--out", run]
     process = subprocess.Popen(
         [*map(str, command), "--config", "conf/test.toml", "--max-trials", "100"],
         cwd=REPOSITORY,
@@ -79,14 +62,14 @@ def _gone(group: int) -> bool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_run_directory_that_executors_cannot_see_is_refused(
-    submit: Run, data: Path, tmp_path: Path
+    submit: Run, noise_data: Path, tmp_path: Path
 ) -> None:
     import pyspark
 
     # Executors of a local cluster have working directories of their own.
     done = submit(
         *("--master", "local-cluster[1,1,1024]", REPOSITORY / "jobs" / "tune.py"),
-        *("--data", data, "--out", "/proc/self/cwd/run", "--max-trials", "1"),
+        *("--data", noise_data, "--out", "/proc/self/cwd/run", "--max-trials", "1"),
         cwd=tmp_path,
         env={"SPARK_HOME": str(Path(pyspark.__file__).parent)},
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, one_line, write_images
+from conftest import REPOSITORY, Run, clean_environment, one_line, preprocess, write_images
 
 from cnn.results import TrialResult, read_trials
 from cnn.storage import Directory
@@ -24,16 +24,6 @@ TRIALS = 12
 MOMENTS = [pytest.param(n, marks=[pytest.mark.slow] if n >= 3 else []) for n in range(10)]
 GRID = range(3, 7)
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-
-
-@pytest.fixture(scope="module")
-def data(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("resume")
-    write_images(root / "images", {"cats": 30, "dogs": 30})
-    arguments = ("--images", root / "images", "--out", root / "data", "--image-size", "32")
-    done = submit("jobs/preprocess.py", *arguments)
-    assert done.returncode == 0, done.stderr
-    return root / "data"
 
 
 def tune(data: Path, run: Path, strategy: str) -> list[str]:
@@ -53,14 +43,14 @@ def tune(data: Path, run: Path, strategy: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(submit: Run, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def undisturbed(submit: Run, noise_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """For a strategy what a search that nothing interrupts tries, by number, and its seconds."""
 
     @cache
     def found(strategy: str) -> tuple[dict[int, Any], float]:
         run = tmp_path_factory.mktemp(strategy) / "run"
         started = time.monotonic()
-        done = submit(*tune(data, run, strategy))
+        done = submit(*tune(noise_data, run, strategy))
         assert done.returncode == 0, done.stderr
         return by_number(read_trials(Directory(run))), time.monotonic() - started
 
@@ -73,17 +63,17 @@ def by_number(trials: Iterable[TrialResult]) -> dict[int, Any]:
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_driver_killed_at_any_moment_loses_nothing(
-    submit: Run, data: Path, undisturbed: Any, tmp_path: Path, moment: int
+    submit: Run, noise_data: Path, undisturbed: Any, tmp_path: Path, moment: int
 ) -> None:
     strategy = "grid" if moment in GRID else "random"
     configurations, seconds = undisturbed(strategy)
     run = tmp_path / "run"
     # A tenth of the run each, so that together they cover it.
     after = seconds * (moment + random.Random(moment).random()) / len(MOMENTS)
-    kill_after(tune(data, run, strategy), after)
+    kill_after(tune(noise_data, run, strategy), after)
     if not (run / "run.json").exists():
         # Nothing had begun: the same command simply works.
-        done = submit(*tune(data, run, strategy))
+        done = submit(*tune(noise_data, run, strategy))
     else:
         finished = {path: path.read_bytes() for path in sorted((run / "trials").glob("*"))}
         done = submit("jobs/tune.py", "--resume", run)
@@ -146,10 +136,10 @@ def descendants(pid: int) -> Iterable[int]:
 
 @pytest.mark.slow
 def test_trials_that_the_end_of_the_time_cancelled_run_when_resumed(
-    submit: Run, data: Path, undisturbed: Any, tmp_path: Path
+    submit: Run, noise_data: Path, undisturbed: Any, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    words = tune(data, run, "random")
+    words = tune(noise_data, run, "random")
     # All but one trial of each pair wait for longer than there is time.
     done = submit(*words, "--timeout", "4", "--set", "model.builder=slow:build", env=slow(tmp_path))
     first = read_trials(Directory(run))
@@ -180,10 +170,12 @@ def slow(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def unfinished(data: Path, tmp_path_factory: pytest.TempPathFactory, undisturbed: Any) -> Path:
+def unfinished(
+    noise_data: Path, tmp_path_factory: pytest.TempPathFactory, undisturbed: Any
+) -> Path:
     """A run whose driver was killed in the middle."""
     run = tmp_path_factory.mktemp("unfinished") / "run"
-    kill_after(tune(data, run, "random"), undisturbed("random")[1] * 0.6)
+    kill_after(tune(noise_data, run, "random"), undisturbed("random")[1] * 0.6)
     assert (run / "run.json").exists()
     return run
 
@@ -220,17 +212,16 @@ def test_what_would_make_it_another_search_is_refused_by_name(
 
 
 @pytest.mark.slow
-def test_other_data_is_refused(submit: Run, unfinished: Path, data: Path, tmp_path: Path) -> None:
+def test_other_data_is_refused(submit: Run, unfinished: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "images", {"cats": 30, "dogs": 30}, seed=9)
-    arguments = ("--images", tmp_path / "images", "--out", tmp_path / "data", "--image-size", "32")
-    assert submit("jobs/preprocess.py", *arguments).returncode == 0
-    done = submit("jobs/tune.py", "--resume", unfinished, "--data", tmp_path / "data")
+    other = preprocess(submit, tmp_path)
+    done = submit("jobs/tune.py", "--resume", unfinished, "--data", other)
     assert done.returncode == 2
     assert "--resume must find the data that the run began on" in one_line(done.stderr)
 
 
 def test_an_earlier_runs_best_is_tried_first(
-    submit: Run, data: Path, unfinished: Path, tmp_path: Path
+    submit: Run, noise_data: Path, unfinished: Path, tmp_path: Path
 ) -> None:
     earlier = read_trials(Directory(unfinished))
     best = min(
@@ -238,7 +229,7 @@ def test_an_earlier_runs_best_is_tried_first(
         key=lambda trial: (-(trial.accuracy or 0), trial.loss),
     )
     done = submit(
-        *tune(data, tmp_path / "run", "random"),
+        *tune(noise_data, tmp_path / "run", "random"),
         *("--seed", "8", "--max-trials", "2", "--warm-start", unfinished),
     )
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyspark
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, write_images
+from conftest import REPOSITORY, Run, clean_environment
 
 from cnn.results import read_trials
 from cnn.storage import Directory
@@ -65,16 +65,6 @@ def _wait_for(log: Path, text: str) -> None:
     raise AssertionError(log.read_text())
 
 
-@pytest.fixture(scope="module")
-def data(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("standalone-data")
-    write_images(root / "images", {"cats": 30, "dogs": 30})
-    arguments = ("--images", root / "images", "--out", root / "data", "--image-size", "32")
-    done = submit("jobs/preprocess.py", *arguments)
-    assert done.returncode == 0, done.stderr
-    return root / "data"
-
-
 def tune(data: Path, run: Path) -> tuple[str | Path, ...]:
     words = ("--data", data, "--out", run, "--config", REPOSITORY / "conf" / "test.toml")
     return (*words, "--set", "final.epochs=1")
@@ -82,11 +72,11 @@ def tune(data: Path, run: Path) -> tuple[str | Path, ...]:
 
 @pytest.mark.slow
 def test_the_package_is_installed_on_the_workers(
-    submit: Run, master: str, data: Path, tmp_path: Path
+    submit: Run, master: str, noise_data: Path, tmp_path: Path
 ) -> None:
     done = submit(
         *("--master", master, "jobs/tune.py"),
-        *tune(data, tmp_path / "run"),
+        *tune(noise_data, tmp_path / "run"),
         env={"PYTHONPATH": "", "SPARK_LOCAL_IP": "127.0.0.1"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -95,7 +85,7 @@ def test_the_package_is_installed_on_the_workers(
 
 
 def test_the_package_comes_as_a_zip_alone(
-    submit: Run, master: str, data: Path, tmp_path: Path
+    submit: Run, master: str, noise_data: Path, tmp_path: Path
 ) -> None:
     archive = tmp_path / "cnn.zip"
     with zipfile.ZipFile(archive, "w") as package:
@@ -116,7 +106,7 @@ def test_the_package_comes_as_a_zip_alone(
         *("--conf", f"spark.pyspark.python={python}"),
         *("--conf", f"spark.pyspark.driver.python={sys.executable}"),
         "jobs/tune.py",
-        *tune(data, tmp_path / "run"),
+        *tune(noise_data, tmp_path / "run"),
         env={"PYTHONPATH": "", "SPARK_LOCAL_IP": "127.0.0.1"},
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """The network and its training, with Keras alone: no Spark, no Hyperopt."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from cnn.settings import ModelParams
 from cnn.training import (
     Batches,
     Diverged,
+    Fit,
     Images,
     balanced_weights,
     evaluate,
@@ -57,6 +59,12 @@ def test_a_network_takes_stored_pixels_and_gives_probabilities(changes: dict[str
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
+def fitted(model: keras.Model, images: Images, **options: Any) -> Fit:
+    """Fits on some images and validates on the same."""
+    defaults = {"classes": 2, "batch_size": 8, "seed": 0, "objective": "val_accuracy"}
+    return fit(model, images, images, **{**defaults, **options})
+
+
 def test_the_reports_network_has_its_layers() -> None:
     model = build(ModelParams(conv_layers=3, filters=32), size=128, channels=1, classes=2)
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
@@ -76,16 +84,7 @@ def test_the_deepest_possible_network_can_be_built_and_one_deeper_cannot() -> No
 @pytest.mark.parametrize("classes", [2, 3])
 def test_training_learns(classes: int) -> None:
     images = bright_or_dark(96, classes)
-    found = fit(
-        model_for(SMALL, classes),
-        images,
-        images,
-        classes=classes,
-        batch_size=8,
-        epochs=40,
-        seed=0,
-        objective="val_accuracy",
-    )
+    found = fitted(model_for(SMALL, classes), images, classes=classes, epochs=40)
     assert found.best is not None
     assert found.best.accuracy > 0.9
 
@@ -93,9 +92,7 @@ def test_training_learns(classes: int) -> None:
 def test_the_model_is_left_with_the_best_epochs_weights() -> None:
     images = bright_or_dark(32)
     model = model_for(SMALL.model_copy(update={"learning_rate": 0.2}))
-    found = fit(
-        model, images, images, classes=2, batch_size=8, epochs=6, seed=0, objective="val_loss"
-    )
+    found = fitted(model, images, epochs=6, objective="val_loss")
     losses = [epoch.val_loss for epoch in found.epochs]
     assert found.best_epoch == int(np.argmin([math.inf if x is None else x for x in losses])) + 1
     assert evaluate(model, images, classes=2).loss == pytest.approx(min(x for x in losses if x))
@@ -104,17 +101,7 @@ def test_the_model_is_left_with_the_best_epochs_weights() -> None:
 def test_patience_ends_a_training_that_no_longer_improves() -> None:
     images = bright_or_dark(32)
     model = model_for(SMALL.model_copy(update={"learning_rate": 1e-9}))
-    found = fit(
-        model,
-        images,
-        images,
-        classes=2,
-        batch_size=8,
-        epochs=50,
-        seed=0,
-        objective="val_accuracy",
-        patience=2,
-    )
+    found = fitted(model, images, epochs=50, patience=2)
     assert len(found.epochs) < 50
 
 
@@ -124,15 +111,10 @@ def test_a_loss_that_is_not_finite_diverges(rungs: tuple[float, ...]) -> None:
     model = model_for(SMALL.model_copy(update={"learning_rate": 1e30}))
     seen: list[EpochResult] = []
     with pytest.raises(Diverged, match=r"not finite in epoch \d") as raised:
-        fit(
+        fitted(
             model,
             images,
-            images,
-            classes=2,
-            batch_size=8,
             epochs=5,
-            seed=0,
-            objective="val_accuracy",
             rungs=rungs,
             # A rung must not take it for one that was merely slow to learn.
             go_on=lambda rung, key: key[1] < float("inf"),
@@ -151,18 +133,7 @@ def test_a_trial_is_asked_at_each_rung_and_stops_where_it_is_told() -> None:
 
     model = model_for(SMALL)
     # 8 steps an epoch: after 2 steps, after 8 (a whole epoch), again after 16, after 20.
-    found = fit(
-        model,
-        images,
-        images,
-        classes=2,
-        batch_size=8,
-        epochs=5,
-        seed=0,
-        objective="val_accuracy",
-        rungs=(0.25, 1, 2.5, 4),
-        go_on=go_on,
-    )
+    found = fitted(model, images, epochs=5, rungs=(0.25, 1, 2.5, 4), go_on=go_on)
     assert [rung for rung, _ in asked] == [0, 1, 1, 2]
     # Asked again about a rung it says what it had there.
     assert asked[1] == asked[2]
@@ -175,17 +146,7 @@ def test_a_trial_is_asked_at_each_rung_and_stops_where_it_is_told() -> None:
 def test_rungs_inside_an_epoch_change_nothing_of_the_training() -> None:
     images = bright_or_dark(60)
     whole, in_parts = (
-        fit(
-            model_for(SMALL),
-            images,
-            images,
-            classes=2,
-            batch_size=8,
-            epochs=2,
-            seed=0,
-            objective="val_loss",
-            rungs=rungs,
-        )
+        fitted(model_for(SMALL), images, epochs=2, objective="val_loss", rungs=rungs)
         for rungs in ((), (0.3, 0.9, 1.5))
     )
     for one, other in zip(whole.epochs, in_parts.epochs, strict=True):
@@ -195,18 +156,7 @@ def test_rungs_inside_an_epoch_change_nothing_of_the_training() -> None:
 
 def test_stopped_before_an_epoch_was_done_it_has_the_rungs_result() -> None:
     images = bright_or_dark(64)
-    found = fit(
-        model_for(SMALL),
-        images,
-        images,
-        classes=2,
-        batch_size=8,
-        epochs=5,
-        seed=0,
-        objective="val_accuracy",
-        rungs=(0.5,),
-        go_on=lambda rung, key: False,
-    )
+    found = fitted(model_for(SMALL), images, epochs=5, rungs=(0.5,), go_on=lambda rung, key: False)
     assert (found.epochs, found.best_epoch, found.stopped_at) == ((), 0, 0)
     assert found.best is not None
 

@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -136,10 +137,10 @@ def start(daemon: bool, count: int = 7) -> list[float]:
     return [trial["result"]["done"] - launched[trial["tid"]] for trial in trials.trials[1:]]
 
 
-def in_session(master: str, call: str) -> Any:
-    """Evaluates `call` in a process of its own, whose sessions have that master."""
+def in_session(master: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function of this file in a process of its own, whose session has that master."""
     done = subprocess.run(
-        [sys.executable, __file__, "--evaluate", call],
+        [sys.executable, __file__, "--call", json.dumps([function.__name__, *arguments])],
         env={
             **os.environ,
             "PYSPARK_SUBMIT_ARGS": f"--master {master} pyspark-shell",
@@ -155,7 +156,7 @@ def in_session(master: str, call: str) -> Any:
 
 
 def show_short(runs: int) -> None:
-    found = in_session("local[2]", f"compare(2, 0.05, 20, {runs})")
+    found = in_session("local[2]", compare, 2, 0.05, 20, runs)
     print("20 trials of 50 ms on 2 slots")
     for name, seconds in found.items():
         print(f"  {name:6}{seconds:8.2f} s{seconds / found['bare']:8.2f} x bare")
@@ -163,7 +164,7 @@ def show_short(runs: int) -> None:
 
 
 def show_long(runs: int) -> None:
-    found = in_session("local[8]", f"compare(8, 2.0, 24, {runs})")
+    found = in_session("local[8]", compare, 8, 2.0, 24, runs)
     print("24 trials of 2 s on 8 slots")
     for name, seconds in found.items():
         busy = 24 * 2 / (8 * seconds)
@@ -175,7 +176,7 @@ def show_many() -> None:
     print(f"{MANY:,} trials of 10 ms on 2 slots, TPE")
     print("  trials  driver MiB  ms a proposal  ms a trial")
     before = 0.0
-    for row in in_session("local[2]", "many()"):
+    for row in in_session("local[2]", many):
         each = 10 * (row["seconds"] - before)
         before = row["seconds"]
         print(f"  {row['trials']:6}{row['memory']:12.0f}{row['proposal']:15.1f}{each:12.0f}")
@@ -185,7 +186,7 @@ def show_start() -> None:
     print("from a trial's launch to the end of its first training step")
     medians = {}
     for daemon in (True, False):
-        found = in_session("local[2]", f"start({daemon})")
+        found = in_session("local[2]", start, daemon)
         medians[daemon] = statistics.median(found)
         name = "with the daemon" if daemon else "without it"
         print(f"  {name:16}{medians[daemon]:6.2f} s ({min(found):.2f} to {max(found):.2f})")
@@ -197,11 +198,13 @@ def main() -> None:
     kinds = ("short", "long", "many", "start")
     parser.add_argument("which", nargs="*", help=f"some of {', '.join(kinds)}; all where not given")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--evaluate", help=argparse.SUPPRESS)
+    parser.add_argument("--call", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.evaluate:
+    if args.call:
         # In the process of a session: see in_session.
-        print("\n" + json.dumps(eval(args.evaluate)))
+        name, *arguments = json.loads(args.call)
+        known: dict[str, Callable[..., Any]] = {"compare": compare, "many": many, "start": start}
+        print("\n" + json.dumps(known[name](*arguments)))
         return
     which = args.which or kinds
     if unknown := set(which) - set(kinds):
