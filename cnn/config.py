@@ -57,6 +57,7 @@ def read_settings(text: str) -> Settings:
 
 # What a resumed run may do otherwise: it changes no trial that is done, and none that would be.
 _CHANGEABLE = {
+    "checkpoint_seconds",
     "gpus",
     "max_consecutive_failures",
     "max_lost",

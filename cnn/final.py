@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnn.job import Job, all_images, choose_images, compiled, run_fit, snapshot
 from cnn.pixels import open_pixels
 from cnn.process import Ended
+from cnn.results import trial_name
 from cnn.seeds import derive_seed
 from cnn.settings import ModelParams
 from cnn.splits import TEST, TRAIN
 from cnn.storage import Directory
-from cnn.trial import Job, all_images, choose_images, compiled, run_fit
 
 if TYPE_CHECKING:
+    import keras
+
+    from cnn.batches import Images
     from cnn.training import Evaluation, Fit
 
 MODEL = "model.keras"
@@ -35,6 +39,9 @@ class FinalJob:
     """The last training: which configuration, on what, for how long, and what is expected."""
 
     job: Job
+    # The trial that won.
+    number: int
+    seed: int
     params: ModelParams
     data: str
     # None: as many as the phase's.
@@ -52,9 +59,11 @@ def final_value(number: int, final: FinalJob, ended: Ended) -> dict[str, Any]:
 def run_final(final: FinalJob) -> dict[str, Any]:
     """Trains the winner, saves it, and tests what was saved: the part of result.json that is new.
 
-    A training that lands more than `tolerance` below what its trial reached on the validation
-    images is tried again with another seed. The model file is written whole, then read back, and
-    that model alone sees the test images, once.
+    On the images that its trial was trained on it goes on from that trial's end: there is nothing
+    left to train where the trial had as many epochs as are asked for. A training that lands more
+    than `tolerance` below what its trial reached on the validation images is tried again with
+    another seed. The model file is written whole, then read back, and that model alone sees the
+    test images, once.
     """
     job = final.job
     import keras
@@ -69,14 +78,11 @@ def run_final(final: FinalJob) -> dict[str, Any]:
     train, validation = choose_images(whole, split)
     if final.data == "all":
         train = dataclasses.replace(train, rows=np.arange(len(split.labels)))
-    epochs = final.epochs or job.phase.schedule(len(train), final.params.batch_size)[0]
     attempts: list[dict[str, Any]] = []
     kept: tuple[float, keras.Model, Fit, Evaluation] | None = None
     for attempt in range(final.attempts):
-        seed = derive_seed(job.phase.seed, "final", attempt)
-        model = compiled(job, final.params, seed)
         held_out = None if final.data == "all" else validation
-        fitted = run_fit(job, model, final.params, train, held_out, seed=seed, epochs=epochs)
+        seed, model, fitted = _attempt(final, attempt, train, held_out)
         found = evaluate(model, validation, classes=classes)
         accepted = found.accuracy >= final.expected_accuracy - final.tolerance
         attempts.append({"seed": seed, "accuracy": found.accuracy, "accepted": accepted})
@@ -86,6 +92,11 @@ def run_final(final: FinalJob) -> dict[str, Any]:
             break
     assert kept is not None
     _, model, fitted, found = kept
+    if model.dtype_policy.compute_dtype != "float32":
+        # It is to run anywhere: what units the machine has that trained it is no property of it.
+        plain = compiled(job, final.params, final.seed, precision="float32")
+        plain.set_weights(model.get_weights())
+        model = plain
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
         model.save(path)
@@ -113,6 +124,33 @@ def run_final(final: FinalJob) -> dict[str, Any]:
             "test": round(time.monotonic() - trained, 3),
         },
     }
+
+
+def _attempt(
+    final: FinalJob, attempt: int, train: "Images", validation: "Images | None"
+) -> tuple[int, "keras.Model", "Fit"]:
+    """One training of the winner, the first one from where its trial had come to."""
+    job, params, phase = final.job, final.params, final.job.phase
+    if attempt == 0 and job.keep_state:
+        name, seed = trial_name(final.number), final.seed
+    else:
+        name, seed = f"final-{attempt}", derive_seed(phase.seed, "final", attempt)
+    model = compiled(job, params, seed)
+    saved = snapshot(job, params, name, seed, train)
+    epochs, patience = phase.schedule(len(train), params.batch_size)
+    fitted = run_fit(
+        job,
+        model,
+        params,
+        train,
+        validation,
+        seed=seed,
+        epochs=final.epochs or epochs,
+        patience=None if final.epochs else patience,
+        start=saved.load(model),
+        on_epoch=saved.every(phase.checkpoint_seconds, model),
+    )
+    return seed, model, fitted
 
 
 def versions() -> dict[str, str]:

@@ -6,12 +6,13 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from cnn.results import TRIALS, TrialResult, trial_file
+from cnn.checkpoint import checkpoint_file
+from cnn.results import CHECKPOINTS, TRIALS, TrialResult, trial_file, trial_name
 from cnn.seeds import derive_seed
 from cnn.settings import InputError, Settings
 from cnn.storage import Directory, Locked, file_lock
@@ -72,6 +73,20 @@ def recover_trials(
         run.delete(f"{TRIALS}/{name}")
         say(f"{TRIALS}/{name} is not a trial of this search and was set aside: {foreign}")
     return sorted(trials, key=lambda trial: trial.number)
+
+
+def drop_states(run: Directory, trials: Iterable[TrialResult], best: TrialResult | None) -> None:
+    """Removes what finished trials would have gone on from, except the best one's.
+
+    Cancelled trials keep theirs, since they run again.
+    """
+    done = {
+        checkpoint_file(trial_name(trial.number))
+        for trial in trials
+        if trial.status != "cancelled" and trial is not best
+    }
+    for name in done.intersection(run.names(CHECKPOINTS)):
+        run.delete(f"{CHECKPOINTS}/{name}")
 
 
 def _foreign(trial: TrialResult, name: str, settings: Settings) -> str | None:

@@ -10,6 +10,8 @@ import numpy as np
 from hyperopt import fmin
 
 from cnn.ending import Ending
+from cnn.job import Job
+from cnn.journal import drop_states
 from cnn.manifest import Manifest
 from cnn.preflight import shortfalls
 from cnn.progress import SearchProgress
@@ -29,7 +31,7 @@ from cnn.settings import Error, ModelParams, PhaseSettings, Settings
 from cnn.space import Point, SearchSpace, Vals
 from cnn.storage import Directory
 from cnn.strategies import strategy
-from cnn.trial import Job, TrialObjective, document, trial_result
+from cnn.trial import TrialObjective, document, trial_result
 from cnn.worker import Isolation, Result
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Search:
     say: Callable[[str], None]
 
     def job(self, phase: PhaseSettings) -> Job:
+        last = phase is self.settings.phases[-1]
         return Job(
             phase=phase,
             model=self.settings.model,
@@ -68,6 +71,8 @@ class Search:
             data=self.data.uri,
             run=self.run.uri,
             cache_dir=self.settings.cache_dir,
+            # The winner's training is then the rest of its trial's, if there is any.
+            keep_state=last and self.settings.final.data == "train" and phase.train_images is None,
         )
 
 
@@ -239,6 +244,8 @@ class _Phase:
         if not result.get("written"):
             write_trial(self._search.run, trial)
         self._results.append(trial)
+        best = best_trial(self._results, self._phase.objective)
+        drop_states(self._search.run, self._results, best)
         self._ending.add(trial)
         self._progress.finished(trial)
 

@@ -27,6 +27,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 TRIALS = "trials"
 LOGS = "logs"
+CHECKPOINTS = "checkpoints"
 # What an objective ranks by; smaller is better.
 Key = tuple[float, float]
 _TRIAL_FILE = re.compile(r"^\d{5,}\.json$")
@@ -70,6 +71,9 @@ class TrialResult(BaseModel):
     train_images: int | None = None
     host: str | None = None
     device: str | None = None
+    precision: str | None = None
+    # Epochs that an earlier attempt had done, from whose checkpoint this one went on.
+    continued: int = 0
     error: str | None = None
 
     @model_validator(mode="after")
@@ -166,9 +170,14 @@ def wilson_interval(successes: int, count: int, z: float = 1.959964) -> tuple[fl
     return low, high
 
 
+def trial_name(number: int) -> str:
+    """What the files of a trial are called."""
+    return f"{number:05d}"
+
+
 def trial_file(number: int) -> str:
     """The name of a trial's file in `trials/`."""
-    return f"{number:05d}.json"
+    return f"{trial_name(number)}.json"
 
 
 def write_trial(run: Directory, trial: TrialResult) -> None:

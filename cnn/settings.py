@@ -202,6 +202,7 @@ class SearchSettings(Frozen):
     epochs: PositiveInt = 10
     patience: PositiveInt | None = None
     min_steps: Annotated[int, Field(ge=0)] = 0
+    checkpoint_seconds: Annotated[FiniteFloat, Field(ge=0)] = 30.0
     train_images: PositiveInt | None = None
     subset_seed: Seed = 0
     validation_folds: Folds = (0, 1)
@@ -247,11 +248,15 @@ class FinalSettings(Frozen):
 OUR_BUILDER = "cnn.model:build"
 
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
 class ModelSettings(Frozen):
-    """Which function makes the network, and how unequal classes count."""
+    """Which function makes the network, in what it computes, and how unequal classes count."""
 
     builder: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = OUR_BUILDER
     class_weights: Literal["none", "balanced"] = "none"
+    precision: Precision = "auto"
 
     @property
     def is_ours(self) -> bool:

@@ -1,14 +1,17 @@
 """Fit and evaluate one network on memory-mapped pixels. Knows nothing of Spark or Hyperopt."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import keras
 import numpy as np
 
+from cnn.batches import Batches, Images
 from cnn.results import EpochResult, Key, objective_key
 from cnn.settings import Objective
 
@@ -20,76 +23,6 @@ class Diverged(Exception):
 
     def __init__(self, epoch: int) -> None:
         super().__init__(f"the loss was not finite in epoch {epoch}")
-
-
-@dataclass(frozen=True)
-class Images:
-    """Some rows of an array. pixels: uint8 (n, size, size, channels), labels (n,), rows (m,)."""
-
-    pixels: np.ndarray
-    labels: np.ndarray
-    rows: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def row_labels(self) -> np.ndarray:
-        return np.asarray(self.labels[self.rows])
-
-
-class Batches(keras.utils.PyDataset):
-    """Batches of a memory-mapped array, in a new uniform order each epoch, copied one at a time."""
-
-    def __init__(
-        self,
-        images: Images,
-        batch_size: int,
-        *,
-        classes: int,
-        seed: int,
-        class_weights: np.ndarray | None = None,
-    ) -> None:
-        super().__init__()
-        self._images = images
-        self._batch_size = batch_size
-        self._one_hot = np.eye(classes, dtype=np.float32)
-        self._seed = seed
-        self._class_weights = class_weights
-        self.start_epoch(1)
-
-    def start_epoch(self, epoch: int) -> None:
-        """Draws the order of one epoch; it depends on the seed and the epoch alone."""
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._images))
-        self._order = self._images.rows[order]
-        self.show(0, self.steps)
-
-    @property
-    def steps(self) -> int:
-        """Batches of a whole epoch."""
-        return math.ceil(len(self._images) / self._batch_size)
-
-    def show(self, start: int, stop: int) -> None:
-        """Limits the epoch to its batches from `start` to before `stop`."""
-        self._start, self._stop = start, stop
-
-    @property
-    def images_shown(self) -> int:
-        last = min(self._stop * self._batch_size, len(self._images))
-        return last - self._start * self._batch_size
-
-    def __len__(self) -> int:
-        return self._stop - self._start
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        first = (self._start + index) * self._batch_size
-        rows = self._order[first : first + self._batch_size]
-        # Sorted rows read a memory-mapped file in one direction; a batch has no order.
-        rows = np.sort(rows)
-        labels = self._images.labels[rows]
-        batch = (self._images.pixels[rows], self._one_hot[labels])
-        if self._class_weights is None:
-            return batch
-        return (*batch, self._class_weights[labels])
 
 
 @dataclass(frozen=True)
@@ -108,6 +41,37 @@ class Evaluation:
             loss=self.loss,
             accuracy=self.accuracy,
             balanced_accuracy=self.balanced_accuracy,
+        )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training has come after whole epochs; with the model's state it can go on."""
+
+    epochs: tuple[EpochResult, ...] = ()
+    # By the objective on the validation images; the last epoch where there are none.
+    best_epoch: int = 0
+    best: Evaluation | None = None
+    best_weights: Sequence[np.ndarray] | None = None
+    # The last rung that was reached, and the best result by then.
+    told: tuple[int, Key] | None = None
+
+    def best_key(self, objective: Objective) -> Key:
+        return self.best.key(objective) if self.best else (math.inf, math.inf)
+
+    def stale_epochs(self) -> int:
+        return len(self.epochs) - self.best_epoch
+
+    def after(
+        self, result: EpochResult, found: Evaluation | None, objective: Objective, model: Any
+    ) -> "Progress":
+        """With one more epoch, and the model's weights where it is the best."""
+        epochs = (*self.epochs, result)
+        if found is not None and found.key(objective) >= self.best_key(objective) and self.best:
+            return dataclasses.replace(self, epochs=epochs)
+        weights = model.get_weights() if found else None
+        return dataclasses.replace(
+            self, epochs=epochs, best_epoch=result.epoch, best=found, best_weights=weights
         )
 
 
@@ -137,64 +101,60 @@ def fit(
     class_weights: np.ndarray | None = None,
     rungs: Sequence[float] = (),
     go_on: Callable[[int, Key], bool] = lambda rung, key: True,
-    on_epoch: Callable[[EpochResult], None] = lambda epoch: None,
+    start: Progress | None = None,
+    on_epoch: Callable[[Progress], None] = lambda progress: None,
+    on_end: Callable[[Progress], None] = lambda progress: None,
 ) -> Fit:
     """Trains a compiled model and leaves the best epoch's weights in it.
 
     Best is by `objective` on `validation`; without validation images it is the last epoch.
     Training ends early after `patience` epochs without a better one, and where `go_on` says no: it
     is asked at each of `rungs` (ascending, in epochs or parts of one) with the best result so far,
-    and after each epoch again with what was told at the last of them.
-    Raises Diverged.
+    and after each epoch again with what was told at the last of them. With `start` it goes on from
+    there; the model must be in the state that it had then. `on_end` is called before the best
+    weights take the place of the last ones. Raises Diverged.
     """
     batches = Batches(train, batch_size, classes=classes, seed=seed, class_weights=class_weights)
     steps = batches.steps
     # Steps from the start of training -> the rung that is reached with them.
     due = {max(1, math.ceil(rung * steps)): number for number, rung in enumerate(rungs)}
-    history: list[EpochResult] = []
-    best_key: Key = (math.inf, math.inf)
-    best: Evaluation | None = None
-    best_epoch = 0
-    best_weights: list[np.ndarray] | None = None
-    # The last rung that was reached, and the best result by then.
-    told: tuple[int, Key] | None = None
+    progress = start or Progress()
     stopped_at = None
-    for epoch in range(1, epochs + 1):
-        started = time.monotonic()
+    while len(progress.epochs) < epochs:
+        if patience is not None and progress.stale_epochs() >= patience:
+            break
+        if progress.told and not go_on(*progress.told):
+            stopped_at = progress.told[0]
+            break
+        epoch, started = len(progress.epochs) + 1, time.monotonic()
         batches.start_epoch(epoch)
         before, after = (epoch - 1) * steps, epoch * steps
         sums = np.zeros(2)
-        for start, stop in pairwise([before, *(s for s in due if before < s < after), after]):
-            sums += _train(model, batches, start - before, stop - before)
+        for begin, end in pairwise([before, *(s for s in due if before < s < after), after]):
+            sums += _train(model, batches, begin - before, end - before)
             found = evaluate(model, validation, classes=classes) if validation else None
-            if found is None or stop == after:
+            if found is None or end == after:
                 continue
             if not math.isfinite(found.loss):
                 raise Diverged(epoch)
-            told = due[stop], min(best_key, found.key(objective))
+            told = due[end], min(progress.best_key(objective), found.key(objective))
             if not go_on(*told):
-                return Fit(tuple(history), best_epoch, best or found, told[0])
+                best = progress.best or found
+                return Fit(progress.epochs, progress.best_epoch, best, told[0])
+            progress = dataclasses.replace(progress, told=told)
         loss, accuracy = sums / len(train)
-        history.append(_epoch_result(epoch, loss, accuracy, found, time.monotonic() - started))
-        on_epoch(history[-1])
+        result = _epoch_result(epoch, loss, accuracy, found, time.monotonic() - started)
+        progress = progress.after(result, found, objective, model)
+        if after in due and found is not None:
+            told = due[after], progress.best_key(objective)
+            progress = dataclasses.replace(progress, told=told)
+        on_epoch(progress)
         if not math.isfinite(loss) or (found and not math.isfinite(found.loss)):
             raise Diverged(epoch)
-        if found is None:
-            best_epoch = epoch
-            continue
-        if best_weights is None or found.key(objective) < best_key:
-            best_key, best, best_epoch = found.key(objective), found, epoch
-            best_weights = model.get_weights()
-        elif patience is not None and epoch - best_epoch >= patience:
-            break
-        if after in due:
-            told = due[after], best_key
-        if told and epoch < epochs and not go_on(*told):
-            stopped_at = told[0]
-            break
-    if best_weights is not None:
-        model.set_weights(best_weights)
-    return Fit(tuple(history), best_epoch, best, stopped_at)
+    on_end(progress)
+    if progress.best_weights is not None:
+        model.set_weights(progress.best_weights)
+    return Fit(progress.epochs, progress.best_epoch, progress.best, stopped_at)
 
 
 def _train(model: keras.Model, batches: Batches, start: int, stop: int) -> np.ndarray:

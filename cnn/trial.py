@@ -3,45 +3,27 @@
 TensorFlow is imported inside the functions: the driver imports this module too.
 """
 
-import importlib
 import socket
 import time
 import traceback
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cnn.halving import Rungs, ranking_loss, rung_epochs
-from cnn.manifest import Manifest
-from cnn.pixels import Pixels, choose, open_pixels
+from cnn.job import Job, choose_images, compiled, device, run_fit, snapshot
+from cnn.pixels import open_pixels
 from cnn.process import Ended, tell
-from cnn.results import EpochResult, Status, TrialResult, now, write_log, write_trial
+from cnn.results import Status, TrialResult, now, trial_name, write_log, write_trial
 from cnn.seeds import derive_seed
-from cnn.settings import ModelParams, ModelSettings, PhaseSettings
+from cnn.settings import ModelParams, PhaseSettings
 from cnn.splits import TRAIN
 from cnn.storage import Directory
 from cnn.worker import trial_number
 
 if TYPE_CHECKING:
-    import keras
-
-    from cnn.training import Fit, Images
+    from cnn.training import Progress
 
 # What frameworks write when they are out of memory, as an exception or before they abort.
 _MEMORY = ("std::bad_alloc", "OOM when allocating", "RESOURCE_EXHAUSTED", "OUT_OF_MEMORY")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every training on an executor is told; small enough to be part of a task."""
-
-    phase: PhaseSettings
-    model: ModelSettings
-    manifest: Manifest
-    data: str
-    run: str
-    cache_dir: str | None
 
 
 class TrialObjective:
@@ -60,7 +42,7 @@ class TrialObjective:
         result = document(self._job.phase, trial)
         try:
             if ended.log.strip():
-                write_log(run, f"{number:05d}", ended.log)
+                write_log(run, trial_name(number), ended.log)
             write_trial(run, trial)
         except OSError:
             # The driver writes it, or is the one to say why that cannot be done.
@@ -89,18 +71,12 @@ def run_trial(job: Job, params: ModelParams, number: int) -> TrialResult:
     started = now()
     seed = derive_seed(job.phase.seed, "trial", job.phase.name, number)
     known: dict[str, Any] = {"seed": seed, "host": socket.gethostname()}
-    epochs: list[EpochResult] = []
-
-    def on_epoch(epoch: EpochResult) -> None:
-        epochs.append(epoch)
-        tell({**known, "epochs": tuple(epochs)})
-
     try:
-        known |= _train(job, params, number, seed, known, on_epoch)
+        known |= _train(job, params, number, seed, known)
     except _Unbuildable as error:
         known |= {"status": "invalid", "error": str(error)}
     except Exception as error:
-        known |= {"status": _status_of(error), "error": _explain(error), "epochs": tuple(epochs)}
+        known |= {"status": _status_of(error), "error": _explain(error)}
     return trial_result(job.phase, params, number, started=started, ended=now(), **known)
 
 
@@ -118,11 +94,11 @@ class _Unbuildable(Exception):
 
 
 def _train(
-    job: Job, params: ModelParams, number: int, seed: int, known: dict[str, Any], on_epoch: Any
+    job: Job, params: ModelParams, number: int, seed: int, known: dict[str, Any]
 ) -> dict[str, Any]:
     """Trains and validates; fills `known` on the way and returns the rest of the result."""
     clock = time.monotonic()
-    known["device"] = _device()
+    known["device"] = device()
     tell(known)
     split = open_pixels(Directory(job.data), job.manifest, TRAIN, job.cache_dir)
     opened = time.monotonic()
@@ -133,6 +109,7 @@ def _train(
         model = compiled(job, params, seed)
     except ValueError as error:
         raise _Unbuildable(traceback.format_exc()) from error
+    known["precision"] = model.dtype_policy.compute_dtype
     phase = job.phase
     epochs, patience = phase.schedule(len(train), params.batch_size)
     rungs: tuple[float, ...] = ()
@@ -141,6 +118,16 @@ def _train(
         grace = phase.grace_epochs * epochs / phase.epochs
         rungs = rung_epochs(epochs, grace, phase.eta)
     board = Rungs(Directory(job.run), phase.name, phase.eta)
+    saved = snapshot(job, params, trial_name(number), seed, train)
+    start = saved.load(model)
+    known["continued"] = len(start.epochs) if start else 0
+    save = saved.every(phase.checkpoint_seconds, model)
+
+    def on_epoch(progress: "Progress") -> None:
+        known["epochs"] = progress.epochs
+        tell(known)
+        save(progress)
+
     fitted = run_fit(
         job,
         model,
@@ -152,7 +139,9 @@ def _train(
         patience=patience,
         rungs=rungs,
         go_on=lambda rung, key: board.report(rung, number, key),
+        start=start,
         on_epoch=on_epoch,
+        on_end=lambda progress: saved.save(model, progress) if job.keep_state else None,
     )
     known["seconds"]["train"] = round(time.monotonic() - opened, 4)
     assert fitted.best is not None
@@ -186,73 +175,6 @@ def died(job: Job, params: ModelParams, number: int, ended: Ended) -> TrialResul
         error=error,
         **(ended.told or {}),
     )
-
-
-def choose_images(phase: PhaseSettings, split: Pixels) -> tuple["Images", "Images"]:
-    """The training and the validation images of a phase."""
-    from cnn.training import Images
-
-    train, validation = choose(
-        split.folds, phase.validation_folds, phase.train_images, phase.subset_seed
-    )
-    return (
-        Images(split.pixels, split.labels, train),
-        Images(split.pixels, split.labels, validation),
-    )
-
-
-def compiled(job: Job, params: ModelParams, seed: int) -> "keras.Model":
-    """The network with its first weights, which follow from the seed."""
-    import keras
-
-    from cnn.model import compile_model
-
-    module, _, name = job.model.builder.partition(":")
-    build = getattr(importlib.import_module(module), name)
-    keras.utils.set_random_seed(seed)
-    classes = len(job.manifest.classes)
-    model = build(params, size=job.manifest.size, channels=job.manifest.channels, classes=classes)
-    compile_model(model, params, classes)
-    return model
-
-
-def run_fit(
-    job: Job,
-    model: "keras.Model",
-    params: ModelParams,
-    train: "Images",
-    validation: "Images | None",
-    **options: Any,
-) -> "Fit":
-    """`cnn.training.fit` with what the job says of classes and objective."""
-    from cnn.training import balanced_weights, fit
-
-    classes = len(job.manifest.classes)
-    weights = None
-    if job.model.class_weights == "balanced":
-        weights = balanced_weights(train.row_labels(), classes)
-    return fit(
-        model,
-        train,
-        validation,
-        classes=classes,
-        batch_size=params.batch_size,
-        objective=job.phase.objective,
-        class_weights=weights,
-        **options,
-    )
-
-
-def all_images(split: Pixels) -> "Images":
-    from cnn.training import Images
-
-    return Images(split.pixels, split.labels, np.arange(len(split.labels)))
-
-
-def _device() -> str:
-    import keras
-
-    return str(keras.distribution.list_devices()[0])
 
 
 def _status_of(error: Exception) -> Status:

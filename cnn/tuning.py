@@ -12,7 +12,7 @@ from cnn.launch import TaskFailed, launch
 from cnn.phases import Search, isolation, run_phases
 from cnn.preflight import SETTINGS, check_visible
 from cnn.report import write_report
-from cnn.results import LOGS, TrialResult, now, write_log
+from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
 from cnn.session import count_slots, failure, task_profile
 from cnn.settings import Error, ModelParams, PhaseSettings
 from cnn.splits import TRAIN
@@ -58,6 +58,7 @@ def run_search(search: Search, start: Start, *, resume: bool = False) -> dict[st
     card = outcome.model_card(manifest, settings, winner, trained)
     run.write(outcome.MODEL_CARD, outcome.to_json(card))
     run.write(outcome.RESULT, outcome.to_json(result))
+    run.sub(CHECKPOINTS).remove()
     write_report(run)
     return result
 
@@ -75,10 +76,13 @@ def _phase_of(search: Search, winner: TrialResult) -> PhaseSettings:
 
 def _train_final(search: Search, winner: TrialResult) -> dict[str, Any]:
     assert winner.accuracy is not None
+    assert winner.seed is not None
     phase, final = _phase_of(search, winner), search.settings.final
     found = winner.best_epoch if final.data == "all" else None
     job = FinalJob(
         job=search.job(phase),
+        number=winner.number,
+        seed=winner.seed,
         params=ModelParams.model_validate(winner.params),
         data=final.data,
         epochs=final.epochs or found,

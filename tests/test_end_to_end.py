@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY, Run, one_line
 
+from cnn.batches import Images
 from cnn.config import read_settings
 from cnn.manifest import read_manifest
 from cnn.pixels import open_pixels
 from cnn.results import read_trials
 from cnn.storage import Directory
-from cnn.training import Images, evaluate
+from cnn.training import evaluate
 
 TEST_CONFIG = REPOSITORY / "conf" / "test.toml"
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,43 @@ def test_a_driver_killed_at_any_moment_loses_nothing(
         assert again.stdout.splitlines() == ["the run had finished", f"report: {run}/report.html"]
 
 
+def test_no_epoch_is_trained_twice(submit: Run, noise_data: Path, tmp_path: Path) -> None:
+    run, epochs = tmp_path / "run", 30
+    state = run / "checkpoints" / "00000.npz"
+    settings = [f"search.epochs={epochs}", "search.patience=30", "search.checkpoint_seconds=0"]
+    settings += ["search.max_trials=1", "final.data=train", "search.objective=val_loss"]
+    flags = [word for setting in settings for word in ("--set", setting)]
+    arguments = ["jobs/tune.py", "--data", str(noise_data), "--out", str(run), *flags]
+
+    written: set[int] = set()
+
+    def after_a_few_epochs() -> bool:
+        if state.exists():
+            written.add(state.stat().st_mtime_ns)
+        return len(written) >= 4
+
+    kill_when([*arguments, "--config", "conf/test.toml"], after_a_few_epochs)
+    assert not (run / "trials").exists()
+    done = submit("jobs/tune.py", "--resume", run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (trial,) = read_trials(Directory(run))
+    assert trial.continued >= 3
+    assert [epoch.epoch for epoch in trial.epochs] == list(range(1, epochs + 1))
+    # The winner's training is its trial's: the same epochs, with the same weights at its best.
+    result = json.loads((run / "result.json").read_text())
+    assert [attempt["seed"] for attempt in result["final"]["attempts"]] == [trial.seed]
+    assert result["final"]["epochs"] == [epoch.model_dump() for epoch in trial.epochs]
+    assert result["validation"]["loss"] == pytest.approx(trial.loss, rel=1e-5)
+    assert not (run / "checkpoints").exists()
+
+
 def kill_after(arguments: list[str], seconds: float) -> None:
+    """Kills a job's driver after some time; returns when all that it had started is gone."""
+    until = time.monotonic() + seconds
+    kill_when(arguments, lambda: time.monotonic() >= until)
+
+
+def kill_when(arguments: list[str], ready: Callable[[], bool]) -> None:
     """Starts a job and kills its driver; returns when all that it had started is gone."""
     process = subprocess.Popen(
         [str(REPOSITORY / "spark-submit.sh"), *arguments],
@@ -102,7 +138,8 @@ def kill_after(arguments: list[str], seconds: float) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    time.sleep(seconds)
+    while not ready() and process.poll() is None:
+        time.sleep(0.005)
     started = list(descendants(process.pid))
     # The driver is a JVM and the Python process in it; what it has started is to notice by itself.
     os.killpg(process.pid, signal.SIGKILL)

@@ -7,14 +7,13 @@ import keras
 import numpy as np
 import pytest
 
+from cnn.batches import Batches, Images
 from cnn.model import build, compile_model, summary
-from cnn.results import EpochResult
 from cnn.settings import ModelParams
 from cnn.training import (
-    Batches,
     Diverged,
     Fit,
-    Images,
+    Progress,
     balanced_weights,
     evaluate,
     fit,
@@ -109,7 +108,7 @@ def test_patience_ends_a_training_that_no_longer_improves() -> None:
 def test_a_loss_that_is_not_finite_diverges(rungs: tuple[float, ...]) -> None:
     images = bright_or_dark(32)
     model = model_for(SMALL.model_copy(update={"learning_rate": 1e30}))
-    seen: list[EpochResult] = []
+    seen: list[Progress] = []
     with pytest.raises(Diverged, match=r"not finite in epoch \d") as raised:
         fitted(
             model,

@@ -27,7 +27,7 @@ import numpy as np
 from hyperopt import base
 
 from cnn.halving import Rungs, rung_epochs
-from cnn.results import EpochResult, Key, objective_key
+from cnn.results import Key, objective_key
 from cnn.seeds import derive_seed
 from cnn.session import TUNE
 from cnn.settings import Dimension, PhaseSettings
@@ -88,8 +88,9 @@ def record(task: tuple[int, int, str]) -> None:
     seed, number, path = task
     import keras
 
+    from cnn.batches import Images
     from cnn.model import build, compile_model
-    from cnn.training import Diverged, Images, fit
+    from cnn.training import Diverged, Progress, fit
 
     pixels, labels = draw(TRAIN + VALIDATION, seed)
     train = Images(pixels, labels, np.arange(TRAIN))
@@ -108,7 +109,8 @@ def record(task: tuple[int, int, str]) -> None:
         keys.append(min(key, *keys) if keys else key)
         return True
 
-    def on_epoch(epoch: EpochResult) -> None:
+    def on_epoch(progress: Progress) -> None:
+        epoch = progress.epochs[-1]
         lengths.append(epoch.seconds)
         found = {"loss": epoch.val_loss, "accuracy": epoch.val_accuracy}
         seen(epoch.epoch, objective_key("val_accuracy", **found, balanced_accuracy=None))

@@ -1,0 +1,132 @@
+"""What a training is shown: batches of memory-mapped images, in another order each epoch.
+
+An order that is drawn image by image would read a set that is larger than memory from all over the
+disk. Here blocks of neighbouring rows are shuffled, and then the images within a window of blocks:
+the disk reads whole blocks, ahead of their use. A set of up to one window is thereby shuffled
+uniformly. In a larger one neighbours stay in one window, each epoch with other blocks; the rows of
+a data set were shuffled when it was written, so a block is a random sample and so is a window.
+"""
+
+import math
+import mmap
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+# Long enough for a disk to read at its full speed.
+BLOCK_BYTES = 2**20
+# What is held in the page cache for a training, twice: the window in use and the next.
+WINDOW_BYTES = 2**28
+
+
+@dataclass(frozen=True)
+class Images:
+    """Some rows of an array. pixels: uint8 (n, size, size, channels), labels (n,), rows (m,)."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def row_labels(self) -> np.ndarray:
+        return np.asarray(self.labels[self.rows])
+
+
+def shuffled(
+    rows: np.ndarray, *, block: int, window: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows in a new order, and before it was shuffled within windows: both int64 (n,).
+
+    `block` and `window` are in rows; the last block may be shorter.
+    """
+    starts = rng.permutation(np.arange(0, len(rows), block))
+    on_disk = np.concatenate([rows[start : start + block] for start in starts])
+    order = on_disk.copy()
+    for start in range(0, len(order), window):
+        rng.shuffle(order[start : start + window])
+    return order, on_disk
+
+
+class Batches(keras.utils.PyDataset):
+    """The batches of an epoch, each copied from the map when it is its turn."""
+
+    def __init__(
+        self,
+        images: Images,
+        batch_size: int,
+        *,
+        classes: int,
+        seed: int,
+        class_weights: np.ndarray | None = None,
+    ) -> None:
+        super().__init__()
+        self._images = images
+        self._batch_size = batch_size
+        self._one_hot = np.eye(classes, dtype=np.float32)
+        self._seed = seed
+        self._class_weights = class_weights
+        row_bytes = max(1, images.pixels[:1].nbytes)
+        self._block = max(1, BLOCK_BYTES // row_bytes)
+        self._window = max(self._block, WINDOW_BYTES // row_bytes)
+        self.start_epoch(1)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draws the order of one epoch; it depends on the seed and the epoch alone."""
+        self._order, self._on_disk = shuffled(
+            self._images.rows,
+            block=self._block,
+            window=self._window,
+            rng=np.random.default_rng([self._seed, epoch]),
+        )
+        self.show(0, self.steps)
+
+    @property
+    def steps(self) -> int:
+        """Batches of a whole epoch."""
+        return math.ceil(len(self._images) / self._batch_size)
+
+    def show(self, start: int, stop: int) -> None:
+        """Limits the epoch to its batches from `start` to before `stop`."""
+        self._start, self._stop = start, stop
+
+    @property
+    def images_shown(self) -> int:
+        last = min(self._stop * self._batch_size, len(self._images))
+        return last - self._start * self._batch_size
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+        first = (self._start + index) * self._batch_size
+        self._read_ahead(first)
+        rows = self._order[first : first + self._batch_size]
+        # Sorted rows read a memory-mapped file in one direction; a batch has no order.
+        rows = np.sort(rows)
+        labels = self._images.labels[rows]
+        batch = (self._images.pixels[rows], self._one_hot[labels])
+        if self._class_weights is None:
+            return batch
+        return (*batch, self._class_weights[labels])
+
+    def _read_ahead(self, first: int) -> None:
+        """Has the disk read what is a window ahead; what is in memory already costs nothing."""
+        pixels = self._images.pixels
+        if not isinstance(pixels.base, mmap.mmap) or len(self._order) <= self._window:
+            return
+        assert isinstance(pixels, np.memmap)
+        ahead = first + self._window
+        rows = self._on_disk[ahead if first else 0 : ahead + self._batch_size]
+        row_bytes = pixels[:1].nbytes
+        # The map begins at a page, the array behind the file's header.
+        offset = pixels.offset % mmap.ALLOCATIONGRANULARITY
+        gaps = np.diff(rows)
+        for near in np.split(rows, np.flatnonzero((gaps < 0) | (gaps > self._block)) + 1):
+            if len(near):
+                begin = offset + int(near[0]) * row_bytes
+                begin -= begin % mmap.PAGESIZE
+                end = offset + (int(near[-1]) + 1) * row_bytes
+                pixels.base.madvise(mmap.MADV_WILLNEED, begin, end - begin)

@@ -1,0 +1,111 @@
+"""A training's state after an epoch, on disk, so that another process can go on from it.
+
+With what stands here the rest of a training is what it would have been: weights, the optimizer's
+moments and the random seeds of its layers; the order of the images follows from seed and epoch.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from pydantic import ValidationError
+
+from cnn.checkpoint import read_checkpoint, write_checkpoint
+from cnn.results import EpochResult
+from cnn.storage import Directory
+from cnn.training import Evaluation, Progress
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where one training keeps its state. `identity` is all that must be the same to go on."""
+
+    directory: Directory
+    name: str
+    identity: Mapping[str, Any]
+
+    def save(self, model: keras.Model, progress: Progress) -> None:
+        """Writes the state whole, in place of an earlier one."""
+        arrays = {
+            "model": _values(model.variables),
+            "optimizer": _values(model.optimizer.variables),
+            "best": list(progress.best_weights or ()),
+        }
+        state = {
+            "identity": dict(self.identity),
+            "epochs": [epoch.model_dump() for epoch in progress.epochs],
+            "best_epoch": progress.best_epoch,
+            "best": _scores(progress.best),
+            "told": progress.told,
+        }
+        write_checkpoint(self.directory, self.name, arrays, state)
+
+    def load(self, model: keras.Model) -> Progress | None:
+        """Puts a compiled model in the state that was saved.
+
+        None, and the model as it was, where there is no checkpoint of this very training.
+        """
+        found = read_checkpoint(self.directory, self.name)
+        if found is None:
+            return None
+        arrays, state = found
+        model.optimizer.build(model.trainable_variables)
+        variables, optimizer = model.variables, model.optimizer.variables
+        fits = _same_shapes(variables, arrays.get("model", ())) and _same_shapes(
+            optimizer, arrays.get("optimizer", ())
+        )
+        if state.get("identity") != dict(self.identity) or not fits:
+            return None
+        try:
+            progress = _progress(state, arrays["best"])
+        except (KeyError, TypeError, ValueError, ValidationError):
+            return None
+        for variable, value in zip(variables, arrays["model"], strict=True):
+            variable.assign(value)
+        for variable, value in zip(optimizer, arrays["optimizer"], strict=True):
+            variable.assign(value)
+        return progress
+
+    def every(self, seconds: float, model: keras.Model) -> Callable[[Progress], None]:
+        """What saves the state after an epoch, where so many seconds have passed."""
+        last = time.monotonic()
+
+        def save(progress: Progress) -> None:
+            nonlocal last
+            if time.monotonic() - last >= seconds:
+                self.save(model, progress)
+                last = time.monotonic()
+
+        return save
+
+
+def _values(variables: Sequence[Any]) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(variable.value) for variable in variables]
+
+
+def _same_shapes(variables: Sequence[Any], values: Sequence[np.ndarray]) -> bool:
+    shapes = [tuple(variable.shape) for variable in variables]
+    return shapes == [value.shape for value in values]
+
+
+def _scores(found: Evaluation | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {**dataclasses.asdict(found), "confusion": found.confusion.tolist()}
+
+
+def _progress(state: Mapping[str, Any], best_weights: Sequence[np.ndarray]) -> Progress:
+    best, told = state["best"], state["told"]
+    if best is not None:
+        best = Evaluation(**{**best, "confusion": np.array(best["confusion"], np.int64)})
+    return Progress(
+        epochs=tuple(EpochResult.model_validate(epoch) for epoch in state["epochs"]),
+        best_epoch=int(state["best_epoch"]),
+        best=best,
+        best_weights=best_weights or None,
+        told=(int(told[0]), (float(told[1][0]), float(told[1][1]))) if told else None,
+    )

@@ -1,0 +1,141 @@
+"""A training that is broken off goes on elsewhere as if nothing had happened."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from cnn.batches import Images
+from cnn.checkpoint import checkpoint_file, read_checkpoint, write_checkpoint
+from cnn.model import build, compile_model
+from cnn.settings import ModelParams
+from cnn.snapshot import Snapshot
+from cnn.storage import Directory
+from cnn.training import Fit, Progress, fit
+
+# All that has a state of its own: moments, moving means, seeds.
+PARAMS = ModelParams(
+    conv_layers=1, filters=4, dense_units=8, dropout=0.3, batch_norm=True, augment=True
+)
+
+
+class Killed(Exception):
+    """Stands in for the end of a process; tests of processes are in test_resume.py."""
+
+
+@pytest.fixture
+def images() -> Images:
+    labels = np.arange(48) % 2
+    noise = np.random.default_rng(0).integers(0, 90, (48, 12, 12, 1))
+    return Images(
+        (noise + labels[:, None, None, None] * 60).astype(np.uint8), labels, np.arange(48)
+    )
+
+
+def compiled(seed: int) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    model = build(PARAMS, size=12, channels=1, classes=2)
+    compile_model(model, PARAMS, 2)
+    return model
+
+
+def train(model: keras.Model, images: Images, **options: Any) -> Fit:
+    fixed: dict[str, Any] = {
+        "classes": 2,
+        "batch_size": 16,
+        "epochs": 5,
+        "seed": 3,
+        "objective": "val_loss",
+    }
+    return fit(model, images, images, **fixed, rungs=(2,), **options)
+
+
+def test_a_training_goes_on_as_if_it_had_not_stopped(images: Images, tmp_path: Path) -> None:
+    whole_model = compiled(1)
+    whole = train(whole_model, images)
+
+    snapshot = Snapshot(Directory(tmp_path), "00000", {"seed": 3})
+
+    def save_and_die(progress: Progress) -> None:
+        snapshot.save(first, progress)
+        if len(progress.epochs) == 3:
+            raise Killed
+
+    first = compiled(1)
+    with pytest.raises(Killed):
+        train(first, images, on_epoch=save_and_die)
+    other = compiled(2)
+    start = snapshot.load(other)
+    assert start is not None
+    assert (len(start.epochs), start.told and start.told[0]) == (3, 0)
+    asked: list[int] = []
+
+    def go_on(rung: int, key: tuple[float, float]) -> bool:
+        asked.append(rung)
+        return True
+
+    rest = train(other, images, start=start, go_on=go_on)
+    assert [epoch.epoch for epoch in rest.epochs] == [1, 2, 3, 4, 5]
+    assert asked == [0, 0]
+    assert rest.best_epoch == whole.best_epoch
+    for one, same in zip(whole.epochs, rest.epochs, strict=True):
+        assert one.loss == pytest.approx(same.loss, rel=1e-3)
+        assert one.val_loss == pytest.approx(same.val_loss, rel=1e-3)
+    for one, same in zip(whole_model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(one, same, rtol=1e-2, atol=1e-4)
+
+
+def test_a_finished_training_costs_no_epoch(images: Images, tmp_path: Path) -> None:
+    snapshot = Snapshot(Directory(tmp_path), "00000", {})
+    model, other = compiled(1), compiled(2)
+    found = train(model, images, on_end=lambda progress: snapshot.save(model, progress))
+
+    def never(progress: Progress) -> None:
+        raise AssertionError("an epoch was trained twice")
+
+    again = train(other, images, start=snapshot.load(other), on_epoch=never)
+    assert again.epochs == found.epochs
+    for one, same in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, same)
+
+
+def test_the_state_of_another_training_is_not_taken(images: Images, tmp_path: Path) -> None:
+    run = Directory(tmp_path)
+    model = compiled(1)
+    Snapshot(run, "00000", {"seed": 3}).save(model, Progress())
+    assert Snapshot(run, "00000", {"seed": 4}).load(model) is None
+    assert Snapshot(run, "00001", {"seed": 3}).load(model) is None
+    larger = build(PARAMS.model_copy(update={"filters": 5}), size=12, channels=1, classes=2)
+    compile_model(larger, PARAMS, 2)
+    before = larger.get_weights()
+    assert Snapshot(run, "00000", {"seed": 3}).load(larger) is None
+    for one, same in zip(before, larger.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, same)
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+    run = Directory(tmp_path)
+    arrays = {"a": [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7)], "b": []}
+    write_checkpoint(run, "x", arrays, {"epoch": 3, "loss": float("inf")})
+    found = read_checkpoint(run, "x")
+    assert found is not None
+    assert found[1] == {"epoch": 3, "loss": float("inf")}
+    assert found[0]["b"] == []
+    for one, same in zip(arrays["a"], found[0]["a"], strict=True):
+        np.testing.assert_array_equal(one, same)
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint_file("x")]
+
+
+def test_what_is_damaged_or_pickled_counts_as_none(tmp_path: Path) -> None:
+    run, path = Directory(tmp_path), tmp_path / checkpoint_file("x")
+    assert read_checkpoint(run, "x") is None
+    write_checkpoint(run, "x", {"a": [np.zeros(1000)]}, {})
+    whole = path.read_bytes()
+    flipped = whole[:500] + bytes([whole[500] ^ 1]) + whole[501:]
+    for content in (b"", b"not an archive", whole[: len(whole) // 2], flipped):
+        path.write_bytes(content)
+        assert read_checkpoint(run, "x") is None
+    np.savez(path, state=np.array([{"a": print}], dtype=object))
+    assert read_checkpoint(run, "x") is None
