@@ -9,9 +9,9 @@ a data set were shuffled when it was written, so a block is a random sample and 
 
 import math
 import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 
 # Long enough for a disk to read at its full speed.
@@ -50,7 +50,7 @@ def shuffled(
     return order, on_disk
 
 
-class Batches(keras.utils.PyDataset):
+class Batches:
     """The batches of an epoch, each copied from the map when it is its turn."""
 
     def __init__(
@@ -62,71 +62,53 @@ class Batches(keras.utils.PyDataset):
         seed: int,
         class_weights: np.ndarray | None = None,
     ) -> None:
-        super().__init__()
         self._images = images
         self._batch_size = batch_size
         self._one_hot = np.eye(classes, dtype=np.float32)
         self._seed = seed
         self._class_weights = class_weights
-        row_bytes = max(1, images.pixels[:1].nbytes)
-        self._block = max(1, BLOCK_BYTES // row_bytes)
-        self._window = max(self._block, WINDOW_BYTES // row_bytes)
-        self.start_epoch(1)
+        self._row_bytes = max(1, images.pixels[:1].nbytes)
+        self._block = max(1, BLOCK_BYTES // self._row_bytes)
+        self._window = max(self._block, WINDOW_BYTES // self._row_bytes)
 
-    def start_epoch(self, epoch: int) -> None:
-        """Draws the order of one epoch; it depends on the seed and the epoch alone."""
-        self._order, self._on_disk = shuffled(
+    def __len__(self) -> int:
+        return math.ceil(len(self._images) / self._batch_size)
+
+    def epoch(self, number: int) -> Iterator[tuple[np.ndarray, ...]]:
+        """Pixels, one-hot labels and, with class weights, those of the images, batch by batch.
+
+        The order depends on the seed and the epoch's number alone. uint8 (batch, size, size,
+        channels), float32 (batch, classes), float32 (batch,); the last batch may be smaller.
+        """
+        order, on_disk = shuffled(
             self._images.rows,
             block=self._block,
             window=self._window,
-            rng=np.random.default_rng([self._seed, epoch]),
+            rng=np.random.default_rng([self._seed, number]),
         )
-        self.show(0, self.steps)
+        for first in range(0, len(order), self._batch_size):
+            self._read_ahead(on_disk, first)
+            # Sorted rows read a memory-mapped file in one direction; a batch has no order.
+            rows = np.sort(order[first : first + self._batch_size])
+            labels = self._images.labels[rows]
+            batch = (self._images.pixels[rows], self._one_hot[labels])
+            weights = self._class_weights
+            yield batch if weights is None else (*batch, weights[labels])
 
-    @property
-    def steps(self) -> int:
-        """Batches of a whole epoch."""
-        return math.ceil(len(self._images) / self._batch_size)
-
-    def show(self, start: int, stop: int) -> None:
-        """Limits the epoch to its batches from `start` to before `stop`."""
-        self._start, self._stop = start, stop
-
-    @property
-    def images_shown(self) -> int:
-        last = min(self._stop * self._batch_size, len(self._images))
-        return last - self._start * self._batch_size
-
-    def __len__(self) -> int:
-        return self._stop - self._start
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        first = (self._start + index) * self._batch_size
-        self._read_ahead(first)
-        rows = self._order[first : first + self._batch_size]
-        # Sorted rows read a memory-mapped file in one direction; a batch has no order.
-        rows = np.sort(rows)
-        labels = self._images.labels[rows]
-        batch = (self._images.pixels[rows], self._one_hot[labels])
-        if self._class_weights is None:
-            return batch
-        return (*batch, self._class_weights[labels])
-
-    def _read_ahead(self, first: int) -> None:
+    def _read_ahead(self, on_disk: np.ndarray, first: int) -> None:
         """Has the disk read what is a window ahead; what is in memory already costs nothing."""
         pixels = self._images.pixels
-        if not isinstance(pixels.base, mmap.mmap) or len(self._order) <= self._window:
+        if not isinstance(pixels.base, mmap.mmap) or len(on_disk) <= self._window:
             return
         assert isinstance(pixels, np.memmap)
         ahead = first + self._window
-        rows = self._on_disk[ahead if first else 0 : ahead + self._batch_size]
-        row_bytes = pixels[:1].nbytes
+        rows = on_disk[ahead if first else 0 : ahead + self._batch_size]
         # The map begins at a page, the array behind the file's header.
         offset = pixels.offset % mmap.ALLOCATIONGRANULARITY
         gaps = np.diff(rows)
         for near in np.split(rows, np.flatnonzero((gaps < 0) | (gaps > self._block)) + 1):
             if len(near):
-                begin = offset + int(near[0]) * row_bytes
+                begin = offset + int(near[0]) * self._row_bytes
                 begin -= begin % mmap.PAGESIZE
-                end = offset + (int(near[-1]) + 1) * row_bytes
+                end = offset + (int(near[-1]) + 1) * self._row_bytes
                 pixels.base.madvise(mmap.MADV_WILLNEED, begin, end - begin)
