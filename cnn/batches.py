@@ -7,7 +7,6 @@ uniformly. In a larger one neighbours stay in one window, each epoch with other 
 a data set were shuffled when it was written, so a block is a random sample and so is a window.
 """
 
-import math
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,7 +50,11 @@ def shuffled(
 
 
 class Batches:
-    """The batches of an epoch, each copied from the map when it is its turn."""
+    """The batches of an epoch, each copied from the map when it is its turn.
+
+    `share` is which part of each batch is shown, of how many: what one of several machines gets. A
+    last batch with fewer images than machines is left out.
+    """
 
     def __init__(
         self,
@@ -61,18 +64,21 @@ class Batches:
         classes: int,
         seed: int,
         class_weights: np.ndarray | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self._images = images
         self._batch_size = batch_size
         self._one_hot = np.eye(classes, dtype=np.float32)
         self._seed = seed
         self._class_weights = class_weights
+        self._share = share
         self._row_bytes = max(1, images.pixels[:1].nbytes)
         self._block = max(1, BLOCK_BYTES // self._row_bytes)
         self._window = max(self._block, WINDOW_BYTES // self._row_bytes)
 
     def __len__(self) -> int:
-        return math.ceil(len(self._images) / self._batch_size)
+        whole, rest = divmod(len(self._images), self._batch_size)
+        return whole + (rest >= self._share[1])
 
     def epoch(self, number: int) -> Iterator[tuple[np.ndarray, ...]]:
         """Pixels, one-hot labels and, with class weights, those of the images, batch by batch.
@@ -86,10 +92,11 @@ class Batches:
             window=self._window,
             rng=np.random.default_rng([self._seed, number]),
         )
-        for first in range(0, len(order), self._batch_size):
+        part, parts = self._share
+        for first in range(0, len(self) * self._batch_size, self._batch_size):
             self._read_ahead(on_disk, first)
             # Sorted rows read a memory-mapped file in one direction; a batch has no order.
-            rows = np.sort(order[first : first + self._batch_size])
+            rows = np.sort(order[first : first + self._batch_size][part::parts])
             labels = self._images.labels[rows]
             batch = (self._images.pixels[rows], self._one_hot[labels])
             weights = self._class_weights

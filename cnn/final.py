@@ -3,7 +3,6 @@
 TensorFlow is imported inside the functions: the driver imports this module too.
 """
 
-import dataclasses
 import platform
 import tempfile
 import time
@@ -12,8 +11,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from cnn.job import Job, all_images, choose_images, compiled, run_fit, snapshot
 from cnn.pixels import open_pixels
@@ -49,6 +46,8 @@ class FinalJob:
     expected_accuracy: float
     attempts: int
     tolerance: float
+    # How many executors have trained it together.
+    workers: int = 1
 
 
 def final_value(number: int, final: FinalJob, ended: Ended) -> dict[str, Any]:
@@ -73,16 +72,11 @@ def run_final(final: FinalJob) -> dict[str, Any]:
 
     clock = time.monotonic()
     run, data, classes = Directory(job.run), Directory(job.data), len(job.manifest.classes)
-    split = open_pixels(data, job.manifest, TRAIN, job.cache_dir)
-    whole = job.phase.model_copy(update={"train_images": None})
-    train, validation = choose_images(whole, split)
-    if final.data == "all":
-        train = dataclasses.replace(train, rows=np.arange(len(split.labels)))
+    train, validation = final_images(final)
     attempts: list[dict[str, Any]] = []
     kept: tuple[float, keras.Model, Fit, Evaluation] | None = None
     for attempt in range(final.attempts):
-        held_out = None if final.data == "all" else validation
-        seed, model, fitted = _attempt(final, attempt, train, held_out)
+        seed, model, fitted = _attempt(final, attempt, train, validation)
         found = evaluate(model, validation, classes=classes)
         accepted = found.accuracy >= final.expected_accuracy - final.tolerance
         attempts.append({"seed": seed, "accuracy": found.accuracy, "accepted": accepted})
@@ -103,7 +97,7 @@ def run_final(final: FinalJob) -> dict[str, Any]:
         run.write(MODEL, path.read_bytes())
         saved = keras.models.load_model(path, safe_mode=True)
     trained = time.monotonic()
-    test = all_images(open_pixels(data, job.manifest, TEST, job.cache_dir))
+    test = all_images(open_pixels(data, job.manifest, TEST, job.cache))
     tested = evaluate(saved, test, classes=classes)
     return {
         "final": {
@@ -112,6 +106,9 @@ def run_final(final: FinalJob) -> dict[str, Any]:
             "epochs": [epoch.model_dump() for epoch in fitted.epochs],
             "train_images": len(train),
             "attempts": attempts,
+            "workers": final.workers,
+            "batch_size": final.params.batch_size,
+            "learning_rate": final.params.learning_rate,
         },
         # With final.data = "all" these images were trained on: not a validation result.
         "validation": _scores(found) if final.data == "train" else None,
@@ -126,31 +123,60 @@ def run_final(final: FinalJob) -> dict[str, Any]:
     }
 
 
+def final_images(final: FinalJob) -> tuple["Images", "Images"]:
+    """What the winner is trained on, and the validation images: part of it with data = "all"."""
+    job = final.job
+    split = open_pixels(Directory(job.data), job.manifest, TRAIN, job.cache)
+    train, validation = choose_images(job.phase.model_copy(update={"train_images": None}), split)
+    return (all_images(split) if final.data == "all" else train), validation
+
+
+def attempt_of(final: FinalJob, attempt: int) -> tuple[str, int]:
+    """An attempt's checkpoint and seed: the first one goes on with the trial where that can be."""
+    if attempt == 0 and final.job.keep_state:
+        return trial_name(final.number), final.seed
+    return f"final-{attempt}", derive_seed(final.job.phase.seed, "final", attempt)
+
+
 def _attempt(
-    final: FinalJob, attempt: int, train: "Images", validation: "Images | None"
+    final: FinalJob, attempt: int, train: "Images", validation: "Images"
 ) -> tuple[int, "keras.Model", "Fit"]:
-    """One training of the winner, the first one from where its trial had come to."""
-    job, params, phase = final.job, final.params, final.job.phase
-    if attempt == 0 and job.keep_state:
-        name, seed = trial_name(final.number), final.seed
-    else:
-        name, seed = f"final-{attempt}", derive_seed(phase.seed, "final", attempt)
-    model = compiled(job, params, seed)
-    saved = snapshot(job, params, name, seed, train)
-    epochs, patience = phase.schedule(len(train), params.batch_size)
-    fitted = run_fit(
-        job,
+    """One training of the winner, from where its trial or other workers had come to."""
+    job = final.job
+    name, seed = attempt_of(final, attempt)
+    model = compiled(job, final.params, seed)
+    saved = snapshot(job, final.params, name, seed, train)
+    fitted = fit_winner(
+        final,
         model,
-        params,
         train,
         validation,
         seed=seed,
-        epochs=final.epochs or epochs,
-        patience=None if final.epochs else patience,
         start=saved.load(model),
-        on_epoch=saved.every(phase.checkpoint_seconds, model),
+        on_epoch=saved.every(job.phase.checkpoint_seconds, model),
     )
     return seed, model, fitted
+
+
+def fit_winner(
+    final: FinalJob,
+    model: "keras.Model",
+    train: "Images",
+    validation: "Images",
+    **options: Any,
+) -> "Fit":
+    """`run_fit` for as long as the winner is to be trained."""
+    epochs, patience = final.job.phase.schedule(len(train), final.params.batch_size)
+    return run_fit(
+        final.job,
+        model,
+        final.params,
+        train,
+        None if final.data == "all" else validation,
+        epochs=final.epochs or epochs,
+        patience=None if final.epochs else patience,
+        **options,
+    )
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 from cnn.manifest import Manifest
 from cnn.pixels import Pixels, choose
 from cnn.results import CHECKPOINTS
-from cnn.settings import ModelParams, ModelSettings, PhaseSettings, Precision
+from cnn.settings import CacheSettings, ModelParams, ModelSettings, PhaseSettings, Precision
 from cnn.storage import Directory
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Job:
     manifest: Manifest
     data: str
     run: str
-    cache_dir: str | None
+    cache: CacheSettings
     # Whether the best trial's last state is kept, for the winner's training to go on from.
     keep_state: bool = False
 
@@ -80,7 +80,7 @@ def compiled(
         model = build(params, size=size, channels=channels, classes=classes)
     finally:
         keras.config.set_dtype_policy(before)
-    compile_model(model, params, classes)
+    compile_model(model, params)
     return model
 
 

@@ -73,7 +73,7 @@ class Manifest(Frozen):
     source: Source
     sample: bool
     inputs: str
-    fingerprint: str
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{8,128}$")]
     seconds: float
 
     def total(self, split: str) -> int:

@@ -53,11 +53,16 @@ def _augmentation() -> keras.Sequential:
     )
 
 
-def compile_model(model: keras.Model, params: ModelParams, classes: int) -> None:
-    """Adam, and binary (two classes, one-hot) or categorical cross-entropy."""
-    loss = "binary_crossentropy" if classes == 2 else "categorical_crossentropy"
+def compile_model(model: keras.Model, params: ModelParams) -> None:
+    """Adam and categorical cross-entropy.
+
+    For two classes that is binary cross-entropy. By that name, though, TensorFlow's graphs would go
+    back to the logits behind the softmax and put them through sigmoids, which is another loss.
+    """
     model.compile(
-        optimizer=keras.optimizers.Adam(params.learning_rate), loss=loss, metrics=["accuracy"]
+        optimizer=keras.optimizers.Adam(params.learning_rate),
+        loss="categorical_crossentropy",
+        metrics=["accuracy"],
     )
 
 

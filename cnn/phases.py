@@ -10,6 +10,7 @@ import numpy as np
 from hyperopt import fmin
 
 from cnn.ending import Ending
+from cnn.hosts import PixelsOnHost
 from cnn.job import Job
 from cnn.journal import drop_states
 from cnn.manifest import Manifest
@@ -70,7 +71,7 @@ class Search:
             manifest=self.manifest,
             data=self.data.uri,
             run=self.run.uri,
-            cache_dir=self.settings.cache_dir,
+            cache=self.settings.cache,
             # The winner's training is then the rest of its trial's, if there is any.
             keep_state=last and self.settings.final.data == "train" and phase.train_images is None,
         )
@@ -159,17 +160,19 @@ class _Phase:
         total = _trial_limit(self._phase, self._space)
         parallelism = max(1, min(self._phase.parallelism or slots.total, slots.total, total))
         objective = TrialObjective(self._job)
+        apart = isolation(self._search, self._phase, slots, parallelism)
         trials = Trials(
             self._search.spark,
             parallelism,
             first_number=self._first_number,
             timeout=timeout,
-            isolation=isolation(self._search, self._phase, slots, parallelism),
+            isolation=apart,
             max_lost=self._phase.max_lost,
             profile=task_profile(context, self._phase.resource_profile),
             conclude=objective.conclude,
             recover=self._recover,
             prepare=self._prepare,
+            before=PixelsOnHost(self._job, apart.method),
             on_launch=self._on_launch,
             on_result=self._on_result,
             stop=self._ending.reason,

@@ -3,22 +3,26 @@
 All trials on a host share one copy through the system's page cache.
 """
 
-import shutil
-import uuid
-from collections.abc import Sequence
+import json
+import weakref
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cnn.cache import Cache
 from cnn.manifest import Manifest
-from cnn.settings import Error
-from cnn.storage import Directory, default_cache_dir, file_lock
+from cnn.settings import CacheSettings, Error
+from cnn.storage import Directory, file_lock
 
-_BATCH_ROWS = 1024
+_BATCH_BYTES = 2**24
 _FILES = ("pixels", "labels", "folds")
+# Of each array's bytes, against a disk that lies.
+_SUMS = "crc32.json"
 
 
 @dataclass(frozen=True)
@@ -30,66 +34,143 @@ class Pixels:
     folds: np.ndarray
 
 
-def open_pixels(data: Directory, manifest: Manifest, split: str, cache_dir: str | None) -> Pixels:
-    """Opens a split's arrays, building them first where this host has none yet.
+def open_pixels(data: Directory, manifest: Manifest, split: str, cache: CacheSettings) -> Pixels:
+    """Opens a split's arrays, building them first where this host has none yet or damaged ones.
 
-    Raises Error where the Parquet files do not hold what the manifest says.
+    Raises Error where the Parquet files do not hold what the manifest says, or there is no room.
     """
-    root = Path(cache_dir) if cache_dir else default_cache_dir()
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = root / manifest.fingerprint / split
-    if not folder.is_dir():
-        with file_lock(root / f"{manifest.fingerprint}-{split}.lock"):
-            if not folder.is_dir():
-                _build(data, manifest, split, folder)
+    return _open(data, manifest, split, cache, whole=False)[0]
+
+
+def verify_pixels(data: Directory, manifest: Manifest, split: str, cache: CacheSettings) -> bool:
+    """The same, and every byte is read and checked; whether the arrays were built now.
+
+    Raises Locked where another process of this host is at it.
+    """
+    with file_lock(Cache(cache).root / f".{_name(manifest, split)}.whole.lock", wait=False):
+        return _open(data, manifest, split, cache, whole=True)[1]
+
+
+def is_built(manifest: Manifest, split: str, cache: CacheSettings) -> bool:
+    """Whether this host has a split's arrays."""
+    folder = Cache(cache).root / _name(manifest, split)
+    return _is_sound(folder, manifest, split, whole=False)
+
+
+def arrays_size(manifest: Manifest, split: str) -> int:
+    """Bytes of a split's arrays."""
+    row = manifest.size * manifest.size * manifest.channels
+    return manifest.total(split) * (row + 8)
+
+
+def _name(manifest: Manifest, split: str) -> str:
+    return f"{manifest.fingerprint}-{split}"
+
+
+def _open(
+    data: Directory, manifest: Manifest, split: str, cache: CacheSettings, *, whole: bool
+) -> tuple[Pixels, bool]:
+    entry, built = Cache(cache).open(
+        _name(manifest, split),
+        size=arrays_size(manifest, split),
+        build=lambda folder: _build(data, manifest, split, folder),
+        check=lambda folder: _is_sound(folder, manifest, split, whole=whole),
+    )
+    found = _load(entry.folder)
+    # While the arrays are mapped their disk space is not free, and the entry counts as in use.
+    weakref.finalize(found.pixels, entry.mark.close)
+    return found, built
+
+
+def _load(folder: Path) -> Pixels:
     arrays = {
         name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _FILES
     }
     return Pixels(**arrays)
 
 
-def _build(data: Directory, manifest: Manifest, split: str, folder: Path) -> None:
-    count, size, channels = manifest.total(split), manifest.size, manifest.channels
-    staging = folder.with_name(f".{split}-{uuid.uuid4().hex[:8]}")
-    staging.mkdir(parents=True)
+def _is_sound(folder: Path, manifest: Manifest, split: str, *, whole: bool) -> bool:
+    """Whether a folder holds the arrays that it should; `whole` reads the pixels too."""
+    count = manifest.total(split)
     try:
-        pixels = np.lib.format.open_memmap(
-            staging / "pixels.npy", "w+", np.uint8, (count, size, size, channels)
+        found = _load(folder)
+        sums = json.loads((folder / _SUMS).read_bytes())
+        arrays = {name: getattr(found, name) for name in _FILES}
+        return (
+            found.pixels.shape == (count, manifest.size, manifest.size, manifest.channels)
+            and found.pixels.dtype == np.uint8
+            and found.labels.shape == found.folds.shape == (count,)
+            and found.labels.dtype == found.folds.dtype == np.int32
+            and all(
+                _sum(array) == sums[name]
+                for name, array in arrays.items()
+                if whole or name != "pixels"
+            )
         )
-        labels = np.empty(count, np.int32)
-        folds = np.empty(count, np.int32)
-        start = 0
-        for name in data.names(split):
-            filesystem, path = data.path(f"{split}/{name}")
-            with pq.ParquetFile(path, filesystem=filesystem) as file:
-                for batch in file.iter_batches(_BATCH_ROWS, columns=["label", "fold", "pixels"]):
-                    end = start + batch.num_rows
-                    if end > count:
-                        raise _mismatch(data, split, f"more than {count} rows")
-                    column = batch.column("pixels")
-                    lengths = pc.binary_length(column)
-                    if pc.any(pc.not_equal(lengths, size * size * channels)).as_py():
-                        raise _mismatch(
-                            data,
-                            split,
-                            f"pixels of {pc.max(lengths).as_py()} bytes where "
-                            f"{size}x{size}x{channels} must be {size * size * channels}",
-                        )
-                    flat = np.frombuffer(b"".join(column.to_pylist()), np.uint8)
-                    pixels[start:end] = flat.reshape(-1, size, size, channels)
-                    labels[start:end] = batch.column("label").to_numpy()
-                    folds[start:end] = batch.column("fold").to_numpy()
-                    start = end
-        if start != count:
-            raise _mismatch(data, split, f"{start} rows where the manifest says {count}")
-        if labels.size and not (labels.min() >= 0 and labels.max() < len(manifest.classes)):
-            raise _mismatch(data, split, "labels beyond its classes")
-        pixels.flush()
-        np.save(staging / "labels.npy", labels)
-        np.save(staging / "folds.npy", folds)
-        staging.rename(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return False
+
+
+def _sum(array: np.ndarray) -> int:
+    flat, found = array.reshape(-1), 0
+    for start in range(0, len(flat), _BATCH_BYTES):
+        found = zlib.crc32(flat[start : start + _BATCH_BYTES].tobytes(), found)
+    return found
+
+
+def _build(data: Directory, manifest: Manifest, split: str, folder: Path) -> None:
+    """Writes the arrays from first byte to last: a disk is fastest so, and memory stays free."""
+    count, start, found = manifest.total(split), 0, 0
+    labels, folds = np.empty(count, np.int32), np.empty(count, np.int32)
+    shape = (count, manifest.size, manifest.size, manifest.channels)
+    with (folder / "pixels.npy").open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for batch in _batches(data, manifest, split):
+            end = start + batch.num_rows
+            if end > count:
+                raise _mismatch(data, split, f"more than {count} rows")
+            rows = batch.column("pixels")
+            flat = np.frombuffer(rows.buffers()[1], np.uint8)
+            width = rows.type.byte_width
+            content = flat[rows.offset * width : (rows.offset + len(rows)) * width].tobytes()
+            found = zlib.crc32(content, found)
+            file.write(content)
+            labels[start:end] = batch.column("label").to_numpy()
+            folds[start:end] = batch.column("fold").to_numpy()
+            start = end
+    if start != count:
+        raise _mismatch(data, split, f"{start} rows where the manifest says {count}")
+    if labels.size and not (labels.min() >= 0 and labels.max() < len(manifest.classes)):
+        raise _mismatch(data, split, "labels beyond its classes")
+    np.save(folder / "labels.npy", labels)
+    np.save(folder / "folds.npy", folds)
+    sums = {"pixels": found, "labels": _sum(labels), "folds": _sum(folds)}
+    (folder / _SUMS).write_text(json.dumps(sums))
+
+
+def _batches(data: Directory, manifest: Manifest, split: str) -> Iterator[pa.RecordBatch]:
+    """A split's rows in order, some MiB at a time; pixels are of a fixed width."""
+    width = manifest.size * manifest.size * manifest.channels
+    for name in data.names(split):
+        filesystem, path = data.path(f"{split}/{name}")
+        with pq.ParquetFile(path, filesystem=filesystem) as file:
+            rows = max(1, _BATCH_BYTES // width)
+            for batch in file.iter_batches(rows, columns=["label", "fold", "pixels"]):
+                place = batch.schema.get_field_index("pixels")
+                try:
+                    pixels = batch.column(place).cast(pa.binary(width))
+                    if pixels.null_count:
+                        raise pa.ArrowInvalid("no pixels")
+                except pa.ArrowInvalid:
+                    lengths = {len(value.as_py() or b"") for value in batch.column(place)} - {width}
+                    raise _mismatch(
+                        data,
+                        split,
+                        f"pixels of {max(lengths)} bytes where "
+                        f"{manifest.size}x{manifest.size}x{manifest.channels} must be {width}",
+                    ) from None
+                yield batch.set_column(place, "pixels", pixels)
 
 
 def _mismatch(data: Directory, split: str, what: str) -> Error:

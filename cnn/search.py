@@ -49,8 +49,9 @@ class Trials(SparkTrials):
 
     Each trial runs in a process of its own (`isolation`), in which the objective finds its number
     by `trial_number()`; `conclude(number, argument, ended)` makes the result where that process
-    was. A trial whose executor is lost is launched again up to `max_lost` times, unless
-    `recover(number)` has its result.
+    was, and `before()` sees to what its host must have, before the trial's time begins. A trial
+    whose executor is lost is launched again up to `max_lost` times, unless `recover(number)` has
+    its result.
 
     `prepare(point)` makes of a point what the objective is called with; it may raise Refused or
     Repeated. `on_launch(number)` and `on_result(number, point, result)` are called in the thread
@@ -74,6 +75,7 @@ class Trials(SparkTrials):
         conclude: Callable[[int, Any, Ended], Result | float] = conclude,
         recover: Callable[[int], Result | None] = lambda number: None,
         prepare: Callable[[Point], Any] = lambda point: point,
+        before: Callable[[], None] = lambda: None,
         on_launch: Callable[[int], None] = lambda number: None,
         on_result: Callable[[int, Point, Result], None] = lambda number, point, result: None,
         stop: Callable[[], str | None] = lambda: None,
@@ -86,6 +88,7 @@ class Trials(SparkTrials):
         self._conclude = conclude
         self._recover = recover
         self._prepare = prepare
+        self._before = before
         self._on_launch = on_launch
         self._on_result = on_result
         self._stop = stop
@@ -261,7 +264,7 @@ class Trials(SparkTrials):
         try:
             answer = launch(
                 context,
-                Task(fn, self._isolation, self._conclude, number),
+                Task(fn, self._isolation, self._conclude, number, self._before),
                 argument,
                 max_lost=self._max_lost,
                 profile=self._profile,

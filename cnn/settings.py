@@ -243,6 +243,27 @@ class FinalSettings(Frozen):
     epochs: PositiveInt | None = None
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
+    # Executors that train it together.
+    workers: PositiveInt = 1
+    # Of all workers together: the winner's own, or its own for each worker.
+    batch: Literal["own", "times_workers"] = "own"
+    # How the learning rate follows a larger batch.
+    learning_rate: Literal["own", "linear", "sqrt"] = "linear"
+
+    def params(self, winner: ModelParams) -> ModelParams:
+        """The winner's parameters with the batch and the learning rate of its last training.
+
+        In proportion to the batch (Goyal et al., 2017, arXiv:1706.02677), or to its square root,
+        which the variance of the gradients suggests for Adam.
+        """
+        if self.workers == 1 or self.batch == "own":
+            return winner
+        factor = {"own": 1.0, "linear": self.workers, "sqrt": math.sqrt(self.workers)}
+        changed = {
+            "batch_size": winner.batch_size * self.workers,
+            "learning_rate": winner.learning_rate * factor[self.learning_rate],
+        }
+        return winner.model_copy(update=changed)
 
 
 OUR_BUILDER = "cnn.model:build"
@@ -264,13 +285,22 @@ class ModelSettings(Frozen):
         return self.builder == OUR_BUILDER
 
 
+class CacheSettings(Frozen):
+    """Where a host keeps the images' pixels as arrays, and how much of what is not in use."""
+
+    # None: below the first of Spark's local directories.
+    dir: Annotated[str, Field(min_length=1)] | None = None
+    # GiB.
+    limit: Annotated[float, Field(gt=0)] = 100.0
+
+
 class Settings(Frozen):
     """All that is needed to run a search again on the same data directory."""
 
     phases: Annotated[tuple[PhaseSettings, ...], Field(min_length=1)]
     final: FinalSettings = FinalSettings()
     model: ModelSettings = ModelSettings()
-    cache_dir: str | None = None
+    cache: CacheSettings = CacheSettings()
 
     @model_validator(mode="after")
     def _phases_fit_together(self) -> "Settings":

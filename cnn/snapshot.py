@@ -84,7 +84,7 @@ class Snapshot:
 
 
 def _values(variables: Sequence[Any]) -> list[np.ndarray]:
-    return [keras.ops.convert_to_numpy(variable.value) for variable in variables]
+    return [np.asarray(variable.numpy()) for variable in variables]
 
 
 def _same_shapes(variables: Sequence[Any], values: Sequence[np.ndarray]) -> bool:

@@ -6,7 +6,6 @@ system can rename, and on object stores appears when its upload is complete.
 
 import fcntl
 import os
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,7 +150,7 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
                 raise Locked(str(path)) from None
             try:
                 # Whoever held it may have removed this very file in the meantime.
-                if not _is_at(handle, path):
+                if not is_at(handle, path):
                     continue
                 try:
                     yield
@@ -162,13 +161,9 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
                 fcntl.flock(handle, fcntl.LOCK_UN)
 
 
-def _is_at(handle: TextIO, path: Path) -> bool:
+def is_at(handle: TextIO, path: Path) -> bool:
+    """Whether an open file is still what is to be found at `path`."""
     try:
         return os.path.samestat(os.fstat(handle.fileno()), path.stat())
     except FileNotFoundError:
         return False
-
-
-def default_cache_dir() -> Path:
-    """Where this user's node-local copies go when no cache directory was named."""
-    return Path(tempfile.gettempdir()) / f"cnn-cache-{os.getuid()}"

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -33,6 +33,20 @@ class Evaluation:
     balanced_accuracy: float
     confusion: np.ndarray
     count: int
+
+    @classmethod
+    def of(cls, loss: float, confusion: np.ndarray) -> "Evaluation":
+        """From the sum of the images' losses and their confusion matrix."""
+        count = int(confusion.sum())
+        present = confusion.sum(axis=1) > 0
+        recall = confusion.diagonal()[present] / confusion.sum(axis=1)[present]
+        return cls(
+            loss=loss / count,
+            accuracy=float(confusion.trace() / count),
+            balanced_accuracy=float(recall.mean()),
+            confusion=confusion,
+            count=count,
+        )
 
     def key(self, objective: Objective) -> Key:
         return objective_key(
@@ -86,6 +100,46 @@ class Fit:
     stopped_at: int | None = None
 
 
+class Machines(Protocol):
+    """What computes: one machine, or several that each see a share of every batch."""
+
+    # Which share is this machine's, of how many.
+    share: tuple[int, int]
+
+    def begin_epoch(self) -> None: ...
+
+    def train(self, batch: tuple[np.ndarray, ...]) -> tuple[float, float]:
+        """One step; the means of loss and accuracy since the epoch began."""
+
+    def evaluate(self, images: Images, classes: int) -> Evaluation: ...
+
+
+class OneMachine:
+    """This one, with Keras's own steps.
+
+    Not with its `fit`: ending the pipeline that it builds took up to five seconds, measured.
+    """
+
+    share = (0, 1)
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._sums = np.zeros(3)
+
+    def begin_epoch(self) -> None:
+        self._sums = np.zeros(3)
+
+    def train(self, batch: tuple[np.ndarray, ...]) -> tuple[float, float]:
+        # The means of this batch alone.
+        logs = self._model.train_on_batch(*batch, return_dict=True)
+        self._sums += len(batch[0]) * np.array([logs["loss"], logs["accuracy"], 1.0])
+        loss, right, count = self._sums
+        return float(loss / count), float(right / count)
+
+    def evaluate(self, images: Images, classes: int) -> Evaluation:
+        return evaluate(self._model, images, classes=classes)
+
+
 def fit(
     model: keras.Model,
     train: Images,
@@ -101,6 +155,7 @@ def fit(
     rungs: Sequence[float] = (),
     go_on: Callable[[int, Key], bool] = lambda rung, key: True,
     start: Progress | None = None,
+    machines: Machines | None = None,
     on_epoch: Callable[[Progress], None] = lambda progress: None,
     on_end: Callable[[Progress], None] = lambda progress: None,
 ) -> Fit:
@@ -111,9 +166,18 @@ def fit(
     is asked at each of `rungs` (ascending, in epochs or parts of one) with the best result so far,
     and after each epoch again with what was told at the last of them. With `start` it goes on from
     there; the model must be in the state that it had then. `on_end` is called before the best
-    weights take the place of the last ones. Raises Diverged.
+    weights take the place of the last ones. `machines` are this one where not given. Raises
+    Diverged.
     """
-    batches = Batches(train, batch_size, classes=classes, seed=seed, class_weights=class_weights)
+    machines = machines or OneMachine(model)
+    batches = Batches(
+        train,
+        batch_size,
+        classes=classes,
+        seed=seed,
+        class_weights=class_weights,
+        share=machines.share,
+    )
     steps = len(batches)
     # Steps from the start of training -> the rung that is reached with them.
     due = {max(1, math.ceil(rung * steps)): number for number, rung in enumerate(rungs)}
@@ -127,13 +191,12 @@ def fit(
             break
         epoch, started = len(progress.epochs) + 1, time.monotonic()
         after = epoch * steps
-        model.reset_metrics()
-        # Not Keras's fit: ending the pipeline that it builds took up to five seconds, measured.
+        machines.begin_epoch()
         for step, batch in enumerate(batches.epoch(epoch), after - steps + 1):
-            logs = model.train_on_batch(*batch, return_dict=True)
+            loss, accuracy = machines.train(batch)
             if validation is None or step not in due or step == after:
                 continue
-            found = evaluate(model, validation, classes=classes)
+            found = machines.evaluate(validation, classes)
             if not math.isfinite(found.loss):
                 raise Diverged(epoch)
             told = due[step], min(progress.best_key(objective), found.key(objective))
@@ -141,9 +204,7 @@ def fit(
                 best = progress.best or found
                 return Fit(progress.epochs, progress.best_epoch, best, told[0])
             progress = dataclasses.replace(progress, told=told)
-        # Means over the epoch: Keras's metrics run on from batch to batch.
-        loss, accuracy = float(logs["loss"]), float(logs["accuracy"])
-        last = evaluate(model, validation, classes=classes) if validation else None
+        last = machines.evaluate(validation, classes) if validation else None
         result = _epoch_result(epoch, loss, accuracy, last, time.monotonic() - started)
         progress = progress.after(result, last, objective, model)
         if after in due and last is not None:
@@ -192,20 +253,16 @@ def evaluate(model: keras.Model, images: Images, *, classes: int) -> Evaluation:
 
     The matrix is int64 (classes, classes): rows are the true labels, columns the predicted ones.
     """
-    probabilities = predict(model, images)
-    labels = images.row_labels()
+    return Evaluation.of(*score(predict(model, images), images.row_labels(), classes))
+
+
+def score(probabilities: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, np.ndarray]:
+    """The sum of the cross-entropies, not finite where a probability is not, and the confusion."""
     likely = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
-    present = confusion.sum(axis=1) > 0
-    recall = confusion.diagonal()[present] / confusion.sum(axis=1)[present]
-    return Evaluation(
-        loss=float(-np.log(likely).mean()) if np.isfinite(probabilities).all() else math.nan,
-        accuracy=float(confusion.trace() / len(labels)),
-        balanced_accuracy=float(recall.mean()),
-        confusion=confusion,
-        count=len(labels),
-    )
+    loss = float(-np.log(likely).sum()) if np.isfinite(probabilities).all() else math.nan
+    return loss, confusion
 
 
 def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:

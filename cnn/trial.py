@@ -100,7 +100,7 @@ def _train(
     clock = time.monotonic()
     known["device"] = device()
     tell(known)
-    split = open_pixels(Directory(job.data), job.manifest, TRAIN, job.cache_dir)
+    split = open_pixels(Directory(job.data), job.manifest, TRAIN, job.cache)
     opened = time.monotonic()
     known["seconds"] = {"data": round(opened - clock, 4)}
     train, validation = choose_images(job.phase, split)

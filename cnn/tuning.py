@@ -4,9 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from pyspark.resource import ResourceProfile
+
 from cnn import outcome
 from cnn.config import dump_settings
+from cnn.distributed import check_workers, train_together
 from cnn.final import FinalJob, final_value, run_final
+from cnn.hosts import prepare_hosts
 from cnn.journal import Start, write_start
 from cnn.launch import TaskFailed, launch
 from cnn.phases import Search, isolation, run_phases
@@ -16,7 +20,7 @@ from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
 from cnn.session import count_slots, failure, task_profile
 from cnn.settings import Error, ModelParams, PhaseSettings
 from cnn.splits import TRAIN
-from cnn.worker import Task
+from cnn.worker import Isolation, Task
 
 LOG_OF_FINAL = "final"
 
@@ -32,17 +36,25 @@ def run_search(search: Search, start: Start, *, resume: bool = False) -> dict[st
     context = search.spark.sparkContext
     for phase in settings.phases:
         task_profile(context, phase.resource_profile)  # refused now, not after hours
-    check_visible(search.spark, search.data, run, count_slots(context))
+    slots = count_slots(context, settings.phases[-1])
+    check_workers(context, settings.final.workers, slots.total)
+    check_visible(search.spark, search.data, run, slots)
     if not resume:
         run.remove()
     run.create()
     run.write(SETTINGS, dump_settings(settings).encode())
     write_start(run, start)
 
+    first = settings.phases[0]
+    method = isolation(search, first, slots, slots.total).method
+    prepare_hosts(context, search.job(first), slots.total, method, search.say)
     history = run_phases(search)
     searched = now()
     winner = list(history.best.values())[-1]
-    search.say(f"training the winner, trial {winner.number}, on {_final_images(search, winner)}")
+    workers = settings.final.workers
+    together = f" and {workers} executors" if workers > 1 else ""
+    images = _final_images(search, winner)
+    search.say(f"training the winner, trial {winner.number}, on {images}{together}")
     trained = _train_final(search, winner)
 
     result = outcome.result(manifest, winner, history.entries, history.trials, trained)
@@ -83,15 +95,20 @@ def _train_final(search: Search, winner: TrialResult) -> dict[str, Any]:
         job=search.job(phase),
         number=winner.number,
         seed=winner.seed,
-        params=ModelParams.model_validate(winner.params),
+        params=final.params(ModelParams.model_validate(winner.params)),
         data=final.data,
         epochs=final.epochs or found,
         expected_accuracy=winner.accuracy,
         attempts=final.attempts,
         tolerance=final.tolerance,
+        workers=final.workers,
     )
     context = search.spark.sparkContext
     slots = count_slots(context, phase)
+    profile = task_profile(context, phase.resource_profile)
+    if final.workers > 1:
+        apart = isolation(search, phase, slots, final.workers)
+        job = _train_together(search, job, dataclasses.replace(apart, timeout=None), profile)
     apart = dataclasses.replace(isolation(search, phase, slots, 1), timeout=None)
     context.setJobDescription("training and testing the winner")
     try:
@@ -100,17 +117,37 @@ def _train_final(search: Search, winner: TrialResult) -> dict[str, Any]:
             Task(run_final, apart, final_value),
             job,
             max_lost=phase.max_lost,
-            profile=task_profile(context, phase.resource_profile),
+            profile=profile,
         )
     except TaskFailed as error:
-        raise Error(f"training the winner failed: {failure(error)}; see {search.run.uri}") from None
+        raise _failed(search, failure(error)) from None
     if "error" in trained:
         write_log(search.run, LOG_OF_FINAL, trained["error"])
         cause = trained["error"].strip().splitlines()[-1]
-        raise Error(
-            f"training the winner failed: {cause}; see {search.run.uri}/{LOGS}/{LOG_OF_FINAL}.log"
-        )
+        raise _failed(search, cause, f"/{LOGS}/{LOG_OF_FINAL}.log")
     return trained
+
+
+def _train_together(
+    search: Search, job: FinalJob, apart: Isolation, profile: ResourceProfile | None
+) -> FinalJob:
+    """Trains the winner on several executors; what is returned finds it trained."""
+    context = search.spark.sparkContext
+    for attempt in range(job.attempts):
+        context.setJobDescription(f"training the winner on {job.workers} executors")
+        try:
+            found = train_together(context, job, attempt, apart, profile)
+        except Exception as error:
+            raise _failed(search, failure(error), f"/{LOGS}") from None
+        if "error" in found:
+            raise _failed(search, found["error"])
+        if found["accuracy"] >= job.expected_accuracy - job.tolerance:
+            return dataclasses.replace(job, attempts=attempt + 1)
+    return job
+
+
+def _failed(search: Search, cause: str, where: str = "") -> Error:
+    return Error(f"training the winner failed: {cause}; see {search.run.uri}{where}")
 
 
 def default_run_dir() -> Path:

@@ -35,8 +35,11 @@ class Task:
     isolation: Isolation
     conclude: Callable[[int, Any, Ended], Any]
     number: int = 0
+    # What a host must have before the work's clock starts.
+    before: Callable[[], None] = lambda: None
 
     def __call__(self, argument: Any) -> Any:
+        self.before()
         with _gpus(self.isolation) as gpus:
             ended = supervise(
                 self.function,

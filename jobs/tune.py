@@ -6,6 +6,7 @@ spark-submit jobs/tune.py --resume RUN                           # goes on where
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         dest="assignments",
         help="any setting, such as search.epochs=20 or phases.0.epochs=1; repeatable",
     )
+    add("--final-workers", metavar="N", type=int, help="executors that train the winner together")
+    add("--cache-dir", metavar="DIR", help="on each host; default: Spark's first local directory")
     add("--warm-start", metavar="RUN", help="try the best of an earlier run first")
     add("--resume", metavar="RUN", help="go on with a run that was not finished")
     add("--overwrite", action="store_true", help="replace the run at --out")
@@ -63,6 +66,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> None:
     args = parse(arguments)
     flags = {key: getattr(args, key) for key in FLAGS}
+    if args.final_workers is not None:
+        args.assignments.append(f"final.workers={args.final_workers}")
+    if args.cache_dir is not None:
+        args.assignments.append(f"cache.dir={json.dumps(str(Path(args.cache_dir).absolute()))}")
     if args.resume is not None:
         _resume(args, flags)
         return

@@ -15,6 +15,7 @@ from cnn.config import read_settings
 from cnn.manifest import read_manifest
 from cnn.pixels import open_pixels
 from cnn.results import read_trials
+from cnn.settings import CacheSettings
 from cnn.storage import Directory
 from cnn.training import evaluate
 
@@ -89,7 +90,7 @@ def test_the_saved_model_is_the_one_that_was_tested(
     assert card["classes"] == ["faces", "comics"]
     assert (card["size"], card["channels"]) == (32, 1)
     manifest = read_manifest(Directory(data))
-    split = open_pixels(Directory(data), manifest, "test", str(tmp_path))
+    split = open_pixels(Directory(data), manifest, "test", CacheSettings(dir=str(tmp_path)))
     model = keras.models.load_model(run / "model.keras", safe_mode=True)
     found = evaluate(
         model, Images(split.pixels, split.labels, np.arange(len(split.labels))), classes=2

@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,9 @@ from conftest import write_images
 from cnn.dataset import make_dataset
 from cnn.manifest import DataSettings, Source, read_manifest
 from cnn.parts import Part, PartResult, decode_part, write_part
-from cnn.pixels import choose, open_pixels
+from cnn.pixels import choose, is_built, open_pixels, verify_pixels
 from cnn.readers import FileReader
-from cnn.settings import Error, InputError
+from cnn.settings import CacheSettings, Error, InputError
 from cnn.splits import Row
 from cnn.storage import Directory
 
@@ -31,21 +33,25 @@ def data(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Directory:
     return out
 
 
+def cached(directory: Path) -> list[Path]:
+    return list((directory / f"cnn-cache-{os.getuid()}").iterdir())
+
+
 def test_arrays_hold_the_rows_in_order(data: Directory, tmp_path: Path) -> None:
     manifest = read_manifest(data)
-    split = open_pixels(data, manifest, "train", str(tmp_path))
+    split = open_pixels(data, manifest, "train", CacheSettings(dir=str(tmp_path)))
     assert split.pixels.shape == (96, 8, 8, 1)
     assert split.pixels.dtype == np.uint8
     assert isinstance(split.pixels, np.memmap)
     assert np.bincount(split.labels).tolist() == [48, 48]
     assert set(split.folds.tolist()) == set(range(10))
-    again = open_pixels(data, manifest, "train", str(tmp_path))
+    again = open_pixels(data, manifest, "train", CacheSettings(dir=str(tmp_path)))
     np.testing.assert_array_equal(split.pixels, again.pixels)
 
 
 def _open(uri: str, cache: str, results: Any) -> None:
     directory = Directory(uri)
-    split = open_pixels(directory, read_manifest(directory), "train", cache)
+    split = open_pixels(directory, read_manifest(directory), "train", CacheSettings(dir=cache))
     results.put(int(split.pixels.sum()))
 
 
@@ -60,8 +66,37 @@ def test_four_processes_at_once_build_it_once(data: Directory, tmp_path: Path) -
     for process in processes:
         process.join()
     assert len(sums) == 1
-    folder = tmp_path / read_manifest(data).fingerprint
-    assert [path.name for path in folder.iterdir()] == ["train"]
+    assert [path.name for path in cached(tmp_path)] == [f"{read_manifest(data).fingerprint}-train"]
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "whole"),
+    [
+        ("pixels.npy", lambda content: content[:-100], False),
+        ("labels.npy", lambda content: content[:-4] + b"\1\0\0\0", False),
+        ("folds.npy", lambda content: b"", False),
+        ("crc32.json", lambda content: b"[]", False),
+        ("pixels.npy", lambda content: content[:-1] + bytes([content[-1] ^ 1]), True),
+    ],
+)
+def test_damaged_arrays_are_built_anew(
+    data: Directory,
+    tmp_path: Path,
+    file: str,
+    damage: Callable[[bytes], bytes],
+    whole: bool,
+) -> None:
+    manifest, cache = read_manifest(data), CacheSettings(dir=str(tmp_path))
+    assert verify_pixels(data, manifest, "train", cache)
+    (folder,) = cached(tmp_path)
+    good = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / file).write_bytes(damage(good[file]))
+    # A trial looks at sizes; the search reads every byte once before it begins.
+    assert is_built(manifest, "train", cache) == whole
+    assert verify_pixels(data, manifest, "train", cache)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == good
+    assert not verify_pixels(data, manifest, "train", cache)
+    assert cached(tmp_path) == [folder]
 
 
 @pytest.mark.parametrize(
@@ -78,8 +113,8 @@ def test_what_disagrees_with_the_manifest_is_refused_and_leaves_no_cache(
 ) -> None:
     manifest = read_manifest(data).model_copy(update=changes)
     with pytest.raises(Error, match=message):
-        open_pixels(data, manifest, "train", str(tmp_path))
-    assert list((tmp_path / manifest.fingerprint).iterdir()) == []
+        open_pixels(data, manifest, "train", CacheSettings(dir=str(tmp_path)))
+    assert cached(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from cnn.batches import Images
 from cnn.job import Job, compiled, run_fit
 from cnn.manifest import DataSettings, Manifest, Source
 from cnn.precision import cpu_flags, resolve
-from cnn.settings import ModelParams, ModelSettings, PhaseSettings, Precision
+from cnn.settings import CacheSettings, ModelParams, ModelSettings, PhaseSettings, Precision
 
 
 def job(precision: Precision) -> Job:
@@ -29,11 +29,11 @@ def job(precision: Precision) -> Job:
         source=Source(name="drawn"),
         sample=False,
         inputs="",
-        fingerprint="",
+        fingerprint="00000000",
         seconds=0,
     )
     phase = PhaseSettings(name="all", space={})
-    return Job(phase, ModelSettings(precision=precision), manifest, "data", "run", None)
+    return Job(phase, ModelSettings(precision=precision), manifest, "data", "run", CacheSettings())
 
 
 def bright_or_dark(count: int) -> Images:

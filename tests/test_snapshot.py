@@ -37,7 +37,7 @@ def images() -> Images:
 def compiled(seed: int) -> keras.Model:
     keras.utils.set_random_seed(seed)
     model = build(PARAMS, size=12, channels=1, classes=2)
-    compile_model(model, PARAMS, 2)
+    compile_model(model, PARAMS)
     return model
 
 
@@ -108,7 +108,7 @@ def test_the_state_of_another_training_is_not_taken(images: Images, tmp_path: Pa
     assert Snapshot(run, "00000", {"seed": 4}).load(model) is None
     assert Snapshot(run, "00001", {"seed": 3}).load(model) is None
     larger = build(PARAMS.model_copy(update={"filters": 5}), size=12, channels=1, classes=2)
-    compile_model(larger, PARAMS, 2)
+    compile_model(larger, PARAMS)
     before = larger.get_weights()
     assert Snapshot(run, "00000", {"seed": 3}).load(larger) is None
     for one, same in zip(before, larger.get_weights(), strict=True):

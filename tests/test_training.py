@@ -33,7 +33,7 @@ def bright_or_dark(count: int, classes: int = 2, size: int = 8) -> Images:
 def model_for(params: ModelParams, classes: int = 2, size: int = 8) -> keras.Model:
     keras.utils.set_random_seed(0)
     model = build(params, size=size, channels=1, classes=classes)
-    compile_model(model, params, classes)
+    compile_model(model, params)
     return model
 
 
@@ -94,6 +94,16 @@ def test_the_model_is_left_with_the_best_epochs_weights() -> None:
     losses = [epoch.val_loss for epoch in found.epochs if epoch.val_loss is not None]
     assert found.best_epoch == losses.index(min(losses)) + 1
     assert evaluate(model, images, classes=2).loss == pytest.approx(min(losses), abs=1e-9)
+
+
+def test_an_epochs_loss_and_accuracy_are_means_over_all_its_images() -> None:
+    images = bright_or_dark(20)
+    still = {"learning_rate": 1e-12, "batch_norm": False}
+    model = model_for(SMALL.model_copy(update=still))
+    epoch = fitted(model, images, epochs=1).epochs[0]
+    # Nothing was learnt, so validation on the same images finds the same.
+    assert epoch.loss == pytest.approx(epoch.val_loss, rel=1e-5)
+    assert epoch.accuracy == pytest.approx(epoch.val_accuracy)
 
 
 def test_patience_ends_a_training_that_no_longer_improves() -> None:

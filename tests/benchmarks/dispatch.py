@@ -114,7 +114,7 @@ def first_step(point: dict[str, float]) -> dict[str, Any]:
 
     params = ModelParams(conv_layers=3, filters=32)
     model = build(params, size=64, channels=1, classes=2)
-    compile_model(model, params, 2)
+    compile_model(model, params)
     model.train_on_batch(np.zeros((32, 64, 64, 1), np.uint8), np.eye(2)[np.arange(32) % 2])
     return {"loss": 0.0, "status": "ok", "done": time.time()}
 

@@ -99,7 +99,7 @@ def record(task: tuple[int, int, str]) -> None:
     own = derive_seed(seed, "trial", "search", number)
     keras.utils.set_random_seed(own)
     model = build(params, size=SIZE, channels=1, classes=CLASSES)
-    compile_model(model, params, CLASSES)
+    compile_model(model, params)
     epochs: list[float] = []
     keys: list[Key] = []
     lengths: list[float] = []

@@ -69,7 +69,7 @@ def network(precision: str, params: dict[str, Any] = PARAMS) -> Any:
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(policy(precision))  # type: ignore[arg-type]
     model = build(ModelParams(**params), size=SIZE, channels=1, classes=2)
-    compile_model(model, ModelParams(**params), 2)
+    compile_model(model, ModelParams(**params))
     return model
 
 
