@@ -46,7 +46,7 @@ class Member:
 
 
 class WorkerDied(Exception):
-    """A worker's process did not come to its end; Spark begins the stage anew."""
+    """A worker's process did not come to its end, and with it the stage."""
 
 
 def check_workers(context: SparkContext, workers: int, slots: int) -> None:
@@ -71,8 +71,10 @@ def train_together(
 ) -> dict[str, Any]:
     """Trains to the end and leaves the last state in the run's checkpoint of this attempt.
 
-    When a worker dies all end, and Spark's next attempt of the stage goes on from the checkpoint of
-    the last epoch. Returns the accuracy on the validation images, or {"error": why there is none}.
+    Returns the accuracy on the validation images, or {"error": why there is none}. When a worker
+    dies all end, and this raises what Spark says; called again, it goes on from the checkpoint of
+    the last epoch. Spark would do so itself only where a trial's task may also be tried again
+    unseen (spark.task.maxFailures).
     """
 
     def work(_: Iterable[int]) -> Iterator[dict[str, Any]]:
@@ -237,7 +239,7 @@ class Together:
         return Evaluation.of(float(loss), np.array(counts, np.int64).reshape(classes, classes))
 
     def check_same(self, epochs: int) -> None:
-        """All must go on from the same epoch; Spark's next attempt will where these do not."""
+        """All must go on from the same epoch."""
         highest = self._sum(np.array([epochs, epochs**2], np.float64)).numpy()
         workers = self.share[1]
         if highest[0] != epochs * workers or highest[1] != epochs**2 * workers:

@@ -46,8 +46,9 @@ class FinalJob:
     expected_accuracy: float
     attempts: int
     tolerance: float
-    # How many executors have trained it together.
+    # How many executors have trained it together, and from which epoch on after one was lost.
     workers: int = 1
+    continued: int = 0
 
 
 def final_value(number: int, final: FinalJob, ended: Ended) -> dict[str, Any]:
@@ -107,6 +108,7 @@ def run_final(final: FinalJob) -> dict[str, Any]:
             "train_images": len(train),
             "attempts": attempts,
             "workers": final.workers,
+            "continued": final.continued,
             "batch_size": final.params.batch_size,
             "learning_rate": final.params.learning_rate,
         },

@@ -135,12 +135,17 @@ def _train_together(
     context = search.spark.sparkContext
     for attempt in range(job.attempts):
         context.setJobDescription(f"training the winner on {job.workers} executors")
-        try:
-            found = train_together(context, job, attempt, apart, profile)
-        except Exception as error:
-            raise _failed(search, failure(error), f"/{LOGS}") from None
+        for left in reversed(range(job.job.phase.max_lost + 1)):
+            try:
+                found = train_together(context, job, attempt, apart, profile)
+                break
+            except Exception as error:
+                if not left:
+                    raise _failed(search, failure(error), f"/{LOGS}") from None
+                search.say(f"one of {job.workers} executors was lost; they begin from their state")
         if "error" in found:
             raise _failed(search, found["error"])
+        job = dataclasses.replace(job, continued=found["continued"])
         if found["accuracy"] >= job.expected_accuracy - job.tolerance:
             return dataclasses.replace(job, attempts=attempt + 1)
     return job

@@ -14,6 +14,8 @@ from cnn.config import CONF_DIR
 from cnn.sample import write_sample
 
 REPOSITORY = Path(__file__).parent.parent
+# A JVM that lives for seconds spends much of them on its best compiler.
+SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -33,7 +35,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def clean_environment() -> dict[str, str]:
     """The environment of a user who has configured nothing of Spark."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SPARK_", "PYSPARK_"))}
-    return {**kept, "VIRTUAL_ENV": sys.prefix, "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
+    path = f"{sys.prefix}/bin:{os.environ['PATH']}"
+    return {**kept, "VIRTUAL_ENV": sys.prefix, "PATH": path, "SPARK_SUBMIT_OPTS": SHORT_LIVED}
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +65,7 @@ def spark() -> Iterator["object"]:
     """A local session as jobs/tune.py has it, with two slots."""
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ.setdefault("SPARK_CONF_DIR", str(CONF_DIR))
+    os.environ.setdefault("SPARK_SUBMIT_OPTS", SHORT_LIVED)
     os.environ["PYSPARK_SUBMIT_ARGS"] = "--master local[2] pyspark-shell"
     from cnn.session import TUNE, spark_session
 
