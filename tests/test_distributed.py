@@ -66,6 +66,7 @@ def test_more_workers_than_slots_are_refused_at_once(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_no_epoch_that_was_done(noise_data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     job = subprocess.Popen(

@@ -106,6 +106,7 @@ def test_your_own_images_and_the_run_again(clone: Path) -> None:
     assert len(set((clone / "runs").iterdir()) - before) == 1
 
 
+@pytest.mark.slow
 def test_the_clusters_commands(clone: Path) -> None:
     for command in commands(CLUSTER):
         run(shrunk(command) + (" --max-trials 2" if "tune.py" in command else ""), clone)
@@ -121,6 +122,7 @@ def test_the_report_can_be_made_again(clone: Path) -> None:
     assert report.is_file()
 
 
+@pytest.mark.slow
 def test_plain_spark_submit_preprocesses_then_tunes(tmp_path: Path) -> None:
     jobs = REPOSITORY / "jobs"
     assert "`spark-submit jobs/preprocess.py`" in README

@@ -84,6 +84,7 @@ def test_the_package_is_installed_on_the_workers(
     assert [trial.status for trial in read_trials(Directory(tmp_path / "run"))] == ["ok", "ok"]
 
 
+@pytest.mark.slow
 def test_the_package_comes_as_a_zip_alone(
     submit: Run, master: str, noise_data: Path, tmp_path: Path
 ) -> None:
