@@ -1,6 +1,6 @@
 """The report's whole procedure as the loop that its notebook was, against jobs/tune.py.
 
-    python tests/benchmarks/report.py --quick           # 400 images of 64x64, within five minutes
+    python tests/benchmarks/report.py --quick           # 400 images of 64x64, about ten minutes
     python tests/benchmarks/report.py                   # 4,000 of 128x128, three seeds: hours
     python tests/benchmarks/report.py --group none      # split without regard to pairs, as it did
 
