@@ -2,13 +2,14 @@
 
 TensorFlow's MultiWorkerMirroredStrategy in one barrier stage of Spark. Keras's `fit` fails under
 that strategy, so the step is ours; epochs, the best weights and checkpoints are `cnn.training`'s.
-The only module that needs TensorFlow rather than Keras; imported in executors' processes alone.
+The only module that needs TensorFlow itself; it is imported inside the functions, on executors.
 """
 
+import dataclasses
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from cnn.batches import Images
     from cnn.training import Evaluation
 
-_PREDICTED_AT_A_TIME = 256
-
 
 @dataclass(frozen=True)
 class Member:
@@ -45,7 +44,7 @@ class Member:
     addresses: tuple[str, ...]
 
 
-class WorkerDied(Exception):
+class WorkerError(Exception):
     """A worker's process did not come to its end, and with it the stage."""
 
 
@@ -107,7 +106,7 @@ def _concluded(rank: int, member: Member, ended: Ended) -> dict[str, Any]:
         return dict(ended.value)
     evidence = ended.evidence()
     write_log(Directory(member.final.job.run), f"final-worker-{rank}", evidence)
-    raise WorkerDied(f"worker {rank} of the winner's training: {evidence.splitlines()[-1]}")
+    raise WorkerError(f"worker {rank} of the winner's training: {evidence.splitlines()[-1]}")
 
 
 def run_member(member: Member) -> dict[str, Any]:
@@ -170,8 +169,6 @@ class Together:
         import tensorflow as tf
 
         self.share = (rank, strategy.num_replicas_in_sync)
-        self._sums = np.zeros(3)
-        loss_of = keras.losses.get(model.loss)
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
@@ -180,20 +177,7 @@ class Together:
                 # Otherwise each worker would drop the same units.
                 variable.assign(variable.value + np.uint32(rank * 1_000_003))
 
-        def replica(pixels: Any, labels: Any, weights: Any) -> Any:
-            count = tf.cast(tf.shape(pixels)[0], tf.float32)
-            context = tf.distribute.get_replica_context()
-            whole = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
-            with tf.GradientTape() as tape:
-                probabilities = model(pixels, training=True)
-                loss = tf.reduce_sum(loss_of(labels, probabilities) * weights)
-                part = loss / whole
-            variables = [variable.value for variable in model.trainable_variables]
-            gradients = tape.gradient(part, variables)
-            model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-            right = tf.argmax(probabilities, axis=1) == tf.argmax(labels, axis=1)
-            return tf.stack([loss, tf.reduce_sum(tf.cast(right, tf.float32)), count])
-
+        step = _replica_step(model)
         signature = [
             tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8),
             tf.TensorSpec((None, classes), tf.float32),
@@ -204,7 +188,7 @@ class Together:
             return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
 
         self._step = tf.function(
-            lambda *batch: summed(strategy.run(replica, args=batch)), input_signature=signature
+            lambda *batch: summed(strategy.run(step, args=batch)), input_signature=signature
         )
         self._predict = tf.function(
             lambda pixels: model(pixels, training=False), input_signature=signature[:1]
@@ -214,33 +198,50 @@ class Together:
             input_signature=[tf.TensorSpec((None,), tf.float64)],
         )
 
-    def begin_epoch(self) -> None:
-        self._sums = np.zeros(3)
-
-    def train(self, batch: tuple[np.ndarray, ...]) -> tuple[float, float]:
+    def train(self, batch: tuple[np.ndarray, ...]) -> np.ndarray:
         if len(batch) == 2:
             batch = (*batch, np.ones(len(batch[1]), np.float32))
-        self._sums = self._sums + self._step(*batch).numpy()
-        loss, right, count = self._sums
-        return float(loss / count), float(right / count)
+        sums: np.ndarray = self._step(*batch).numpy()
+        return sums
 
     def evaluate(self, images: "Images", classes: int) -> "Evaluation":
-        from cnn.training import Evaluation, score
+        from cnn.training import Evaluation, predict, score
 
         part, parts = self.share
-        rows = images.rows[part::parts]
+        mine = dataclasses.replace(images, rows=images.rows[part::parts])
         sums = np.zeros(1 + classes**2)
-        for begin in range(0, len(rows), _PREDICTED_AT_A_TIME):
-            some = rows[begin : begin + _PREDICTED_AT_A_TIME]
-            found = self._predict(images.pixels[some]).numpy()
-            loss, confusion = score(found, images.labels[some], classes)
-            sums += np.concatenate([[loss], confusion.ravel()])
+        if len(mine):
+            loss, confusion = score(predict(self._predict, mine), mine.row_labels(), classes)
+            sums = np.concatenate([[loss], confusion.ravel()])
         loss, *counts = self._sum(sums).numpy()
         return Evaluation.of(float(loss), np.array(counts, np.int64).reshape(classes, classes))
 
     def check_same(self, epochs: int) -> None:
-        """All must go on from the same epoch."""
-        highest = self._sum(np.array([epochs, epochs**2], np.float64)).numpy()
-        workers = self.share[1]
-        if highest[0] != epochs * workers or highest[1] != epochs**2 * workers:
+        """All must go on from the same epoch; where they do not, one differs from their mean."""
+        if self._sum(np.array([epochs], np.float64)).numpy()[0] != epochs * self.share[1]:
             raise RuntimeError("workers found checkpoints of different epochs")
+
+
+def _replica_step(model: "keras.Model") -> Callable[[Any, Any, Any], Any]:
+    """A worker's part of a step: its images' sum of losses, how many are right, and their count."""
+    import keras
+    import tensorflow as tf
+
+    loss_of = keras.losses.get(model.loss)
+
+    def step(pixels: Any, labels: Any, weights: Any) -> Any:
+        count = tf.cast(tf.shape(pixels)[0], tf.float32)
+        context = tf.distribute.get_replica_context()
+        whole = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
+        with tf.GradientTape() as tape:
+            probabilities = model(pixels, training=True)
+            loss = tf.reduce_sum(loss_of(labels, probabilities) * weights)
+            part = loss / whole
+        variables = [variable.value for variable in model.trainable_variables]
+        gradients = tape.gradient(part, variables)
+        # Keras's optimizer sums them over the workers.
+        model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        right = tf.argmax(probabilities, axis=1) == tf.argmax(labels, axis=1)
+        return tf.stack([loss, tf.reduce_sum(tf.cast(right, tf.float32)), count])
+
+    return step

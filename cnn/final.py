@@ -46,7 +46,7 @@ class FinalJob:
     expected_accuracy: float
     attempts: int
     tolerance: float
-    # How many executors have trained it together, and from which epoch on after one was lost.
+    # How many executors have trained it together, and how many epochs a checkpoint already held.
     workers: int = 1
     continued: int = 0
 

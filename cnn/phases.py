@@ -15,6 +15,7 @@ from cnn.job import Job
 from cnn.journal import drop_states
 from cnn.manifest import Manifest
 from cnn.preflight import shortfalls
+from cnn.process import Method
 from cnn.progress import SearchProgress
 from cnn.results import (
     TRIALS,
@@ -77,10 +78,15 @@ class Search:
         )
 
 
+def method_of(search: Search, phase: PhaseSettings) -> Method:
+    """How a phase's processes start; where there is nothing to fork from they are spawned."""
+    return phase.process if preloads(search.spark.sparkContext) else "spawn"
+
+
 def isolation(search: Search, phase: PhaseSettings, slots: Slots, parallelism: int) -> Isolation:
     """How the tasks of a phase run, `parallelism` of them at a time."""
     return Isolation(
-        method=phase.process if preloads(search.spark.sparkContext) else "spawn",
+        method=method_of(search, phase),
         timeout=phase.trial_timeout,
         threads=slots.threads(parallelism),
         gpus=slots.gpus,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cnn.cache import Cache
@@ -158,19 +159,16 @@ def _batches(data: Directory, manifest: Manifest, split: str) -> Iterator[pa.Rec
             rows = max(1, _BATCH_BYTES // width)
             for batch in file.iter_batches(rows, columns=["label", "fold", "pixels"]):
                 place = batch.schema.get_field_index("pixels")
-                try:
-                    pixels = batch.column(place).cast(pa.binary(width))
-                    if pixels.null_count:
-                        raise pa.ArrowInvalid("no pixels")
-                except pa.ArrowInvalid:
-                    lengths = {len(value.as_py() or b"") for value in batch.column(place)} - {width}
+                column = batch.column(place)
+                lengths = pc.fill_null(pc.binary_length(column), 0)
+                if pc.any(pc.not_equal(lengths, width)).as_py():
                     raise _mismatch(
                         data,
                         split,
-                        f"pixels of {max(lengths)} bytes where "
+                        f"pixels of {pc.max(lengths).as_py()} bytes where "
                         f"{manifest.size}x{manifest.size}x{manifest.channels} must be {width}",
-                    ) from None
-                yield batch.set_column(place, "pixels", pixels)
+                    )
+                yield batch.set_column(place, "pixels", column.cast(pa.binary(width)))
 
 
 def _mismatch(data: Directory, split: str, what: str) -> Error:

@@ -18,22 +18,26 @@ from cnn.daemon import PRELOAD
 from cnn.device import local_gpus
 from cnn.settings import InputError, ResourceProfile, SearchSettings
 
+# What executors' processes have in their environment; glibc reads its part when one starts.
+EXECUTOR_ENVIRONMENT = {
+    PRELOAD: "1",
+    # Errors are raised as exceptions as well; the rest is chatter about hardware that is not there.
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    # TensorFlow turns oneDNN on by itself only where the CPU has AVX512. With AVX2 too a training
+    # step takes half of the time, of small networks a third, measured.
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+    # TensorFlow gives its large buffers back after each operation. Where glibc hands them on to the
+    # kernel, every operation pays for fresh pages: a third of a training step, measured.
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
 # A trial's process is forked from a daemon that has the framework imported, and is used once: its
 # memory and its device are free again when the task has ended.
 TUNE = {
     "spark.python.daemon.module": "cnn.daemon",
     "spark.python.worker.reuse": "false",
-    f"spark.executorEnv.{PRELOAD}": "1",
-    # Errors are raised as exceptions as well; the rest is chatter about hardware that is not there.
-    "spark.executorEnv.TF_CPP_MIN_LOG_LEVEL": "3",
-    # TensorFlow turns oneDNN on by itself only where the CPU has AVX512. With AVX2 too a training
-    # step takes half of the time, of small networks a third, measured.
-    "spark.executorEnv.TF_ENABLE_ONEDNN_OPTS": "1",
-    # TensorFlow gives its large buffers back after each operation. Where glibc hands them on to the
-    # kernel, every operation pays for fresh pages: a third of a training step, measured.
-    "spark.executorEnv.MALLOC_MMAP_MAX_": "0",
-    "spark.executorEnv.MALLOC_TRIM_THRESHOLD_": str(2**40),
-    "spark.executorEnv.MALLOC_TOP_PAD_": str(2**26),
+    **{f"spark.executorEnv.{name}": value for name, value in EXECUTOR_ENVIRONMENT.items()},
     # A second copy of a slow trial would only take its cores.
     "spark.speculation": "false",
     # What failed is a result; only the search knows what is worth another try.
@@ -91,10 +95,11 @@ def failure(error: Exception) -> str:
     """What a failed Spark job failed of, in one line: the first error that is not Spark's frame."""
     lines = [line.strip() for line in str(error).splitlines()]
     named = [line for line in lines if re.search(r"(Error|Exception)\b", line)]
-    inner = [
-        line for line in named if not re.search(r"Py4JJavaError|Job aborted|occurred while", line)
-    ]
-    causes = [re.sub(r"^(Caused by: )?([a-z]\w*\.)+", "", line) for line in inner]
+    frame = r"Py4JJavaError|PYTHON_EXCEPTION|Job aborted|occurred while"
+    inner = [line for line in named if not re.search(frame, line)]
+    # An exception's own line rather than a line of code that names one.
+    own = [line for line in inner if re.match(r"(Caused by: )?[\w.$]+(Error|Exception)(:|$)", line)]
+    causes = [re.sub(r"^(Caused by: )?([a-z]\w*\.)+", "", line) for line in own or inner]
     return (causes or named or lines or ["for no stated reason"])[0]
 
 

@@ -106,10 +106,8 @@ class Machines(Protocol):
     # Which share is this machine's, of how many.
     share: tuple[int, int]
 
-    def begin_epoch(self) -> None: ...
-
-    def train(self, batch: tuple[np.ndarray, ...]) -> tuple[float, float]:
-        """One step; the means of loss and accuracy since the epoch began."""
+    def train(self, batch: tuple[np.ndarray, ...]) -> np.ndarray:
+        """One step. Over the images of the whole batch: sum of losses, how many right, count."""
 
     def evaluate(self, images: Images, classes: int) -> Evaluation: ...
 
@@ -124,17 +122,11 @@ class OneMachine:
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
-        self._sums = np.zeros(3)
 
-    def begin_epoch(self) -> None:
-        self._sums = np.zeros(3)
-
-    def train(self, batch: tuple[np.ndarray, ...]) -> tuple[float, float]:
-        # The means of this batch alone.
+    def train(self, batch: tuple[np.ndarray, ...]) -> np.ndarray:
+        # Means over this batch alone: Keras forgets the ones before.
         logs = self._model.train_on_batch(*batch, return_dict=True)
-        self._sums += len(batch[0]) * np.array([logs["loss"], logs["accuracy"], 1.0])
-        loss, right, count = self._sums
-        return float(loss / count), float(right / count)
+        return len(batch[0]) * np.array([logs["loss"], logs["accuracy"], 1.0])
 
     def evaluate(self, images: Images, classes: int) -> Evaluation:
         return evaluate(self._model, images, classes=classes)
@@ -190,10 +182,9 @@ def fit(
             stopped_at = progress.told[0]
             break
         epoch, started = len(progress.epochs) + 1, time.monotonic()
-        after = epoch * steps
-        machines.begin_epoch()
+        after, sums = epoch * steps, np.zeros(3)
         for step, batch in enumerate(batches.epoch(epoch), after - steps + 1):
-            loss, accuracy = machines.train(batch)
+            sums += machines.train(batch)
             if validation is None or step not in due or step == after:
                 continue
             found = machines.evaluate(validation, classes)
@@ -204,6 +195,7 @@ def fit(
                 best = progress.best or found
                 return Fit(progress.epochs, progress.best_epoch, best, told[0])
             progress = dataclasses.replace(progress, told=told)
+        loss, accuracy = (float(total / sums[2]) for total in sums[:2])
         last = machines.evaluate(validation, classes) if validation else None
         result = _epoch_result(epoch, loss, accuracy, last, time.monotonic() - started)
         progress = progress.after(result, last, objective, model)
@@ -236,13 +228,14 @@ def _epoch_result(
     )
 
 
-def predict(model: keras.Model, images: Images) -> np.ndarray:
-    """Probabilities, float32 (n, classes), of the images in the order of their rows."""
+def predict(on_batch: Callable[[np.ndarray], Any], images: Images) -> np.ndarray:
+    """Probabilities, float32 (n, classes), of the images in the order of their rows.
+
+    `on_batch` is a model's `predict_on_batch`, or what does the same.
+    """
     return np.concatenate(
         [
-            np.asarray(
-                model.predict_on_batch(images.pixels[images.rows[i : i + _EVALUATION_BATCH]])
-            )
+            np.asarray(on_batch(images.pixels[images.rows[i : i + _EVALUATION_BATCH]]))
             for i in range(0, len(images), _EVALUATION_BATCH)
         ]
     )
@@ -253,7 +246,8 @@ def evaluate(model: keras.Model, images: Images, *, classes: int) -> Evaluation:
 
     The matrix is int64 (classes, classes): rows are the true labels, columns the predicted ones.
     """
-    return Evaluation.of(*score(predict(model, images), images.row_labels(), classes))
+    probabilities = predict(model.predict_on_batch, images)
+    return Evaluation.of(*score(probabilities, images.row_labels(), classes))
 
 
 def score(probabilities: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, np.ndarray]:

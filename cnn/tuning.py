@@ -13,7 +13,7 @@ from cnn.final import FinalJob, final_value, run_final
 from cnn.hosts import prepare_hosts
 from cnn.journal import Start, write_start
 from cnn.launch import TaskFailed, launch
-from cnn.phases import Search, isolation, run_phases
+from cnn.phases import Search, isolation, method_of, run_phases
 from cnn.preflight import SETTINGS, check_visible
 from cnn.report import write_report
 from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
@@ -46,8 +46,8 @@ def run_search(search: Search, start: Start, *, resume: bool = False) -> dict[st
     write_start(run, start)
 
     first = settings.phases[0]
-    method = isolation(search, first, slots, slots.total).method
-    prepare_hosts(context, search.job(first), slots.total, method, search.say)
+    job, method = search.job(first), method_of(search, first)
+    prepare_hosts(context, job, slots.total, method, search.say)
     history = run_phases(search)
     searched = now()
     winner = list(history.best.values())[-1]
@@ -142,7 +142,7 @@ def _train_together(
             except Exception as error:
                 if not left:
                     raise _failed(search, failure(error), f"/{LOGS}") from None
-                search.say(f"one of {job.workers} executors was lost; they begin from their state")
+                search.say(f"{failure(error)}; all {job.workers} go on from their last epoch")
         if "error" in found:
             raise _failed(search, found["error"])
         job = dataclasses.replace(job, continued=found["continued"])

@@ -1,6 +1,7 @@
 """The whole path through spark-submit.sh, in local mode and on a local cluster of two executors."""
 
 import json
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,14 @@ def data(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def run(submit: Run, data: Path) -> Path:
     out = data.parent / "run"
-    done = submit("jobs/tune.py", "--data", data, "--out", out, "--config", TEST_CONFIG)
+    cache = data.parent / "cache"
+    words = ("--data", data, "--out", out, "--config", TEST_CONFIG, "--cache-dir", cache)
+    done = submit("jobs/tune.py", *words)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "hosts with the images: 1, 1 of them new" in done.stdout
+    manifest = read_manifest(Directory(data))
+    names = {path.name for path in (cache / f"cnn-cache-{os.getuid()}").iterdir()}
+    assert names == {f"{manifest.fingerprint}-{split}" for split in ("train", "test")}
     *_, accuracy, report = done.stdout.strip().splitlines()
     assert accuracy.startswith("test accuracy ")
     assert report == f"report: {out}/report.html"
@@ -59,7 +66,7 @@ def test_the_run_directory_holds_what_the_design_says(run: Path) -> None:
         "report.html",
     }
     assert sorted(path.name for path in (run / "trials").iterdir()) == ["00000.json", "00001.json"]
-    assert sorted(path.name for path in run.parent.iterdir()) == ["data", "run"]
+    assert sorted(path.name for path in run.parent.iterdir()) == ["cache", "data", "run"]
 
 
 def test_the_result_has_the_keys_that_others_read(result: dict[str, Any]) -> None:

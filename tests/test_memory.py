@@ -15,7 +15,7 @@ from conftest import REPOSITORY
 
 from cnn.job import Job
 from cnn.manifest import DataSettings, Manifest, Source
-from cnn.session import TUNE
+from cnn.session import EXECUTOR_ENVIRONMENT
 from cnn.settings import CacheSettings, ModelParams, ModelSettings, PhaseSettings
 from cnn.trial import run_trial
 
@@ -41,14 +41,10 @@ def group() -> Iterator[Path]:
 @pytest.mark.slow
 def test_a_trial_on_four_times_its_memory_comes_to_its_end(tmp_path: Path, group: Path) -> None:
     write_data(tmp_path / "data")
-    variables = {
-        key.partition(".executorEnv.")[2]: value
-        for key, value in TUNE.items()
-        if ".executorEnv." in key
-    }
+    path = {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}"}
     done = subprocess.run(
         [sys.executable, __file__, str(tmp_path), str(group)],
-        env={**os.environ, **variables, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}"},
+        env=os.environ | EXECUTOR_ENVIRONMENT | path,
         capture_output=True,
         text=True,
         check=False,

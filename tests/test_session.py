@@ -7,11 +7,12 @@ import textwrap
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import REPOSITORY, clean_environment
 
-from cnn.session import Slots, count_slots
+from cnn.session import Slots, count_slots, failure
 
 
 @pytest.mark.parametrize(
@@ -91,3 +92,12 @@ def test_gpus_in_local_mode_are_refused_rather_than_waited_for() -> None:
 
 def test_the_slots_of_this_session(spark: object) -> None:
     assert count_slots(spark.sparkContext) == Slots(2, 2, 1)  # type: ignore[attr-defined]
+
+
+def test_a_failed_jobs_cause_is_what_its_python_code_raised(spark: Any) -> None:
+    def work(_: int) -> None:
+        raise RuntimeError("on purpose")
+
+    with pytest.raises(Exception, match="on purpose") as raised:
+        spark.sparkContext.parallelize([0], 1).map(work).collect()
+    assert failure(raised.value) == "RuntimeError: on purpose"

@@ -1,11 +1,12 @@
 """Settings from TOML: precedence, phases, and one clear line for what is wrong."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cnn.config import CONF_DIR, dump_settings, load_settings, read_settings
-from cnn.settings import InputError, ModelParams
+from cnn.settings import FinalSettings, InputError, ModelParams
 
 
 def toml(tmp_path: Path, text: str, name: str = "overlay.toml") -> Path:
@@ -124,3 +125,22 @@ def test_impossible_networks_are_known_from_their_geometry(
 ) -> None:
     found = params.impossible(size)
     assert found == reason or (reason and found and found.startswith(reason))
+
+
+@pytest.mark.parametrize(
+    ("final", "batch_size", "learning_rate"),
+    [
+        ({"workers": 4}, 32, 0.001),
+        ({"batch": "times_workers"}, 32, 0.001),
+        ({"workers": 4, "batch": "times_workers"}, 128, 0.004),
+        ({"workers": 4, "batch": "times_workers", "learning_rate": "sqrt"}, 128, 0.002),
+        ({"workers": 4, "batch": "times_workers", "learning_rate": "own"}, 128, 0.001),
+    ],
+)
+def test_the_learning_rate_follows_the_batch_of_several_workers(
+    final: dict[str, Any], batch_size: int, learning_rate: float
+) -> None:
+    winner = ModelParams(batch_size=32, learning_rate=0.001)
+    found = FinalSettings.model_validate(final).params(winner)
+    assert found.batch_size == batch_size
+    assert found.learning_rate == pytest.approx(learning_rate)

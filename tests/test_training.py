@@ -195,7 +195,7 @@ def test_evaluation_counts_what_prediction_says() -> None:
     images = bright_or_dark(30, 3)
     model = model_for(SMALL, 3)
     found = evaluate(model, images, classes=3)
-    named = predict(model, images).argmax(axis=1)
+    named = predict(model.predict_on_batch, images).argmax(axis=1)
     assert found.count == 30
     assert found.accuracy == pytest.approx((named == images.labels).mean())
     assert found.confusion.sum(axis=1).tolist() == [10, 10, 10]

@@ -27,17 +27,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cnn.session import TUNE
+from cnn.session import EXECUTOR_ENVIRONMENT
 
 SIZE, BATCH, RUNS = 128, 32, 5
 IMAGES, EPOCHS = 320, 3
 PARAMS = {"conv_layers": 3, "filters": 32, "dense_units": 32, "batch_size": BATCH}
-# As executors have it in jobs/tune.py; some of it counts only when a process starts.
-ENVIRONMENT = {
-    key.partition(".executorEnv.")[2]: value
-    for key, value in TUNE.items()
-    if ".executorEnv." in key
-}
 
 
 def draw(folder: Path, count: int) -> tuple[Any, Any]:
@@ -285,8 +279,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if not ENVIRONMENT.items() <= os.environ.items():
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ENVIRONMENT})
+    if not EXECUTOR_ENVIRONMENT.items() <= os.environ.items():
+        environment = {**os.environ, **EXECUTOR_ENVIRONMENT}
+        os.execve(sys.executable, [sys.executable, *sys.argv], environment)
     if args.folder is not None:
         inner = {"alone": lambda: alone(args.folder), "grow": lambda: grow(args.folder, args.count)}
         inner[args.parts[0]]()
