@@ -226,6 +226,14 @@ class SearchSettings(Frozen):
         patience = None if self.patience is None else math.ceil(self.patience * stretch)
         return math.ceil(self.epochs * stretch), patience
 
+    def first_rung(self, images: int, batch_size: int) -> float:
+        """After how many epochs trials are first compared: `grace_epochs`, and `min_steps` or more.
+
+        With fewer steps most trials are still at chance, and a lucky one of them would end all
+        that come after it.
+        """
+        return max(self.grace_epochs, self.min_steps / math.ceil(images / batch_size))
+
 
 class PhaseSettings(SearchSettings):
     """One step of a search: its own search settings, space, and what it takes as found."""

@@ -114,8 +114,7 @@ def _train(
     epochs, patience = phase.schedule(len(train), params.batch_size)
     rungs: tuple[float, ...] = ()
     if phase.halving:
-        # Few images: rungs are stretched as epochs are.
-        grace = phase.grace_epochs * epochs / phase.epochs
+        grace = phase.first_rung(len(train), params.batch_size)
         rungs = rung_epochs(epochs, grace, phase.eta)
     board = Rungs(Directory(job.run), phase.name, phase.eta)
     saved = snapshot(job, params, trial_name(number), seed, train)
