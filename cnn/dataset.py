@@ -2,15 +2,15 @@
 
 import hashlib
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cnn.commit import beside, put_in_place
 from cnn.duplicates import count_duplicates, digest_lookalikes, drop_contradictions
 from cnn.listing import Listing
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest, write_manifest
@@ -19,7 +19,7 @@ from cnn.readers import Reader
 from cnn.session import failure
 from cnn.settings import Error, InputError
 from cnn.splits import TEST, TRAIN, assign, connected_groups, tie_keys
-from cnn.storage import Directory, Locked, file_lock
+from cnn.storage import Directory
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -28,44 +28,6 @@ REJECTS = "rejects"
 _REJECT_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string())])
 
 Reject = tuple[str, str]
-
-
-@contextmanager
-def claim(out: Directory) -> Iterator[None]:
-    """Holds `out` for one writer, and clears away what a killed one has left beside it.
-
-    A data set that a killed writer had moved aside, and not yet replaced, is put back. Raises
-    InputError where another writer is at work.
-    """
-    path = out.local_path
-    if path is None:
-        # Object stores and HDFS know no lock that dies with its process.
-        yield
-        return
-    new_folders = [folder for folder in path.parents if not folder.exists()]
-    try:
-        with file_lock(path.with_name(f".{path.name}.lock"), wait=False):
-            old = sorted(path.parent.glob(f".{path.name}.old-*"))
-            if old and not path.exists():
-                old.pop().rename(path)
-            for stale in (*old, *path.parent.glob(f".{path.name}.partial-*")):
-                Directory(stale).remove()
-            yield
-    except Locked:
-        raise InputError(
-            f"--out must have one writer at a time, but another is writing {out.uri}"
-        ) from None
-    finally:
-        for folder in new_folders:
-            # Those that hold a data set now stay.
-            with suppress(OSError):
-                folder.rmdir()
-
-
-def beside(out: Directory, kind: str) -> Directory:
-    """A new directory's name beside `out`, which claim() clears away if this process is killed."""
-    parent, _, name = out.uri.rpartition("/")
-    return Directory(f"{parent}/.{name}.{kind}-{uuid.uuid4().hex[:8]}")
 
 
 def make_dataset(
@@ -104,7 +66,7 @@ def make_dataset(
         rejected += [reject for result in results for reject in result.rejects]
         listed = len(listing.files) + len(listing.rejects)
         _check_rejects(rejected, listed, settings)
-        _write_rejects(staging, rejected)
+        write_rejects(staging, rejected)
         manifest = Manifest(
             size=settings.image_size,
             channels=settings.channels,
@@ -126,7 +88,7 @@ def make_dataset(
         if sum(manifest.total(name) for name in (TRAIN, TEST)) + len(rejected) != listed:
             raise Error(f"of {listed} files some became neither a row nor a reject: a defect")
         write_manifest(staging, manifest)
-        _put_in_place(staging, out)
+        put_in_place(staging, out)
     finally:
         staging.remove()
     return manifest
@@ -140,24 +102,6 @@ def _one_line() -> Iterator[None]:
         raise
     except Exception as error:
         raise Error(f"preprocessing failed, and nothing was written: {failure(error)}") from error
-
-
-def check_out(out: Directory, *, overwrite: bool) -> None:
-    """Raises InputError where `out` holds something that must not be replaced."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise InputError(f"--out must be a directory, but {out.uri} is a file")
-    if not out.names():
-        return
-    if not out.exists(MANIFEST):
-        raise InputError(
-            f"--out must be a new or empty directory or a data set, but {out.uri} is neither"
-        )
-    if not overwrite:
-        raise InputError(
-            f"--out must not exist without --overwrite, but {out.uri} holds a data set"
-        )
 
 
 def existing_dataset(out: Directory, inputs: str) -> Manifest | None:
@@ -193,14 +137,6 @@ def describe_rejects(rejects: Iterable[Reject]) -> list[str]:
     return [f"{n} {kind} (such as {examples[kind]!r})" for kind, n in kinds.most_common()]
 
 
-def _put_in_place(staging: Directory, out: Directory) -> None:
-    old = beside(out, "old")
-    if out.exists():
-        out.rename(old)
-    staging.rename(out)
-    old.remove()
-
-
 def _fingerprint(
     results: Iterable[PartResult], settings: DataSettings, classes: Sequence[str]
 ) -> str:
@@ -220,7 +156,8 @@ def _check_rejects(rejected: Sequence[Reject], listed: int, settings: DataSettin
         )
 
 
-def _write_rejects(staging: Directory, rejected: Sequence[Reject]) -> None:
+def write_rejects(staging: Directory, rejected: Sequence[Reject]) -> None:
+    """Path and reason of every file that became no row, as `read_rejects` reads them."""
     columns = list(zip(*sorted(rejected), strict=True)) or [(), ()]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table([list(c) for c in columns], schema=_REJECT_SCHEMA), sink)

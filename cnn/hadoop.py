@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from cnn.duplicates import Digests
 from cnn.images import Unreadable, decode
-from cnn.listing import Folder, Found, Listing, is_rubbish, listing_of
+from cnn.listing import Folder, Found, Gathered, Listing, gather, is_rubbish, listing_of, some
 from cnn.manifest import DataSettings
 from cnn.parts import Decoded, Part, PartResult, write_part
 from cnn.settings import InputError
@@ -58,6 +58,20 @@ class SparkReader:
 
     def find(self, settings: DataSettings) -> Listing:
         return listing_of(self._folders(), self._root, settings)
+
+    def gather(self) -> Gathered:
+        """All images, whatever their folders are called. Raises InputError where there are none."""
+        return some(gather(self._folders()), self._root)
+
+    def contents(self, files: Sequence[ImageFile]) -> "DataFrame":
+        """Columns `path` and `content` of the files that Spark can read; each is read once."""
+        from pyspark.sql.functions import broadcast
+
+        self._spark.conf.set("spark.sql.execution.arrow.maxBytesPerBatch", _BATCH_BYTES)
+        names = {"uri": [self._uri(f.path) for f in files], "name": [f.path for f in files]}
+        wanted = self._spark.createDataFrame(pa.table(names))
+        found = self._files().withColumnRenamed("path", "uri").join(broadcast(wanted), "uri")
+        return found.selectExpr("name AS path", "content")
 
     def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
         if not whole or not files:

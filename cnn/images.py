@@ -62,6 +62,23 @@ def decode(data: bytes | BinaryIO, *, size: int, channels: int, fit: Fit = "stre
         raise Unreadable(f"damaged image ({type(error).__name__}: {error})"[:200]) from None
 
 
+def reduce_array(
+    pixels: np.ndarray, *, size: int, channels: int, fit: Fit = "stretch"
+) -> np.ndarray:
+    """The same of an image that is decoded: uint8 (height, width), or with 1, 3 or 4 channels.
+
+    Raises Unreadable where it is no such array.
+    """
+    array = np.asarray(pixels)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] in {(3,), (4,)}):
+        raise Unreadable(f"not an image of uint8 pixels ({array.dtype} {array.shape})")
+    _check_sides((array.shape[1], array.shape[0]))
+    image = Image.fromarray(np.ascontiguousarray(array))
+    return _fit(_to_mode(image, "L" if channels == 1 else "RGB"), image.size, size, fit)
+
+
 def _check_sides(sides: tuple[int, int]) -> None:
     if sides[0] * sides[1] > MAX_PIXELS:
         raise Unreadable(f"more than {MAX_PIXELS} pixels")

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,11 +59,46 @@ def list_images(root: Path, settings: DataSettings) -> Listing:
     return listing_of(_walk(os.fspath(root), "", ()), os.fspath(root), settings)
 
 
-def listing_of(folders: Iterator[Folder], root: str, settings: DataSettings) -> Listing:
-    """Classes and files of folders: where one file has an image's name, all are to be images.
+def find_images(root: Path) -> "Gathered":
+    """The images under `root`, whatever their folders are called.
 
-    What else lies in a class folder is not passed over: it becomes a reject with its reason. Other
-    folders, hidden names and what archives and desktops leave behind are ignored and counted.
+    Raises InputError where there are none.
+    """
+    if not root.is_dir():
+        raise InputError(f"--images must be a folder, but got {root}")
+    return some(gather(_walk(os.fspath(root), "", ())), os.fspath(root))
+
+
+def listing_of(folders: Iterator[Folder], root: str, settings: DataSettings) -> Listing:
+    """Classes and files of folders, of the classes that the settings name or of all."""
+    found = gather(folders, settings.classes)
+    classes = _class_order(root, {file.class_name for file in found.files}, found.leaves, settings)
+    files = [file for file in found.files if file.class_name in classes]
+    inputs = found.stats + settings.model_dump_json()
+    return Listing(
+        files, classes, found.rejects, found.ignored, hashlib.sha256(inputs.encode()).hexdigest()
+    )
+
+
+class Gathered(NamedTuple):
+    """The files of some folders; `leaves` are names of folders that may be classes.
+
+    `stats` is a hash of all names, sizes and times.
+    """
+
+    files: list[ImageFile]
+    rejects: list[tuple[str, str]]
+    ignored: int
+    leaves: set[str]
+    stats: str
+
+
+def gather(folders: Iterator[Folder], classes: Collection[str] | None = None) -> Gathered:
+    """The files of folders: where one file has an image's name, all are to be images.
+
+    What else lies in such a folder is not passed over: it becomes a reject with its reason. Other
+    folders, hidden names and what archives and desktops leave behind are ignored and counted. Of
+    a folder that is none of `classes` there is one file without a path, for its name.
     """
     files: list[ImageFile] = []
     rejects: list[tuple[str, str]] = []
@@ -78,7 +113,7 @@ def listing_of(folders: Iterator[Folder], root: str, settings: DataSettings) -> 
         if not holds_images:
             ignored += len(folder.found)
             continue
-        if settings.classes is not None and folder.name not in settings.classes:
+        if classes is not None and folder.name not in classes:
             # So that its name can be said where one that was asked for is missing.
             files.append(ImageFile("", folder.name, 0, 0))
             continue
@@ -88,10 +123,14 @@ def listing_of(folders: Iterator[Folder], root: str, settings: DataSettings) -> 
                 files.append(ImageFile(_escape(path), folder.name, size, same))
             else:
                 rejects.append((_escape(path), reason))
-    classes = _class_order(root, {file.class_name for file in files}, leaves, settings)
-    files = [file for file in files if file.class_name in classes]
-    stats.update(settings.model_dump_json().encode())
-    return Listing(files, classes, rejects, ignored, stats.hexdigest())
+    return Gathered(files, rejects, ignored, leaves, stats.hexdigest())
+
+
+def some(found: Gathered, root: str) -> Gathered:
+    """What was found, or InputError where that is nothing."""
+    if not found.files and not found.rejects:
+        raise InputError(f"--images must hold images, but {root} has none")
+    return found
 
 
 def is_rubbish(name: str) -> bool:

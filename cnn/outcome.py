@@ -5,13 +5,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from cnn.card import ModelCard
 from cnn.manifest import Manifest
 from cnn.results import TrialResult, count_by_status, wilson_interval
 from cnn.settings import Settings
 from cnn.splits import TEST, TRAIN
 
 RESULT = "result.json"
-MODEL_CARD = "model.json"
 SCHEMA_VERSION = 1
 
 
@@ -67,20 +67,18 @@ def result(
 
 def model_card(
     manifest: Manifest, settings: Settings, winner: TrialResult, outcome: dict[str, Any]
-) -> dict[str, Any]:
+) -> ModelCard:
     """What the model expects of an image, and what it was made with."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "size": manifest.size,
-        "channels": manifest.channels,
-        "color_mode": manifest.settings.color_mode,
-        "fit": manifest.settings.fit,
-        "scaling": "none: the network takes uint8 pixels and scales them itself",
-        "classes": list(manifest.classes),
-        "params": winner.params,
-        "builder": settings.model.builder,
-        "versions": outcome["versions"],
-    }
+    return ModelCard(
+        size=manifest.size,
+        channels=manifest.channels,
+        color_mode=manifest.settings.color_mode,
+        fit=manifest.settings.fit,
+        classes=manifest.classes,
+        params=dict(winner.params),
+        builder=settings.model.builder,
+        versions=outcome["versions"],
+    )
 
 
 def to_json(content: dict[str, Any]) -> bytes:

@@ -45,6 +45,11 @@ TUNE = {
     # A cancelled trial is to be gone, and its GPU free, soon.
     "spark.python.task.killTimeout": "500ms",
 }
+# Predicting computes in the workers themselves, and each serves many tasks with one model.
+PREDICT = {
+    "spark.python.daemon.module": "cnn.daemon",
+    **{f"spark.executorEnv.{name}": value for name, value in EXECUTOR_ENVIRONMENT.items()},
+}
 # What takes the framework's import out of a trial; `cnn` must be installed on the executors.
 _PRELOADED = ("spark.python.daemon.module", f"spark.executorEnv.{PRELOAD}")
 _QUIET = {"spark.ui.showConsoleProgress": "false", "spark.log.level": "ERROR"}

@@ -10,11 +10,9 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from cnn.batches import Batches, Images
+from cnn.batches import EVALUATION_BATCH, Batches, Images
 from cnn.results import EpochResult, Key, objective_key
 from cnn.settings import Objective
-
-_EVALUATION_BATCH = 256
 
 
 class Diverged(Exception):
@@ -235,8 +233,8 @@ def predict(on_batch: Callable[[np.ndarray], Any], images: Images) -> np.ndarray
     """
     return np.concatenate(
         [
-            np.asarray(on_batch(images.pixels[images.rows[i : i + _EVALUATION_BATCH]]))
-            for i in range(0, len(images), _EVALUATION_BATCH)
+            np.asarray(on_batch(images.pixels[images.rows[i : i + EVALUATION_BATCH]]))
+            for i in range(0, len(images), EVALUATION_BATCH)
         ]
     )
 

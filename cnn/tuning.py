@@ -7,6 +7,7 @@ from typing import Any
 from pyspark.resource import ResourceProfile
 
 from cnn import outcome
+from cnn.card import MODEL_CARD
 from cnn.config import dump_settings
 from cnn.distributed import check_workers, train_together
 from cnn.final import FinalJob, final_value, run_final
@@ -68,7 +69,7 @@ def run_search(search: Search, start: Start, *, resume: bool = False) -> dict[st
     result |= {"notes": history.notes}
     result |= {"started": start.started.isoformat(), "ended": now().isoformat()}
     card = outcome.model_card(manifest, settings, winner, trained)
-    run.write(outcome.MODEL_CARD, outcome.to_json(card))
+    run.write(MODEL_CARD, f"{card.model_dump_json(indent=1)}\n".encode())
     run.write(outcome.RESULT, outcome.to_json(result))
     run.sub(CHECKPOINTS).remove()
     write_report(run)

@@ -16,18 +16,11 @@ from typing import get_args
 from pyspark.sql import SparkSession
 
 from cnn.cli import Parser, run_job
-from cnn.dataset import (
-    beside,
-    check_out,
-    claim,
-    describe_rejects,
-    existing_dataset,
-    make_dataset,
-    read_rejects,
-)
+from cnn.commit import beside, check_out, claim
+from cnn.dataset import describe_rejects, existing_dataset, make_dataset, read_rejects
 from cnn.hadoop import SparkReader
 from cnn.listing import Listing
-from cnn.manifest import DataSettings, Manifest, Source
+from cnn.manifest import MANIFEST, DataSettings, Manifest, Source
 from cnn.readers import FileReader, Reader
 from cnn.sample import write_sample
 from cnn.session import spark_session
@@ -197,7 +190,7 @@ def _wanted(out: Directory, inputs: str, *, overwrite: bool) -> bool:
     if existing_dataset(out, inputs) is not None:
         print(f"the data set in {out.uri} was made from these images and settings: nothing to do")
         return False
-    check_out(out, overwrite=overwrite)
+    check_out(out, overwrite=overwrite, marker=MANIFEST, kind="a data set")
     return True
 
 

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import write_images
 
-from cnn.dataset import check_out, existing_dataset, make_dataset, read_rejects
+from cnn.commit import check_out
+from cnn.dataset import existing_dataset, make_dataset, read_rejects
 from cnn.hadoop import _HIDDEN, SparkReader
 from cnn.images import decode
 from cnn.listing import list_images
@@ -135,14 +136,17 @@ def test_existing_dataset_knows_its_inputs(spark: Any, tmp_path: Path) -> None:
     assert existing_dataset(out, list_images(root, SETTINGS).inputs) is None
 
 
+DATA_SET = {"marker": "manifest.json", "kind": "a data set"}
+
+
 def test_check_out_accepts_what_is_new_or_empty_and_refuses_the_rest(tmp_path: Path) -> None:
-    check_out(Directory(tmp_path / "new"), overwrite=False)
-    check_out(Directory(tmp_path), overwrite=False)
+    check_out(Directory(tmp_path / "new"), overwrite=False, **DATA_SET)
+    check_out(Directory(tmp_path), overwrite=False, **DATA_SET)
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(InputError, match="is neither"):
-        check_out(Directory(tmp_path), overwrite=True)
+        check_out(Directory(tmp_path), overwrite=True, **DATA_SET)
     with pytest.raises(InputError, match="is a file"):
-        check_out(Directory(tmp_path / "thesis.txt"), overwrite=True)
+        check_out(Directory(tmp_path / "thesis.txt"), overwrite=True, **DATA_SET)
 
 
 def test_spark_reads_a_uri_and_gives_the_same_bytes(spark: Any, tmp_path: Path) -> None:

@@ -1,0 +1,277 @@
+"""A run's model on any number of images with Spark: a directory of predictions and rejects."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.dataset
+from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
+
+from cnn.card import ModelCard
+from cnn.commit import beside, put_in_place
+from cnn.dataset import write_rejects
+from cnn.device import environment_for, gpus_of_task
+from cnn.hadoop import SparkReader
+from cnn.images import Unreadable
+from cnn.listing import Gathered, find_images, real_path
+from cnn.session import Slots, count_slots, failure
+from cnn.settings import Error
+from cnn.splits import ImageFile
+from cnn.storage import Directory
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from cnn.classifier import Classifier
+
+PREDICTIONS = "predictions"
+CSV = "predictions.csv"
+FOUND = StructType(
+    [
+        StructField("prediction", StringType()),
+        StructField("probability", DoubleType()),
+        StructField("probabilities", ArrayType(DoubleType())),
+        StructField("reason", StringType()),
+    ]
+)
+# Enough tasks for the last ones to end together and for progress to be seen, each of some images.
+_TASKS_A_CORE = 8
+_IMAGES_A_TASK = 32
+_POLL_SECONDS = 0.2
+
+
+class Images(Protocol):
+    """Where new images lie."""
+
+    def gather(self) -> Gathered: ...
+
+    def frame(self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
+        """Columns `path` and `item`, from which `opener` makes what a Classifier takes."""
+
+    def opener(self) -> Callable[[Any], Path | bytes]: ...
+
+
+class FolderImages:
+    """On a file system that driver and executors share: each task opens its own files."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+
+    def gather(self) -> Gathered:
+        return find_images(self._root)
+
+    def frame(self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
+        paths = pa.array([file.path for file in files], pa.string())
+        return spark.createDataFrame(pa.table({"path": paths, "item": paths})).repartition(tasks)
+
+    def opener(self) -> Callable[[Any], Path | bytes]:
+        root = self._root
+        return lambda path: real_path(root, path)
+
+
+class SparkImages:
+    """On a file system that Spark alone can reach: tasks get whole files from it."""
+
+    def __init__(self, spark: "SparkSession", uri: str) -> None:
+        self._reader = SparkReader(spark, uri)
+
+    def gather(self) -> Gathered:
+        return self._reader.gather()
+
+    def frame(self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
+        return self._reader.contents(files).withColumnRenamed("content", "item")
+
+    def opener(self) -> Callable[[Any], Path | bytes]:
+        return lambda content: content
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came of a prediction."""
+
+    predicted: int
+    rejects: list[tuple[str, str]]
+    # Of the images in folders that are named after classes: int64 (classes, classes), rows are
+    # the folders; all zero where there are none.
+    confusion: np.ndarray
+
+
+def predict_images(
+    spark: "SparkSession",
+    run: Directory,
+    card: ModelCard,
+    images: Images,
+    found: Gathered,
+    out: Directory,
+    *,
+    csv: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Summary:
+    """Classifies what was found and puts predictions and rejects at `out`, whole or not at all.
+
+    Each image is read and classified once; what came of it, without pixels, is kept on the
+    executors' disks until both tables are written. `progress` gets tasks done and in all. Raises
+    Error.
+    """
+    from pyspark import StorageLevel
+    from pyspark.sql.functions import col
+
+    slots = count_slots(spark.sparkContext)
+    tasks = min(-(-len(found.files) // _IMAGES_A_TASK), slots.total * _TASKS_A_CORE)
+    staging = beside(out, "partial")
+    try:
+        frame = images.frame(spark, found.files, max(1, tasks))
+        udf = _udf(run, card, images.opener(), slots)
+        classified = frame.select("path", udf("item").alias("found")).select("path", "found.*")
+        classified = classified.persist(StorageLevel.DISK_ONLY)
+        staging.create()
+        right = classified.where(col("reason").isNull()).drop("reason")
+        with _watched(spark, progress):
+            right.write.parquet(_hadoop_uri(staging.sub(PREDICTIONS)))
+        unreadable = classified.where(col("reason").isNotNull()).select("path", "reason").collect()
+        rejects = [*found.rejects, *map(tuple, unreadable)]
+        predicted = right.count()
+        if predicted + len(unreadable) < len(found.files):
+            seen = {row.path for row in classified.select("path").collect()}
+            unseen = [file.path for file in found.files if file.path not in seen]
+            rejects += [(path, "unreadable: Spark could not read it") for path in unseen]
+        confusion = _confusion(spark, right, found.files, card)
+        classified.unpersist()
+        write_rejects(staging, rejects)
+        if csv:
+            _write_csv(staging, card)
+        put_in_place(staging, out)
+    except Error:
+        raise
+    except Exception as error:
+        raise Error(f"predicting failed, and nothing was written: {failure(error)}") from error
+    finally:
+        staging.remove()
+    return Summary(predicted, sorted(rejects), confusion)
+
+
+def _udf(run: Directory, card: ModelCard, opener: Callable[[Any], Any], slots: Slots) -> Any:
+    """Items -> FOUND, by Spark's `predict_batch_udf`: the model is loaded once a process."""
+    from pyspark.ml.functions import predict_batch_udf
+
+    uri, threads, gpus = run.uri, slots.threads(slots.total), slots.gpus
+
+    def load() -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+        import os
+
+        from pyspark import TaskContext
+
+        given = gpus_of_task()
+        context = TaskContext.get()
+        if given is None and gpus and context:
+            # Local mode, where Spark gives out none: tasks take turns.
+            given = (gpus[context.partitionId() % len(gpus)],)
+        os.environ.update(environment_for(threads, given))
+        from cnn.classifier import Classifier
+
+        classifier = Classifier.load(uri)
+        return lambda items: _classify(classifier, [opener(item) for item in items])
+
+    return predict_batch_udf(load, return_type=FOUND, batch_size=card.batch_size)
+
+
+def _classify(classifier: "Classifier", images: Sequence[Path | bytes]) -> dict[str, np.ndarray]:
+    """Columns as FOUND has them; an image that is unreadable has a reason and nothing else."""
+    card = classifier.card
+    reasons = np.full(len(images), None, object)
+    pixels = np.zeros((len(images), card.size, card.size, card.channels), np.uint8)
+    for i, image in enumerate(images):
+        try:
+            pixels[i] = classifier.pixels(image)
+        except Unreadable as reason:
+            reasons[i] = str(reason)
+    readable = np.array([reason is None for reason in reasons])
+    rows = np.full((len(images), len(card.classes)), np.nan)
+    predictions = np.full(len(images), None, object)
+    if readable.any():
+        rows[readable] = classifier.probabilities(pixels[readable])
+        predictions[readable] = np.array(card.classes, object)[rows[readable].argmax(axis=1)]
+    return {
+        "prediction": predictions,
+        "probability": rows.max(axis=1),
+        "probabilities": rows,
+        "reason": reasons,
+    }
+
+
+def _confusion(
+    spark: "SparkSession", right: "DataFrame", files: Sequence[ImageFile], card: ModelCard
+) -> np.ndarray:
+    """How often each class was named for the images in a folder of each class's name."""
+    labels = {name: label for label, name in enumerate(card.classes)}
+    confusion = np.zeros((len(labels), len(labels)), np.int64)
+    named = [file for file in files if file.class_name in labels]
+    if not named:
+        return confusion
+    columns = {"path": [f.path for f in named], "truth": [f.class_name for f in named]}
+    truth = spark.createDataFrame(pa.table(columns))
+    for row in right.join(truth, "path").groupBy("truth", "prediction").count().collect():
+        confusion[labels[row["truth"]], labels[row["prediction"]]] = row["count"]
+    return confusion
+
+
+def _write_csv(staging: Directory, card: ModelCard) -> None:
+    """The predictions as one file: path, prediction, probability, and a column for each class."""
+    filesystem, path = staging.path(PREDICTIONS)
+    source = pyarrow.dataset.dataset(path, filesystem=filesystem, format="parquet")
+    names = ["path", "prediction", "probability", *(f"probability_{c}" for c in card.classes)]
+    types = [pa.string(), pa.string(), *[pa.float64()] * (1 + len(card.classes))]
+    schema = pa.schema(list(zip(names, types, strict=True)))
+    with staging.writer(CSV) as sink, pyarrow.csv.CSVWriter(sink, schema) as writer:
+        for batch in source.to_batches():
+            rows = batch.column("probabilities").flatten().to_numpy(zero_copy_only=False)
+            each = rows.reshape(-1, len(card.classes)).T
+            columns = [*batch.select(names[:3]).columns, *(pa.array(column) for column in each)]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+
+
+@contextmanager
+def _watched(spark: "SparkSession", progress: Callable[[int, int], None]) -> Iterator[None]:
+    """Tells `progress` of the tasks of the jobs inside, as Spark counts them."""
+    context, tracker, done = (
+        spark.sparkContext,
+        spark.sparkContext.statusTracker(),
+        threading.Event(),
+    )
+    group = f"predict-{id(done)}"
+
+    def count() -> tuple[int, int]:
+        jobs = filter(None, map(tracker.getJobInfo, tracker.getJobIdsForGroup(group)))
+        stages = [tracker.getStageInfo(stage) for job in jobs for stage in job.stageIds]
+        known = [stage for stage in stages if stage]
+        return sum(s.numCompletedTasks for s in known), sum(s.numTasks for s in known)
+
+    def watch() -> None:
+        while not done.wait(_POLL_SECONDS):
+            progress(*count())
+
+    thread = threading.Thread(target=watch, daemon=True)
+    context.setJobGroup(group, "predict")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        for key in ("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel"):
+            # None takes a property away, which the types do not know.
+            context.setLocalProperty(key, None)  # type: ignore[arg-type]
+
+
+def _hadoop_uri(directory: Directory) -> str:
+    """As Spark writes to it: a plain path would be one of its default file system."""
+    scheme, separator, rest = directory.uri.partition("://")
+    if not separator:
+        return f"file://{directory.uri}"
+    return f"{'s3a' if scheme == 's3' else scheme}://{rest}"

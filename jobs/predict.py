@@ -1,0 +1,135 @@
+"""A run's model and new images -> a directory of predictions.
+
+spark-submit jobs/predict.py --model RUN --images DIR --out OUT
+spark-submit jobs/predict.py --model RUN --images s3a://bucket/new --out OUT --csv
+"""
+
+import argparse
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from cnn.card import ModelCard, read_card
+from cnn.classifier import MODEL
+from cnn.cli import Parser, run_job
+from cnn.commit import check_out, claim
+from cnn.dataset import describe_rejects
+from cnn.listing import Gathered
+from cnn.prediction import (
+    CSV,
+    PREDICTIONS,
+    FolderImages,
+    Images,
+    SparkImages,
+    Summary,
+    predict_images,
+)
+from cnn.results import wilson_interval
+from cnn.session import PREDICT, spark_session
+from cnn.settings import InputError
+from cnn.storage import Directory
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(description="Classifies new images with the model of a run.")
+    add = parser.add_argument
+    add("--model", metavar="RUN", required=True, help="what jobs/tune.py wrote")
+    add(
+        "--images",
+        metavar="DIR",
+        required=True,
+        help="at any depth; a path, or a URI that Spark can read. Folders with the names of "
+        "classes are compared with what the model says",
+    )
+    add("--out", metavar="OUT", required=True, help="for predictions/ and rejects/")
+    add("--csv", action="store_true", help=f"write {CSV} too")
+    add("--overwrite", action="store_true", help="replace the predictions at --out")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> None:
+    args = parse(arguments)
+    run, out = Directory(args.model), Directory(args.out)
+    card = read_card(run)
+    if not run.exists(MODEL):
+        raise InputError(f"--model must name a finished run, but {run.uri} has no {MODEL}")
+    check_out(out, overwrite=args.overwrite, marker=PREDICTIONS, kind="predictions")
+    if "://" in args.images:
+        with spark_session("cnn predict", PREDICT) as spark, claim(out):
+            images: Images = SparkImages(spark, args.images)
+            predict(spark, run, card, images, images.gather(), out, csv=args.csv)
+        return
+    images = FolderImages(Path(args.images))
+    found = images.gather()
+    with claim(out):
+        check_out(out, overwrite=args.overwrite, marker=PREDICTIONS, kind="predictions")
+        with spark_session("cnn predict", PREDICT) as spark:
+            predict(spark, run, card, images, found, out, csv=args.csv)
+
+
+def predict(
+    spark: SparkSession,
+    run: Directory,
+    card: ModelCard,
+    images: Images,
+    found: Gathered,
+    out: Directory,
+    *,
+    csv: bool,
+) -> None:
+    started = time.monotonic()
+    print(f"{len(found.files) + len(found.rejects):,} files", flush=True)
+    with _bar() as show:
+        done = predict_images(spark, run, card, images, found, out, csv=csv, progress=show)
+    report(done, card)
+    print(f"predictions written to {out.uri} in {time.monotonic() - started:.1f} s")
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """On a terminal a bar that redraws, elsewhere a line for each tenth."""
+    console = Console(file=sys.stdout, highlight=False)
+    columns = TextColumn("classifying"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task, told = bar.add_task("", total=None), 0
+
+        def show(done: int, total: int) -> None:
+            nonlocal told
+            bar.update(task, completed=done, total=total or None)
+            if not console.is_terminal and total and 10 * done // total > told:
+                told = 10 * done // total
+                print(f"{10 * told} % of the images", flush=True)
+
+        yield show
+
+
+def report(done: Summary, card: ModelCard) -> None:
+    """Says what came of every file, and how often the folders' names agree with the model."""
+    print(f"  {done.predicted:>9,} classified")
+    print(f"  {len(done.rejects):>9,} rejected")
+    for line in describe_rejects(done.rejects):
+        print(textwrap.indent(line, " " * 14))
+    count, right = int(done.confusion.sum()), int(done.confusion.trace())
+    if not count:
+        return
+    low, high = wilson_interval(right, count)
+    print(
+        f"accuracy {right / count:.4f} on {count:,} images in folders named after classes "
+        f"(95 % interval {low:.4f} to {high:.4f})"
+    )
+    width = max(map(len, ("folder", *card.classes)))
+    cell = max(9, *map(len, card.classes))
+    print(f"  {'folder':{width}}  " + "  ".join(f"{name:>{cell}}" for name in card.classes))
+    for name, row in zip(card.classes, done.confusion, strict=True):
+        print(f"  {name:{width}}  " + "  ".join(f"{value:>{cell},}" for value in row))
+
+
+if __name__ == "__main__":
+    run_job(main)
