@@ -132,7 +132,8 @@ def predict_images(
         classified = classified.persist(StorageLevel.DISK_ONLY)
         staging.create()
         right = classified.where(col("reason").isNull()).drop("reason")
-        with _watched(spark, progress):
+        # The plan may differ from what was asked for: files from Spark come in tasks of its own.
+        with _watched(spark, frame.rdd.getNumPartitions(), progress):
             right.write.parquet(_hadoop_uri(staging.sub(PREDICTIONS)))
         unreadable = classified.where(col("reason").isNotNull()).select("path", "reason").collect()
         rejects = [*found.rejects, *map(tuple, unreadable)]
@@ -237,24 +238,21 @@ def _write_csv(staging: Directory, card: ModelCard) -> None:
 
 
 @contextmanager
-def _watched(spark: "SparkSession", progress: Callable[[int, int], None]) -> Iterator[None]:
-    """Tells `progress` of the tasks of the jobs inside, as Spark counts them."""
-    context, tracker, done = (
-        spark.sparkContext,
-        spark.sparkContext.statusTracker(),
-        threading.Event(),
-    )
-    group = f"predict-{id(done)}"
+def _watched(
+    spark: "SparkSession", tasks: int, progress: Callable[[int, int], None]
+) -> Iterator[None]:
+    """Tells `progress` how many are done of the tasks of the stage inside that has so many."""
+    context, ended = spark.sparkContext, threading.Event()
+    tracker, group = context.statusTracker(), f"predict-{id(ended)}"
 
-    def count() -> tuple[int, int]:
+    def done() -> int:
         jobs = filter(None, map(tracker.getJobInfo, tracker.getJobIdsForGroup(group)))
         stages = [tracker.getStageInfo(stage) for job in jobs for stage in job.stageIds]
-        known = [stage for stage in stages if stage]
-        return sum(s.numCompletedTasks for s in known), sum(s.numTasks for s in known)
+        return max((s.numCompletedTasks for s in stages if s and s.numTasks == tasks), default=0)
 
     def watch() -> None:
-        while not done.wait(_POLL_SECONDS):
-            progress(*count())
+        while not ended.wait(_POLL_SECONDS):
+            progress(done(), tasks)
 
     thread = threading.Thread(target=watch, daemon=True)
     context.setJobGroup(group, "predict")
@@ -262,11 +260,12 @@ def _watched(spark: "SparkSession", progress: Callable[[int, int], None]) -> Ite
     try:
         yield
     finally:
-        done.set()
+        ended.set()
         thread.join()
         for key in ("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel"):
             # None takes a property away, which the types do not know.
             context.setLocalProperty(key, None)  # type: ignore[arg-type]
+    progress(tasks, tasks)
 
 
 def _hadoop_uri(directory: Directory) -> str:

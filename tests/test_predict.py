@@ -178,7 +178,9 @@ def test_an_exported_model_gives_the_same(root: Path, test_images: Path, tmp_pat
     classifier = Classifier.load(root / "run")
     classifier.export(tmp_path / "saved")
     pixels = np.stack([classifier.pixels(path) for path in sorted(test_images.glob("*/*.png"))])
-    found = tf.saved_model.load(tmp_path / "saved").serve(tf.constant(pixels))
+    # Its variables live as long as what was loaded does.
+    loaded = tf.saved_model.load(tmp_path / "saved")
+    found = loaded.serve(tf.constant(pixels))
     assert found.numpy() == pytest.approx(classifier.probabilities(pixels), abs=1e-5)
 
 
