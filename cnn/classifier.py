@@ -119,4 +119,6 @@ class Classifier:
         A TensorFlow SavedModel is a folder, ONNX (the extra `[onnx]`) a file. Both take what
         `pixels` gives, uint8 (n, size, size, channels), and give float32 (n, classes).
         """
+        # Keras converts to ONNX only what has been called.
+        self.model(np.zeros((1, self.card.size, self.card.size, self.card.channels), np.uint8))
         self.model.export(str(path), format=format, verbose=False)

@@ -184,6 +184,17 @@ def test_an_exported_model_gives_the_same(root: Path, test_images: Path, tmp_pat
     assert found.numpy() == pytest.approx(classifier.probabilities(pixels), abs=1e-5)
 
 
+def test_an_onnx_model_gives_the_same(root: Path, test_images: Path, tmp_path: Path) -> None:
+    import onnxruntime
+
+    classifier = Classifier.load(root / "run")
+    classifier.export(tmp_path / "model.onnx", "onnx")
+    pixels = np.stack([classifier.pixels(path) for path in sorted(test_images.glob("*/*.png"))])
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    [found] = session.run(None, {session.get_inputs()[0].name: pixels})
+    assert found == pytest.approx(classifier.probabilities(pixels), abs=1e-5)
+
+
 def test_a_model_with_code_in_it_is_refused(root: Path, tmp_path: Path) -> None:
     card = json.loads((root / "run" / "model.json").read_text())
     inputs = keras.Input((card["size"], card["size"], card["channels"]), dtype="uint8")

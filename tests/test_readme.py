@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,9 @@ def shrunk(command: str) -> str:
     """The command with what makes it quick on the few images here."""
     if "preprocess.py" in command:
         return f"{command} --image-size 32"
-    return f"{command} --set search.epochs=1 --set search.min_steps=0"
+    if "tune.py" in command:
+        return f"{command} --set search.epochs=1 --set search.min_steps=0"
+    return command
 
 
 def test_your_own_images_and_the_run_again(clone: Path) -> None:
@@ -98,6 +101,7 @@ def test_your_own_images_and_the_run_again(clone: Path) -> None:
         run(shrunk(command), clone)
     result = json.loads((clone / "runs" / "mine" / "result.json").read_text())
     assert result["trials"]["ok"] == 12
+    assert list((clone / "predictions" / "predictions").glob("*.parquet"))
     (command,) = commands(RESUME)
     assert "the run had finished" in run(command, clone)
     before = set((clone / "runs").iterdir())
@@ -111,6 +115,15 @@ def test_the_clusters_commands(clone: Path) -> None:
     for command in commands(CLUSTER):
         run(shrunk(command) + (" --max-trials 2" if "tune.py" in command else ""), clone)
     assert (clone / "shared" / "runs" / "first" / "report.html").is_file()
+
+
+def test_the_model_is_used_in_plain_python(clone: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (clone / "face.jpg").write_bytes((clone / "images" / "cats" / "cats-0.png").read_bytes())
+    done = subprocess.run([sys.executable, "-c", code], cwd=clone, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (clone / "exported" / "saved_model.pb").is_file()
+    assert (clone / "model.onnx").is_file()
 
 
 def test_the_report_can_be_made_again(clone: Path) -> None:
