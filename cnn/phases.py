@@ -33,6 +33,7 @@ from cnn.settings import Error, ModelParams, PhaseSettings, Settings
 from cnn.space import Point, SearchSpace, Vals
 from cnn.storage import Directory
 from cnn.strategies import strategy
+from cnn.tracking import write_events
 from cnn.trial import TrialObjective, document, trial_result
 from cnn.worker import Isolation, Result
 
@@ -252,6 +253,7 @@ class _Phase:
             trial = self._without_result(number, self._space.params(point), result)
         if not result.get("written"):
             write_trial(self._search.run, trial)
+        write_events(self._search.run, trial)
         self._results.append(trial)
         best = best_trial(self._results, self._phase.objective)
         drop_states(self._search.run, self._results, best)

@@ -21,6 +21,7 @@ from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
 from cnn.session import count_slots, failure, task_profile
 from cnn.settings import Error, ModelParams, PhaseSettings
 from cnn.splits import TRAIN
+from cnn.tracking import write_events
 from cnn.worker import Isolation, Task
 
 LOG_OF_FINAL = "final"
@@ -45,6 +46,9 @@ def run_search(search: Search, start: Start, *, resume: bool = False) -> dict[st
     run.create()
     run.write(SETTINGS, dump_settings(settings).encode())
     write_start(run, start)
+    for trial in search.earlier:
+        # The driver may have died between a trial's file and what shows it.
+        write_events(run, trial)
 
     first = settings.phases[0]
     job, method = search.job(first), method_of(search, first)

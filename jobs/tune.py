@@ -136,6 +136,8 @@ def _run(
     with spark_session("cnn tune", TUNE) as spark:
         search = Search(spark, data, run, settings, manifest, earlier, print)
         result = run_search(search, start, resume=resume)
+    if not any(attempt["accepted"] for attempt in result["final"]["attempts"]):
+        print("every training of the winner fell far below its trial: the report says more")
     test = result["test"]
     low, high = test["interval"]["low"], test["interval"]["high"]
     print(

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import REPOSITORY, Run, one_line
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cnn.batches import Images
 from cnn.config import read_settings
@@ -60,6 +61,7 @@ def test_the_run_directory_holds_what_the_design_says(run: Path) -> None:
         "run.json",
         "settings.toml",
         "trials",
+        "tensorboard",
         "model.keras",
         "model.json",
         "result.json",
@@ -88,6 +90,14 @@ def test_each_trial_has_its_curve(run: Path) -> None:
         assert trial.started < trial.ended
         best = trial.epochs[(trial.best_epoch or 0) - 1]
         assert (trial.accuracy, trial.loss) == (best.val_accuracy, best.val_loss)
+
+
+def test_tensorboard_shows_each_trial(run: Path) -> None:
+    for trial in read_trials(Directory(run)):
+        reader = EventAccumulator(str(run / "tensorboard" / f"{trial.number:05d}"))
+        reader.Reload()
+        curve = [event.value for event in reader.Scalars("accuracy/validation")]
+        assert curve == pytest.approx([epoch.val_accuracy for epoch in trial.epochs])
 
 
 def test_the_saved_model_is_the_one_that_was_tested(
