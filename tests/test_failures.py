@@ -32,6 +32,8 @@ def settings(hows: list[str], **search: object) -> list[str]:
     assignments = {f"search.{key}": value for key, value in search.items()}
     assignments |= {"model.builder": "misbehaving:build", "space": "{}", "final.epochs": 1}
     assignments["final.attempts"] = 1
+    # A winner trained in bfloat16 would be built once more, to be saved in float32.
+    assignments["model.precision"] = "float32"
     assignments["space.how"] = "{choices = [" + ", ".join(f'"{how}"' for how in hows) + "]}"
     return [word for key, value in assignments.items() for word in ("--set", f"{key}={value}")]
 
