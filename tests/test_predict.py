@@ -125,6 +125,7 @@ def test_what_is_no_image_has_a_reason(root: Path, tmp_path: Path) -> None:
         classifier.predict(np.zeros((32, 32)))
 
 
+@pytest.mark.slow
 def test_spark_reads_a_uri_and_gives_the_same(
     submit: Run, root: Path, test_images: Path, predicted: "CompletedProcess[str]"
 ) -> None:

@@ -117,6 +117,7 @@ def test_the_clusters_commands(clone: Path) -> None:
     assert (clone / "shared" / "runs" / "first" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_the_model_is_used_in_plain_python(clone: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (clone / "face.jpg").write_bytes((clone / "images" / "cats" / "cats-0.png").read_bytes())
