@@ -44,7 +44,8 @@ def test_what_was_finished_stays(noise_data: Path, tmp_path: Path, sent: int, co
     assert "Traceback" not in errors
     trials = read_trials(Directory(run))
     assert 2 <= len(trials) < 100
-    assert {path.name for path in run.iterdir()} == {"run.json", "settings.toml", "trials"}
+    left = {path.name for path in run.iterdir()}
+    assert left == {"run.json", "settings.toml", "tensorboard", "trials"}
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
     assert _gone(process.pid)
 
