@@ -14,7 +14,8 @@ from cnn.final import FinalJob, final_value, run_final
 from cnn.hosts import prepare_hosts
 from cnn.journal import Start, write_start
 from cnn.launch import TaskFailed, launch
-from cnn.phases import Search, isolation, method_of, run_phases
+from cnn.phase import Search, isolation, method_of
+from cnn.phases import run_phases
 from cnn.preflight import SETTINGS, check_visible
 from cnn.report import write_report
 from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log

@@ -17,7 +17,7 @@ from cnn.config import CONF_DIR, load_settings, resume_settings
 from cnn.journal import Start, claim_run, read_start, recover_trials
 from cnn.manifest import Manifest, read_manifest
 from cnn.outcome import RESULT
-from cnn.phases import Search
+from cnn.phase import Search
 from cnn.preflight import SETTINGS, check_inputs, check_run_dir, warm_start
 from cnn.report import REPORT, write_report
 from cnn.results import now
