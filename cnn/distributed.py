@@ -17,9 +17,10 @@ import numpy as np
 from pyspark import BarrierTaskContext, SparkContext
 from pyspark.resource import ResourceProfile
 
+from cnn.evaluation import Evaluation, predict, score
 from cnn.final import FinalJob, attempt_of, final_images, fit_winner
 from cnn.hosts import PixelsOnHost
-from cnn.job import compiled, snapshot
+from cnn.job import compiled, part, snapshot
 from cnn.process import Ended
 from cnn.results import write_log
 from cnn.settings import InputError
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     import keras
 
     from cnn.batches import Images
-    from cnn.training import Evaluation
 
 
 @dataclass(frozen=True)
@@ -129,28 +129,21 @@ def run_member(member: Member) -> dict[str, Any]:
     with strategy.scope():
         model = compiled(job, final.params, seed)
         model.optimizer.build(model.trainable_variables)
-        saved = snapshot(job, final.params, name, seed, train)
-        start = saved.load(model)
+        saved = snapshot(job, final.params, name, seed, [train])
+        start = saved.load([model])
         machines = Together(strategy, model, len(job.manifest.classes), member.rank)
         machines.check_same(len(start.epochs) if start else 0)
         first = {}
         if member.rank == 0:
             # Each epoch: what dies costs all workers their time.
             first = {
-                "on_epoch": lambda progress: saved.save(model, progress),
-                "on_end": lambda progress: saved.save(model, progress),
+                "on_epoch": lambda progress: saved.save([model], progress),
+                "on_end": lambda progress: saved.save([model], progress),
             }
         try:
-            fit_winner(
-                final,
-                model,
-                train,
-                validation,
-                seed=seed,
-                start=start,
-                machines=machines,
-                **first,
-            )
+            judged = None if final.data == "all" else validation
+            own = part(job, model, train, judged, machines)
+            fit_winner(final, own, seed=seed, start=start, **first)
         except Diverged as error:
             return {"error": str(error)}
         found = machines.evaluate(validation, len(job.manifest.classes))
@@ -204,9 +197,7 @@ class Together:
         sums: np.ndarray = self._step(*batch).numpy()
         return sums
 
-    def evaluate(self, images: "Images", classes: int) -> "Evaluation":
-        from cnn.training import Evaluation, predict, score
-
+    def evaluate(self, images: "Images", classes: int) -> Evaluation:
         part, parts = self.share
         mine = dataclasses.replace(images, rows=images.rows[part::parts])
         sums = np.zeros(1 + classes**2)

@@ -3,6 +3,7 @@
 TensorFlow is imported inside the functions: the driver imports this module too.
 """
 
+import json
 import platform
 import tempfile
 import time
@@ -12,22 +13,26 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn.job import Job, all_images, choose_images, compiled, run_fit, snapshot
+from cnn.evaluation import Evaluation, evaluate
+from cnn.examination import examine
+from cnn.job import Job, all_images, choose_images, compiled, part, run_fit, snapshot
 from cnn.pixels import open_pixels
 from cnn.process import Ended
 from cnn.results import trial_name
 from cnn.seeds import derive_seed
 from cnn.settings import ModelParams
-from cnn.splits import TEST, TRAIN
+from cnn.splits import TRAIN
 from cnn.storage import Directory
 
 if TYPE_CHECKING:
     import keras
 
     from cnn.batches import Images
-    from cnn.training import Evaluation, Fit
+    from cnn.training import Fit, Part
 
 MODEL = "model.keras"
+# What came of the one test, until it is in result.json.
+TESTED = "tested.json"
 _REPORTED = ("keras", "tensorflow", "pyspark", "hyperopt", "numpy", "pillow")
 
 
@@ -56,8 +61,21 @@ def final_value(number: int, final: FinalJob, ended: Ended) -> dict[str, Any]:
     return dict(ended.value) if ended.returned else {"error": ended.evidence()}
 
 
+def read_tested(run: Directory, number: int) -> dict[str, Any] | None:
+    """What `run_final` returned for trial `number` before the driver died, if it came to that."""
+    try:
+        found = json.loads(run.read(TESTED))
+    except (FileNotFoundError, ValueError):
+        return None
+    known = isinstance(found, dict) and found.get("number") == number
+    return dict(found["outcome"]) if known and isinstance(found.get("outcome"), dict) else None
+
+
 def run_final(final: FinalJob) -> dict[str, Any]:
     """Trains the winner, saves it, and tests what was saved: the part of result.json that is new.
+
+    What came of it is left in the run directory too: a driver that dies here and is resumed does
+    not open the test set again.
 
     On the images that its trial was trained on it goes on from that trial's end: there is nothing
     left to train where the trial had as many epochs as are asked for. A training that lands more
@@ -68,11 +86,10 @@ def run_final(final: FinalJob) -> dict[str, Any]:
     job = final.job
     import keras
 
-    from cnn.model import summary
-    from cnn.training import evaluate
+    from cnn.model import layers, summary
 
     clock = time.monotonic()
-    run, data, classes = Directory(job.run), Directory(job.data), len(job.manifest.classes)
+    run, classes = Directory(job.run), len(job.manifest.classes)
     train, validation = final_images(final)
     attempts: list[dict[str, Any]] = []
     kept: tuple[float, keras.Model, Fit, Evaluation] | None = None
@@ -98,9 +115,8 @@ def run_final(final: FinalJob) -> dict[str, Any]:
         run.write(MODEL, path.read_bytes())
         saved = keras.models.load_model(path, safe_mode=True)
     trained = time.monotonic()
-    test = all_images(open_pixels(data, job.manifest, TEST, job.cache))
-    tested = evaluate(saved, test, classes=classes)
-    return {
+    tested, area = examine(saved, job)
+    outcome = {
         "final": {
             "data": final.data,
             "best_epoch": fitted.best_epoch,
@@ -114,8 +130,13 @@ def run_final(final: FinalJob) -> dict[str, Any]:
         },
         # With final.data = "all" these images were trained on: not a validation result.
         "validation": _scores(found) if final.data == "train" else None,
-        "test": {**_scores(tested), "confusion": tested.confusion.tolist()},
+        "test": {
+            **_scores(tested),
+            "roc_auc": area,
+            "confusion": tested.confusion.tolist(),
+        },
         "architecture": summary(saved),
+        "layers": layers(saved),
         "parameters": saved.count_params(),
         "versions": versions(),
         "seconds": {
@@ -123,6 +144,8 @@ def run_final(final: FinalJob) -> dict[str, Any]:
             "test": round(time.monotonic() - trained, 3),
         },
     }
+    run.write(TESTED, json.dumps({"number": final.number, "outcome": outcome}).encode())
+    return outcome
 
 
 def final_images(final: FinalJob) -> tuple["Images", "Images"]:
@@ -147,34 +170,24 @@ def _attempt(
     job = final.job
     name, seed = attempt_of(final, attempt)
     model = compiled(job, final.params, seed)
-    saved = snapshot(job, final.params, name, seed, train)
+    saved = snapshot(job, final.params, name, seed, [train])
     fitted = fit_winner(
         final,
-        model,
-        train,
-        validation,
+        part(job, model, train, None if final.data == "all" else validation),
         seed=seed,
-        start=saved.load(model),
-        on_epoch=saved.every(job.phase.checkpoint_seconds, model),
+        start=saved.load([model]),
+        on_epoch=saved.every(job.phase.checkpoint_seconds, [model]),
     )
     return seed, model, fitted
 
 
-def fit_winner(
-    final: FinalJob,
-    model: "keras.Model",
-    train: "Images",
-    validation: "Images",
-    **options: Any,
-) -> "Fit":
+def fit_winner(final: FinalJob, own: "Part", **options: Any) -> "Fit":
     """`run_fit` for as long as the winner is to be trained."""
-    epochs, patience = final.job.phase.schedule(len(train), final.params.batch_size)
+    epochs, patience = final.job.phase.schedule(len(own.train), final.params.batch_size)
     return run_fit(
         final.job,
-        model,
+        [own],
         final.params,
-        train,
-        None if final.data == "all" else validation,
         epochs=final.epochs or epochs,
         patience=None if final.epochs else patience,
         **options,
@@ -192,7 +205,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _scores(found: "Evaluation") -> Mapping[str, Any]:
+def _scores(found: Evaluation) -> Mapping[str, Any]:
     return {
         "accuracy": found.accuracy,
         "loss": found.loss,

@@ -5,6 +5,7 @@ TensorFlow is imported inside the functions: the driver imports this module too.
 
 import importlib
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,15 @@ import numpy as np
 from cnn.manifest import Manifest
 from cnn.pixels import Pixels, choose
 from cnn.results import CHECKPOINTS
-from cnn.settings import CacheSettings, ModelParams, ModelSettings, PhaseSettings, Precision
+from cnn.settings import (
+    FOLDS,
+    CacheSettings,
+    ModelParams,
+    ModelSettings,
+    PhaseSettings,
+    Precision,
+)
+from cnn.splits import TRAIN
 from cnn.storage import Directory
 
 if TYPE_CHECKING:
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
 
     from cnn.batches import Images
     from cnn.snapshot import Snapshot
-    from cnn.training import Fit
+    from cnn.training import Fit, Machines, Part
 
 
 @dataclass(frozen=True)
@@ -37,14 +46,34 @@ class Job:
     # Whether the best trial's last state is kept, for the winner's training to go on from.
     keep_state: bool = False
 
+    def networks(self) -> int:
+        """How many networks a trial trains: one, or one for each fold of a cross-validation."""
+        return self.phase.networks(self.manifest.smallest_class(TRAIN))
+
 
 def choose_images(phase: PhaseSettings, split: Pixels) -> tuple["Images", "Images"]:
     """The training and the validation images of a phase."""
+    return _chosen(phase, split, phase.validation_folds)
+
+
+def choose_folds(
+    phase: PhaseSettings, split: Pixels, networks: int
+) -> list[tuple["Images", "Images"]]:
+    """Training and validation images of each network of a trial.
+
+    Of a cross-validation each image validates once; the data set's ten folds are dealt out.
+    """
+    if networks == 1:
+        return [choose_images(phase, split)]
+    return [_chosen(phase, split, range(part, FOLDS, networks)) for part in range(networks)]
+
+
+def _chosen(
+    phase: PhaseSettings, split: Pixels, validation_folds: Sequence[int]
+) -> tuple["Images", "Images"]:
     from cnn.batches import Images
 
-    train, validation = choose(
-        split.folds, phase.validation_folds, phase.train_images, phase.subset_seed
-    )
+    train, validation = choose(split.folds, validation_folds, phase.train_images, phase.subset_seed)
     return (
         Images(split.pixels, split.labels, train),
         Images(split.pixels, split.labels, validation),
@@ -84,34 +113,38 @@ def compiled(
     return model
 
 
-def run_fit(
+def part(
     job: Job,
     model: "keras.Model",
-    params: ModelParams,
     train: "Images",
     validation: "Images | None",
-    **options: Any,
-) -> "Fit":
-    """`cnn.training.fit` with what the job says of classes and objective."""
-    from cnn.training import balanced_weights, fit
+    machines: "Machines | None" = None,
+) -> "Part":
+    """A network and its images, with what the job says of unequal classes."""
+    from cnn.training import Part, balanced_weights
 
-    classes = len(job.manifest.classes)
     weights = None
     if job.model.class_weights == "balanced":
-        weights = balanced_weights(train.row_labels(), classes)
+        weights = balanced_weights(train.row_labels(), len(job.manifest.classes))
+    return Part(model, train, validation, weights, machines)
+
+
+def run_fit(job: Job, parts: Sequence["Part"], params: ModelParams, **options: Any) -> "Fit":
+    """`cnn.training.fit` with what the job says of classes and objective."""
+    from cnn.training import fit
+
     return fit(
-        model,
-        train,
-        validation,
-        classes=classes,
+        parts,
+        classes=len(job.manifest.classes),
         batch_size=params.batch_size,
         objective=job.phase.objective,
-        class_weights=weights,
         **options,
     )
 
 
-def snapshot(job: Job, params: ModelParams, name: str, seed: int, train: "Images") -> "Snapshot":
+def snapshot(
+    job: Job, params: ModelParams, name: str, seed: int, trained_on: Sequence["Images"]
+) -> "Snapshot":
     """Where a training keeps its state under the run directory, and for which one it holds."""
     from cnn.snapshot import Snapshot
 
@@ -119,7 +152,7 @@ def snapshot(job: Job, params: ModelParams, name: str, seed: int, train: "Images
         "params": params.model_dump(mode="json"),
         "seed": seed,
         "data": job.manifest.fingerprint,
-        "rows": zlib.crc32(train.rows.tobytes()),
+        "rows": [zlib.crc32(images.rows.tobytes()) for images in trained_on],
         "model": job.model.model_dump(mode="json"),
         "objective": job.phase.objective,
     }

@@ -1,5 +1,6 @@
 """One task on one executor, as the driver sees it: launched again where its executor was lost."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from typing import Any, Literal
@@ -7,6 +8,7 @@ from typing import Any, Literal
 from pyspark import SparkContext
 from pyspark.resource import ResourceProfile
 
+from cnn.results import now
 from cnn.worker import Task
 
 Kind = Literal["lost", "out_of_memory", "failed"]
@@ -43,7 +45,8 @@ def launch(
     """
     for _ in range(max_lost + 1):
         try:
-            work = context.parallelize([argument], 1).map(task)
+            launched = dataclasses.replace(task, launched=now())
+            work = context.parallelize([argument], 1).map(launched)
             if profile is not None:
                 work = work.withResources(profile)
             return work.collect()[0]

@@ -79,6 +79,10 @@ class Manifest(Frozen):
     def total(self, split: str) -> int:
         return sum(self.counts[split].values())
 
+    def smallest_class(self, split: str) -> int:
+        """How many images the class has that has the fewest."""
+        return min(self.counts[split].values())
+
 
 def write_manifest(data: Directory, manifest: Manifest) -> None:
     data.write(MANIFEST, manifest.model_dump_json(indent=1).encode())

@@ -1,5 +1,7 @@
 """Parameters -> network, in Keras 3's own interface, so that it runs on any of its backends."""
 
+from typing import Any
+
 import keras
 
 from cnn.settings import ModelParams
@@ -64,6 +66,19 @@ def compile_model(model: keras.Model, params: ModelParams) -> None:
         loss="categorical_crossentropy",
         metrics=["accuracy"],
     )
+
+
+def layers(model: keras.Model) -> list[dict[str, Any]]:
+    """What a drawing of the network shows of each layer; shapes are without the batch."""
+    return [
+        {
+            "name": layer.name,
+            "kind": type(layer).__name__,
+            "shape": list(layer.output.shape[1:]),
+            "parameters": layer.count_params(),
+        }
+        for layer in model.layers
+    ]
 
 
 def summary(model: keras.Model) -> str:

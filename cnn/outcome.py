@@ -52,11 +52,13 @@ def result(
         "trials": count_by_status(trials),
         "versions": outcome["versions"],
         "architecture": outcome["architecture"],
+        "layers": outcome["layers"],
         "parameters": outcome["parameters"],
         "data": {
             "classes": list(manifest.classes),
             "counts": manifest.counts,
             "rejects": manifest.rejects,
+            "reasons": manifest.reasons,
             "size": manifest.size,
             "channels": manifest.channels,
             "fingerprint": manifest.fingerprint,

@@ -1,13 +1,15 @@
 """One phase of a search: its trials, each on disk before the next is proposed from it."""
 
+import dataclasses
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hyperopt import fmin
+from hyperopt import base, fmin, hp
 
 from cnn.ending import Ending
 from cnn.hosts import PixelsOnHost
@@ -20,11 +22,13 @@ from cnn.results import TRIALS, Status, TrialResult, best_trial, now, trial_file
 from cnn.search import TIMEOUT, Refused, Repeated, Trials
 from cnn.session import Slots, count_slots, preloads, task_profile
 from cnn.settings import ModelParams, PhaseSettings, Settings
-from cnn.space import Point, SearchSpace, Vals
+from cnn.space import GRID, Point, SearchSpace, Vals, document_of
+from cnn.splits import TRAIN
 from cnn.storage import Directory
-from cnn.strategies import strategy
+from cnn.strategies import Suggest, strategy
 from cnn.tracking import write_events
 from cnn.trial import TrialObjective, document, trial_result
+from cnn.winner import best_trials
 from cnn.worker import Isolation, Result
 
 if TYPE_CHECKING:
@@ -45,7 +49,6 @@ class Search:
     say: Callable[[str], None]
 
     def job(self, phase: PhaseSettings) -> Job:
-        last = phase is self.settings.phases[-1]
         return Job(
             phase=phase,
             model=self.settings.model,
@@ -54,8 +57,13 @@ class Search:
             run=self.run.uri,
             cache=self.settings.cache,
             # The winner's training is then the rest of its trial's, if there is any.
-            keep_state=last and self.settings.final.data == "train" and phase.train_images is None,
+            keep_state=self._keeps_state(phase),
         )
+
+    def _keeps_state(self, phase: PhaseSettings) -> bool:
+        one = phase.networks(self.manifest.smallest_class(TRAIN)) == 1
+        last = phase is self.settings.phases[-1]
+        return last and one and self.settings.final.data == "train" and phase.train_images is None
 
 
 def method_of(search: Search, phase: PhaseSettings) -> Method:
@@ -74,6 +82,26 @@ def isolation(search: Search, phase: PhaseSettings, slots: Slots, parallelism: i
     )
 
 
+@dataclass(frozen=True)
+class _Round:
+    """Trials that Hyperopt is asked for together: a phase's search, or repetitions of its best."""
+
+    title: str
+    job: Job
+    expression: dict[str, Any]
+    suggest: Suggest
+    total: int
+    first_number: int
+    # What a point stands for, and the same for one that is to be launched (see Trials).
+    params: Callable[[Point], ModelParams]
+    prepare: Callable[[Point], ModelParams]
+    # Trials that an earlier driver finished, in Hyperopt's encoding.
+    finished: Sequence[tuple[TrialResult, Vals]] = ()
+    # Number -> the trial that it repeats.
+    repeats: Mapping[int, int] = field(default_factory=dict)
+    stop: Callable[[], str | None] = lambda: None
+
+
 class Phase:
     """One phase's trials: what is known of them, and what to do when one is proposed or ends."""
 
@@ -84,79 +112,149 @@ class Phase:
         self._phase = phase
         self._space = space
         self._first_number = first_number
-        self._job = search.job(phase)
         self._ending = Ending(phase, search.run)
         earlier = [trial for trial in search.earlier if trial.phase == phase.name]
         self._results = [trial for trial in earlier if trial.status != "cancelled"]
         self._cancelled = [trial for trial in earlier if trial.status == "cancelled"]
-        for trial in sorted(self._results, key=lambda trial: trial.ended):
+        for trial in sorted(self._searched(), key=lambda trial: trial.ended):
             self._ending.remember(trial)
         self._seen = {_text(trial.params) for trial in self._results}
         self._launched_at: dict[int, datetime] = {}
 
     def run(self, timeout: float | None) -> tuple[list[TrialResult], str | None]:
         """All trials of the phase by number, and why it ended before all were done, if it did."""
+        deadline = None if timeout is None else time.monotonic() + timeout
         names = [phase.name for phase in self._search.settings.phases]
         later = names[names.index(self._phase.name) + 1 :]
         reason = self._ending.reason()
-        if reason is not None or any(trial.phase in later for trial in self._search.earlier):
-            # An earlier driver had ended the phase: what it cancelled then stays cancelled.
-            return self._sorted(self._results + self._cancelled), reason
+        over = any(trial.phase in later for trial in self._search.earlier)
+        if over or reason is not None:
+            # An earlier driver had ended the search: what it cancelled then stays cancelled.
+            self._results += self._unrepeated()
+        elif self._dispatch(self._search_round(), deadline):
+            return self._sorted(self._results), "the time was up"
+        else:
+            reason = self._ending.reason()
+        if over:
+            return self._sorted(self._results), reason
+        repetitions = self._repetitions()
+        if repetitions is not None and self._dispatch(repetitions, deadline):
+            reason = "the time was up before the best were trained again"
+        return self._sorted(self._results), reason
+
+    def _searched(self) -> list[TrialResult]:
+        return [trial for trial in self._results if trial.repeats is None]
+
+    @staticmethod
+    def _sorted(trials: Sequence[TrialResult]) -> list[TrialResult]:
+        return sorted(trials, key=lambda trial: trial.number)
+
+    def _search_round(self) -> _Round:
+        return _Round(
+            title=self._phase.name,
+            job=self._search.job(self._phase),
+            expression=self._space.expression(),
+            suggest=strategy(self._space, self._first_number, self._points()),
+            total=_trial_limit(self._phase, self._space),
+            first_number=self._first_number,
+            params=self._space.params,
+            prepare=self._prepare,
+            finished=[(trial, self._space.encode(trial.params)) for trial in self._searched()],
+            stop=self._ending.reason,
+        )
+
+    def _repetitions(self) -> _Round | None:
+        """The best again, each with other seeds and without rungs: one after the other, in turn."""
+        confirm = self._phase.confirm
+        if confirm is None:
+            return None
+        best = best_trials(self._results, self._phase.objective, confirm.top)
+        again = [trial for _ in range(confirm.seeds) for trial in best]
+        first = max(trial.number for trial in (*self._searched(), *self._unrepeated())) + 1
+        repeats = {first + place: trial.number for place, trial in enumerate(again)}
+        done = [t for t in self._results if t.repeats is not None]
+        if not again or len(done) == len(again):
+            return None
+
+        def suggest(
+            ids: list[int], domain: base.Domain, trials: base.Trials, seed: int
+        ) -> list[dict[str, Any]]:
+            vals: Vals = {GRID: [ids[0] - first]}
+            return [document_of(ids[0], vals, domain.new_result(), base.JOB_STATE_NEW)]
+
+        def params(point: Point) -> ModelParams:
+            return ModelParams.model_validate(again[int(point[GRID])].params)
+
+        phase = self._phase.model_copy(update={"halving": False})
+        return _Round(
+            title=f"{self._phase.name}, the best {len(best)} again with other seeds",
+            job=dataclasses.replace(self._search.job(self._phase), phase=phase, keep_state=False),
+            expression={GRID: hp.randint(GRID, len(again))},
+            suggest=suggest,
+            total=len(again),
+            first_number=first,
+            params=params,
+            prepare=params,
+            finished=[(trial, {GRID: [trial.number - first]}) for trial in done],
+            repeats=repeats,
+        )
+
+    def _unrepeated(self) -> list[TrialResult]:
+        return [trial for trial in self._cancelled if trial.repeats is None]
+
+    def _dispatch(self, work: _Round, deadline: float | None) -> bool:
+        """Has all trials of a round done; whether the time was up before they were."""
         context = self._search.spark.sparkContext
         slots = count_slots(context, self._phase)
-        total = _trial_limit(self._phase, self._space)
-        parallelism = max(1, min(self._phase.parallelism or slots.total, slots.total, total))
-        objective = TrialObjective(self._job)
+        limit = min(self._phase.parallelism or slots.total, slots.total, work.total)
+        parallelism = max(1, limit)
+        objective = TrialObjective(work.job, work.repeats)
         apart = isolation(self._search, self._phase, slots, parallelism)
         trials = Trials(
             self._search.spark,
             parallelism,
-            first_number=self._first_number,
-            timeout=timeout,
+            first_number=work.first_number,
+            timeout=None if deadline is None else max(0.1, deadline - time.monotonic()),
             isolation=apart,
             max_lost=self._phase.max_lost,
             profile=task_profile(context, self._phase.resource_profile),
             conclude=objective.conclude,
             recover=self._recover,
-            prepare=self._prepare,
-            before=PixelsOnHost(self._job, apart.method),
+            prepare=work.prepare,
+            before=PixelsOnHost(work.job, apart.method),
             on_launch=self._on_launch,
-            on_result=self._on_result,
-            stop=self._ending.reason,
+            on_result=lambda number, point, result: self._on_result(work, number, point, result),
+            stop=work.stop,
         )
-        for trial in self._results:
+        for trial, vals in work.finished:
             counts = trial.status != "invalid"
-            vals = self._space.encode(trial.params)
             trials.add_finished(trial.number, vals, document(self._phase, trial), counts=counts)
         self._progress = SearchProgress(
-            self._phase, total=total, parallelism=parallelism, earlier=self._results
+            work.title,
+            self._phase.objective,
+            total=work.total,
+            parallelism=parallelism,
+            earlier=[trial for trial, _ in work.finished],
         )
         with self._progress:
             fmin(
                 objective,
-                self._space.expression(),
-                algo=strategy(self._space, self._first_number, self._points()),
-                max_evals=total,
+                work.expression,
+                algo=work.suggest,
+                max_evals=work.total,
                 trials=trials,
                 rstate=np.random.default_rng(self._phase.seed),
                 show_progressbar=False,
                 return_argmin=False,
             )
-        timed_out = trials.fmin_cancelled_reason == TIMEOUT
-        return self._sorted(
-            self._results
-        ), "the time was up" if timed_out else self._ending.reason()
-
-    @staticmethod
-    def _sorted(trials: Sequence[TrialResult]) -> list[TrialResult]:
-        return sorted(trials, key=lambda trial: trial.number)
+        return bool(trials.fmin_cancelled_reason == TIMEOUT)
 
     def _points(self) -> dict[int, Vals]:
         """What is tried at which place before the strategy proposes anything for it."""
         points = {place: self._space.encode(p) for place, p in enumerate(self._phase.points)}
         if not self._space.is_grid:
             # As they were when they were cancelled: TPE would propose something else by now.
-            for trial in self._cancelled:
+            for trial in self._unrepeated():
                 points[trial.number - self._first_number] = self._space.encode(trial.params)
         return points
 
@@ -186,18 +284,20 @@ class Phase:
             return None
         return {**document(self._phase, trial), "written": True}
 
-    def _on_result(self, number: int, point: Point, result: Result) -> None:
+    def _on_result(self, work: _Round, number: int, point: Point, result: Result) -> None:
         if "trial" in result:
             trial = TrialResult.model_validate(result["trial"])
         else:
-            trial = self._without_result(number, self._space.params(point), result)
+            trial = self._without_result(number, work.params(point), result)
+            trial = trial.model_copy(update={"repeats": work.repeats.get(number)})
         if not result.get("written"):
             write_trial(self._search.run, trial)
         write_events(self._search.run, trial)
         self._results.append(trial)
         best = best_trial(self._results, self._phase.objective)
         drop_states(self._search.run, self._results, best)
-        self._ending.add(trial)
+        if trial.repeats is None:
+            self._ending.add(trial)
         self._progress.finished(trial)
 
     def _without_result(self, number: int, params: ModelParams, result: Result) -> TrialResult:

@@ -7,11 +7,12 @@ from typing import Any
 
 from cnn.phase import Phase, Search
 from cnn.preflight import shortfalls
-from cnn.results import TRIALS, TrialResult, best_trial, count_by_status, now
+from cnn.results import TRIALS, TrialResult, count_by_status, now
 from cnn.session import preloads
 from cnn.settings import Error, PhaseSettings
 from cnn.space import SearchSpace
 from cnn.storage import Directory
+from cnn.winner import choose, confirmation, simplest
 
 
 @dataclass
@@ -52,7 +53,7 @@ def run_phases(search: Search) -> History:
         history.trials += trials
         if ended is not None:
             note(f"phase {phase.name} ended early: {ended}")
-        best = best_trial(trials, phase.objective)
+        best = choose(phase, trials)
         if best is None:
             if history.best and any(trial.status == "cancelled" for trial in trials):
                 note(f"the time was up in phase {phase.name}, before one of its trials was done")
@@ -94,6 +95,8 @@ def _phase_entry(
         "trials": count_by_status(trials),
         "train_images": best.train_images,
         "epochs": phase.epochs,
+        "confirmation": confirmation(phase, trials),
+        "simplest": simplest(best, trials),
     }
 
 

@@ -171,6 +171,16 @@ def _batches(data: Directory, manifest: Manifest, split: str) -> Iterator[pa.Rec
                 yield batch.set_column(place, "pixels", column.cast(pa.binary(width)))
 
 
+def read_paths(data: Directory, split: str) -> list[str]:
+    """Of a split's images, in the order of their rows."""
+    filesystem, path = data.path(split)
+    tables = [
+        pq.read_table(f"{path}/{name}", columns=["path"], filesystem=filesystem)
+        for name in data.names(split)
+    ]
+    return [text for table in tables for text in table["path"].to_pylist()]
+
+
 def _mismatch(data: Directory, split: str, what: str) -> Error:
     return Error(
         f"a data directory must hold what its manifest says, but {data.uri}/{split} has {what}"

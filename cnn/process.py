@@ -45,6 +45,8 @@ class Ended:
 
     started: datetime
     ended: datetime
+    # Seconds from the driver's launch to the child's start, by two clocks.
+    launch_seconds: float = 0.0
     returned: bool = False
     value: Any = None
     # One line; for an exception its class and message.

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cnn.results import TrialResult, best_trial
-from cnn.settings import PhaseSettings
+from cnn.settings import Objective
 
 
 def duration(seconds: float) -> str:
@@ -23,21 +23,22 @@ def duration(seconds: float) -> str:
 
 
 class SearchProgress:
-    """Follows one phase. On a terminal its line redraws; elsewhere each result is a line."""
+    """Follows trials. On a terminal its line redraws; elsewhere each result is a line."""
 
     def __init__(
         self,
-        phase: PhaseSettings,
+        title: str,
+        objective: Objective,
         *,
         total: int,
         parallelism: int,
         earlier: Sequence[TrialResult] = (),
     ) -> None:
         """`earlier` are trials that were finished before, by another driver."""
-        self._name = phase.name
+        self._title = title
         self._total = total
         self._parallelism = parallelism
-        self._objective = phase.objective
+        self._objective = objective
         self._running = 0
         self._results = list(earlier)
         self._earlier = sum(trial.status != "invalid" for trial in earlier)
@@ -82,8 +83,10 @@ class SearchProgress:
         done = [trial for trial in self._results if trial.status != "invalid"]
         failed = sum(trial.status not in {"ok", "pruned", "cancelled"} for trial in done)
         pruned = sum(trial.status == "pruned" for trial in done)
-        best = best_trial(done, self._objective)
-        parts = [f"{self._name}: {len(done)} of {self._total} trials done"]
+        # Repetitions of a trial are compared with one another.
+        alike = [trial.model_copy(update={"repeats": None}) for trial in done]
+        best = best_trial(alike, self._objective)
+        parts = [f"{self._title}: {len(done)} of {self._total} trials done"]
         parts.append(f"{self._running} running")
         if pruned:
             parts.append(f"{pruned} stopped early")

@@ -63,12 +63,23 @@ class TrialResult(BaseModel):
     best_epoch: int | None = None
     # Of a pruned trial: the rung, from 0, at which it was stopped.
     rung: int | None = None
+    # As many as it would have had, were it not for patience and rungs.
+    max_epochs: int | None = None
     epochs: tuple[EpochResult, ...] = ()
     started: datetime
     ended: datetime
+    # launch (until its process began), data, compile (the first step included), train.
     seconds: dict[str, float] = {}
     seed: int | None = None
+    # The trial of which this is a repetition with another seed.
+    repeats: int | None = None
+    # Networks of a cross-validation, each trained on `train_images`; 1 without.
+    folds: int = 1
     train_images: int | None = None
+    # Those of all folds together.
+    validation_images: int | None = None
+    # The network's, trainable or not.
+    parameters: int | None = None
     host: str | None = None
     device: str | None = None
     precision: str | None = None
@@ -88,6 +99,10 @@ class TrialResult(BaseModel):
         if self.ended < self.started:
             raise ValueError(f"a trial must end after {self.started}, but got {self.ended}")
         return self
+
+    def image_epochs(self) -> int:
+        """Images trained on, each as often as it was."""
+        return len(self.epochs) * (self.train_images or 0) * self.folds
 
     def cause(self) -> str:
         """The error in one line: the last of a traceback or a log."""
@@ -138,9 +153,10 @@ def trial_key(objective: Objective, trial: TrialResult) -> Key:
 def best_trial(trials: Iterable[TrialResult], objective: Objective) -> TrialResult | None:
     """The best finished trial; the earlier one where two are equal.
 
-    Where none ran to its end it is the best of those that were stopped early.
+    Where none ran to its end it is the best of those that were stopped early. Repetitions of a
+    trial are none of their own.
     """
-    trials = list(trials)
+    trials = [trial for trial in trials if trial.repeats is None]
     finished = [trial for trial in trials if trial.status == "ok"]
     finished = finished or [trial for trial in trials if trial.status == "pruned"]
     return min(finished, key=lambda t: (trial_key(objective, t), t.number), default=None)

@@ -173,6 +173,18 @@ class ResourceProfile(Frozen):
     gpus: Annotated[FiniteFloat, Field(gt=0)] | None = None
 
 
+class Confirmation(Frozen):
+    """How many of the best trials are trained again, and how often."""
+
+    top: PositiveInt = 3
+    seeds: PositiveInt = 3
+
+
+# Below so many training images of a class, few are left to validate on.
+FEW_IMAGES = 100
+FOLDS_OF_FEW = 5
+
+
 class SearchSettings(Frozen):
     """How one phase searches. `timeout` alone is the whole search's."""
 
@@ -206,6 +218,10 @@ class SearchSettings(Frozen):
     train_images: PositiveInt | None = None
     subset_seed: Seed = 0
     validation_folds: Folds = (0, 1)
+    # So many networks a trial, judged together by all images; auto: where a class has few.
+    cross_validation: Literal["auto"] | Annotated[int, Field(ge=1, le=FOLDS)] = 1
+    # Train the best again with other seeds before one of them is called the winner.
+    confirm: Confirmation | None = None
     objective: Objective = "val_accuracy"
 
     @model_validator(mode="after")
@@ -225,6 +241,12 @@ class SearchSettings(Frozen):
         stretch = max(1.0, self.min_steps / steps)
         patience = None if self.patience is None else math.ceil(self.patience * stretch)
         return math.ceil(self.epochs * stretch), patience
+
+    def networks(self, smallest_class: int) -> int:
+        """How many networks a trial trains, where the smallest class has so many images."""
+        if self.cross_validation == "auto":
+            return FOLDS_OF_FEW if smallest_class < FEW_IMAGES else 1
+        return self.cross_validation
 
     def first_rung(self, images: int, batch_size: int) -> float:
         """After how many epochs trials are first compared: `grace_epochs`, and `min_steps` or more.

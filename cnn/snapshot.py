@@ -15,9 +15,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from cnn.checkpoint import read_checkpoint, write_checkpoint
+from cnn.evaluation import Evaluation
 from cnn.results import EpochResult
 from cnn.storage import Directory
-from cnn.training import Evaluation, Progress
+from cnn.training import Progress
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Snapshot:
     name: str
     identity: Mapping[str, Any]
 
-    def save(self, model: keras.Model, progress: Progress) -> None:
+    def save(self, models: Sequence[keras.Model], progress: Progress) -> None:
         """Writes the state whole, in place of an earlier one."""
         arrays = {
-            "model": _values(model.variables),
-            "optimizer": _values(model.optimizer.variables),
+            "model": _values(_variables(models)),
+            "optimizer": _values(_variables([model.optimizer for model in models])),
             "best": list(progress.best_weights or ()),
         }
         state = {
@@ -44,17 +45,19 @@ class Snapshot:
         }
         write_checkpoint(self.directory, self.name, arrays, state)
 
-    def load(self, model: keras.Model) -> Progress | None:
-        """Puts a compiled model in the state that was saved.
+    def load(self, models: Sequence[keras.Model]) -> Progress | None:
+        """Puts compiled models in the state that was saved.
 
-        None, and the model as it was, where there is no checkpoint of this very training.
+        None, and the models as they were, where there is no checkpoint of this very training.
         """
         found = read_checkpoint(self.directory, self.name)
         if found is None:
             return None
         arrays, state = found
-        model.optimizer.build(model.trainable_variables)
-        variables, optimizer = model.variables, model.optimizer.variables
+        for model in models:
+            model.optimizer.build(model.trainable_variables)
+        variables = _variables(models)
+        optimizer = _variables([model.optimizer for model in models])
         fits = _same_shapes(variables, arrays.get("model", ())) and _same_shapes(
             optimizer, arrays.get("optimizer", ())
         )
@@ -70,17 +73,21 @@ class Snapshot:
             variable.assign(value)
         return progress
 
-    def every(self, seconds: float, model: keras.Model) -> Callable[[Progress], None]:
+    def every(self, seconds: float, models: Sequence[keras.Model]) -> Callable[[Progress], None]:
         """What saves the state after an epoch, where so many seconds have passed."""
         last = time.monotonic()
 
         def save(progress: Progress) -> None:
             nonlocal last
             if time.monotonic() - last >= seconds:
-                self.save(model, progress)
+                self.save(models, progress)
                 last = time.monotonic()
 
         return save
+
+
+def _variables(owners: Sequence[Any]) -> list[Any]:
+    return [variable for owner in owners for variable in owner.variables]
 
 
 def _values(variables: Sequence[Any]) -> list[np.ndarray]:

@@ -1,17 +1,19 @@
-"""Fit and evaluate one network on memory-mapped pixels. Knows nothing of Spark or Hyperopt."""
+"""Fit networks on memory-mapped pixels. Knows nothing of Spark or Hyperopt."""
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import zip_longest
+from typing import Protocol
 
 import keras
 import numpy as np
 
-from cnn.batches import EVALUATION_BATCH, Batches, Images
-from cnn.results import EpochResult, Key, objective_key
+from cnn.batches import Batches, Images
+from cnn.evaluation import Evaluation, evaluate
+from cnn.results import EpochResult, Key
 from cnn.settings import Objective
 
 
@@ -20,39 +22,6 @@ class Diverged(Exception):
 
     def __init__(self, epoch: int) -> None:
         super().__init__(f"the loss was not finite in epoch {epoch}")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How a model does on images it is shown once: means over them."""
-
-    loss: float
-    accuracy: float
-    balanced_accuracy: float
-    confusion: np.ndarray
-    count: int
-
-    @classmethod
-    def of(cls, loss: float, confusion: np.ndarray) -> "Evaluation":
-        """From the sum of the images' losses and their confusion matrix."""
-        count = int(confusion.sum())
-        present = confusion.sum(axis=1) > 0
-        recall = confusion.diagonal()[present] / confusion.sum(axis=1)[present]
-        return cls(
-            loss=loss / count,
-            accuracy=float(confusion.trace() / count),
-            balanced_accuracy=float(recall.mean()),
-            confusion=confusion,
-            count=count,
-        )
-
-    def key(self, objective: Objective) -> Key:
-        return objective_key(
-            objective,
-            loss=self.loss,
-            accuracy=self.accuracy,
-            balanced_accuracy=self.balanced_accuracy,
-        )
 
 
 @dataclass(frozen=True)
@@ -74,15 +43,19 @@ class Progress:
         return len(self.epochs) - self.best_epoch
 
     def after(
-        self, result: EpochResult, found: Evaluation | None, objective: Objective, model: Any
+        self,
+        result: EpochResult,
+        found: Evaluation | None,
+        objective: Objective,
+        weights: Callable[[], Sequence[np.ndarray]],
     ) -> "Progress":
-        """With one more epoch, and the model's weights where it is the best."""
+        """With one more epoch, and the weights where it is the best."""
         epochs = (*self.epochs, result)
         if found is not None and found.key(objective) >= self.best_key(objective) and self.best:
             return dataclasses.replace(self, epochs=epochs)
-        weights = model.get_weights() if found else None
+        kept = weights() if found else None
         return dataclasses.replace(
-            self, epochs=epochs, best_epoch=result.epoch, best=found, best_weights=weights
+            self, epochs=epochs, best_epoch=result.epoch, best=found, best_weights=kept
         )
 
 
@@ -96,6 +69,8 @@ class Fit:
     best: Evaluation | None
     # The rung at which it was stopped, None where it went its whole way.
     stopped_at: int | None = None
+    # What the first step took, in which the framework compiles; None where there was no step.
+    first_step: float | None = None
 
 
 class Machines(Protocol):
@@ -130,10 +105,75 @@ class OneMachine:
         return evaluate(self._model, images, classes=classes)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A compiled network, the images it is trained on, and those that judge it.
+
+    A cross-validation has one for each fold; each is trained on its own, and they are judged
+    together: every image once, by the network that has not seen it.
+    """
+
+    model: keras.Model
+    train: Images
+    validation: Images | None
+    class_weights: np.ndarray | None = None
+    # This machine where not given.
+    machines: Machines | None = None
+
+
+class _Parts:
+    """The parts of one training, step by step."""
+
+    def __init__(self, parts: Sequence[Part], batch_size: int, classes: int, seed: int) -> None:
+        self._models = [part.model for part in parts]
+        self._validation = [part.validation for part in parts]
+        self._machines = [part.machines or OneMachine(part.model) for part in parts]
+        self._classes = classes
+        self._batches = [
+            Batches(
+                part.train,
+                batch_size,
+                classes=classes,
+                seed=seed,
+                class_weights=part.class_weights,
+                share=machines.share,
+            )
+            for part, machines in zip(parts, self._machines, strict=True)
+        ]
+        # Of an epoch; folds may differ by a batch.
+        self.steps = max(map(len, self._batches))
+
+    def epoch(self, number: int) -> Iterator[np.ndarray]:
+        """Trains one, a step of each part at a time; gives their sums as `Machines.train` does."""
+        for batches in zip_longest(*(own.epoch(number) for own in self._batches)):
+            pairs = zip(self._machines, batches, strict=True)
+            yield np.sum([own.train(batch) for own, batch in pairs if batch is not None], axis=0)
+
+    def evaluate(self) -> Evaluation | None:
+        """All validation images together; None where there are none."""
+        found = [
+            own.evaluate(images, self._classes)
+            for own, images in zip(self._machines, self._validation, strict=True)
+            if images is not None and len(images)
+        ]
+        if not found:
+            return None
+        confusion: np.ndarray = np.sum([one.confusion for one in found], axis=0)
+        return Evaluation.of(sum(one.loss * one.count for one in found), confusion)
+
+    def weights(self) -> list[np.ndarray]:
+        return [array for model in self._models for array in model.get_weights()]
+
+    def set_weights(self, arrays: Sequence[np.ndarray]) -> None:
+        start = 0
+        for model in self._models:
+            end = start + len(model.weights)
+            model.set_weights(arrays[start:end])
+            start = end
+
+
 def fit(
-    model: keras.Model,
-    train: Images,
-    validation: Images | None,
+    parts: Sequence[Part],
     *,
     classes: int,
     batch_size: int,
@@ -141,38 +181,27 @@ def fit(
     seed: int,
     objective: Objective,
     patience: int | None = None,
-    class_weights: np.ndarray | None = None,
     rungs: Sequence[float] = (),
     go_on: Callable[[int, Key], bool] = lambda rung, key: True,
     start: Progress | None = None,
-    machines: Machines | None = None,
     on_epoch: Callable[[Progress], None] = lambda progress: None,
     on_end: Callable[[Progress], None] = lambda progress: None,
 ) -> Fit:
-    """Trains a compiled model and leaves the best epoch's weights in it.
+    """Trains compiled networks and leaves the best epoch's weights in them.
 
-    Best is by `objective` on `validation`; without validation images it is the last epoch.
-    Training ends early after `patience` epochs without a better one, and where `go_on` says no: it
-    is asked at each of `rungs` (ascending, in epochs or parts of one) with the best result so far,
-    and after each epoch again with what was told at the last of them. With `start` it goes on from
-    there; the model must be in the state that it had then. `on_end` is called before the best
-    weights take the place of the last ones. `machines` are this one where not given. Raises
-    Diverged.
+    Best is by `objective` on the validation images; without any it is the last epoch. Training
+    ends early after `patience` epochs without a better one, and where `go_on` says no: it is asked
+    at each of `rungs` (ascending, in epochs or parts of one) with the best result so far, and after
+    each epoch again with what was told at the last of them. With `start` it goes on from there; the
+    networks must be in the state that they had then. `on_end` is called before the best weights
+    take the place of the last ones. Raises Diverged.
     """
-    machines = machines or OneMachine(model)
-    batches = Batches(
-        train,
-        batch_size,
-        classes=classes,
-        seed=seed,
-        class_weights=class_weights,
-        share=machines.share,
-    )
-    steps = len(batches)
+    together = _Parts(parts, batch_size, classes, seed)
+    steps = together.steps
     # Steps from the start of training -> the rung that is reached with them.
     due = {max(1, math.ceil(rung * steps)): number for number, rung in enumerate(rungs)}
     progress = start or Progress()
-    stopped_at = None
+    stopped_at, first_step = None, None
     while len(progress.epochs) < epochs:
         if patience is not None and progress.stale_epochs() >= patience:
             break
@@ -181,22 +210,26 @@ def fit(
             break
         epoch, started = len(progress.epochs) + 1, time.monotonic()
         after, sums = epoch * steps, np.zeros(3)
-        for step, batch in enumerate(batches.epoch(epoch), after - steps + 1):
-            sums += machines.train(batch)
-            if validation is None or step not in due or step == after:
+        for step, step_sums in enumerate(together.epoch(epoch), after - steps + 1):
+            sums += step_sums
+            if first_step is None:
+                first_step = time.monotonic() - started
+            if step not in due or step == after:
                 continue
-            found = machines.evaluate(validation, classes)
+            found = together.evaluate()
+            if found is None:
+                continue
             if not math.isfinite(found.loss):
                 raise Diverged(epoch)
             told = due[step], min(progress.best_key(objective), found.key(objective))
             if not go_on(*told):
                 best = progress.best or found
-                return Fit(progress.epochs, progress.best_epoch, best, told[0])
+                return Fit(progress.epochs, progress.best_epoch, best, told[0], first_step)
             progress = dataclasses.replace(progress, told=told)
         loss, accuracy = (float(total / sums[2]) for total in sums[:2])
-        last = machines.evaluate(validation, classes) if validation else None
+        last = together.evaluate()
         result = _epoch_result(epoch, loss, accuracy, last, time.monotonic() - started)
-        progress = progress.after(result, last, objective, model)
+        progress = progress.after(result, last, objective, together.weights)
         if after in due and last is not None:
             told = due[after], progress.best_key(objective)
             progress = dataclasses.replace(progress, told=told)
@@ -205,8 +238,8 @@ def fit(
             raise Diverged(epoch)
     on_end(progress)
     if progress.best_weights is not None:
-        model.set_weights(progress.best_weights)
-    return Fit(progress.epochs, progress.best_epoch, progress.best, stopped_at)
+        together.set_weights(progress.best_weights)
+    return Fit(progress.epochs, progress.best_epoch, progress.best, stopped_at, first_step)
 
 
 def _epoch_result(
@@ -224,37 +257,6 @@ def _epoch_result(
         val_balanced_accuracy=found.balanced_accuracy if found else None,
         seconds=round(seconds, 4),
     )
-
-
-def predict(on_batch: Callable[[np.ndarray], Any], images: Images) -> np.ndarray:
-    """Probabilities, float32 (n, classes), of the images in the order of their rows.
-
-    `on_batch` is a model's `predict_on_batch`, or what does the same.
-    """
-    return np.concatenate(
-        [
-            np.asarray(on_batch(images.pixels[images.rows[i : i + EVALUATION_BATCH]]))
-            for i in range(0, len(images), EVALUATION_BATCH)
-        ]
-    )
-
-
-def evaluate(model: keras.Model, images: Images, *, classes: int) -> Evaluation:
-    """Mean cross-entropy, accuracy, mean recall of the classes, and the confusion matrix.
-
-    The matrix is int64 (classes, classes): rows are the true labels, columns the predicted ones.
-    """
-    probabilities = predict(model.predict_on_batch, images)
-    return Evaluation.of(*score(probabilities, images.row_labels(), classes))
-
-
-def score(probabilities: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, np.ndarray]:
-    """The sum of the cross-entropies, not finite where a probability is not, and the confusion."""
-    likely = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)
-    confusion = np.zeros((classes, classes), np.int64)
-    np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
-    loss = float(-np.log(likely).sum()) if np.isfinite(probabilities).all() else math.nan
-    return loss, confusion
 
 
 def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -6,10 +6,11 @@ TensorFlow is imported inside the functions: the driver imports this module too.
 import socket
 import time
 import traceback
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cnn.halving import Rungs, ranking_loss, rung_epochs
-from cnn.job import Job, choose_images, compiled, device, run_fit, snapshot
+from cnn.job import Job, choose_folds, compiled, device, part, run_fit, snapshot
 from cnn.pixels import open_pixels
 from cnn.process import Ended, tell
 from cnn.results import Status, TrialResult, now, trial_name, write_log, write_trial
@@ -29,8 +30,10 @@ _MEMORY = ("std::bad_alloc", "OOM when allocating", "RESOURCE_EXHAUSTED", "OUT_O
 class TrialObjective:
     """What Hyperopt minimises. It is called in the trial's process, its `conclude` in the task."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, repeats: Mapping[int, int] | None = None) -> None:
+        """`repeats`: the number of a trial -> that of the trial that it repeats."""
         self._job = job
+        self._repeats = repeats or {}
 
     def __call__(self, params: ModelParams) -> TrialResult:
         return run_trial(self._job, params, trial_number())
@@ -38,6 +41,9 @@ class TrialObjective:
     def conclude(self, number: int, params: ModelParams, ended: Ended) -> dict[str, Any]:
         """What the driver gets. The trial is in the run directory before the driver knows of it."""
         trial = ended.value if ended.returned else died(self._job, params, number, ended)
+        seconds = {"launch": round(ended.launch_seconds, 4), **trial.seconds}
+        repeats = self._repeats.get(number)
+        trial = trial.model_copy(update={"seconds": seconds, "repeats": repeats})
         run = Directory(self._job.run)
         result = document(self._job.phase, trial)
         try:
@@ -103,24 +109,30 @@ def _train(
     split = open_pixels(Directory(job.data), job.manifest, TRAIN, job.cache)
     opened = time.monotonic()
     known["seconds"] = {"data": round(opened - clock, 4)}
-    train, validation = choose_images(job.phase, split)
-    known["train_images"] = len(train)
+    images = choose_folds(job.phase, split, job.networks())
+    most = max(len(train) for train, _ in images)
+    known |= {"train_images": most, "folds": len(images)}
+    known["validation_images"] = sum(len(validation) for _, validation in images)
     try:
-        model = compiled(job, params, seed)
+        # Folds begin with the same weights: they differ by their images alone.
+        models = [compiled(job, params, seed) for _ in images]
     except ValueError as error:
         raise _Unbuildable(traceback.format_exc()) from error
-    known["precision"] = model.dtype_policy.compute_dtype
+    built = time.monotonic()
+    known["precision"] = models[0].dtype_policy.compute_dtype
+    known["parameters"] = models[0].count_params()
     phase = job.phase
-    epochs, patience = phase.schedule(len(train), params.batch_size)
+    epochs, patience = phase.schedule(most, params.batch_size)
+    known["max_epochs"] = epochs
     rungs: tuple[float, ...] = ()
     if phase.halving:
-        grace = phase.first_rung(len(train), params.batch_size)
+        grace = phase.first_rung(most, params.batch_size)
         rungs = rung_epochs(epochs, grace, phase.eta)
     board = Rungs(Directory(job.run), phase.name, phase.eta)
-    saved = snapshot(job, params, trial_name(number), seed, train)
-    start = saved.load(model)
+    saved = snapshot(job, params, trial_name(number), seed, [train for train, _ in images])
+    start = saved.load(models)
     known["continued"] = len(start.epochs) if start else 0
-    save = saved.every(phase.checkpoint_seconds, model)
+    save = saved.every(phase.checkpoint_seconds, models)
 
     def on_epoch(progress: "Progress") -> None:
         known["epochs"] = progress.epochs
@@ -129,10 +141,8 @@ def _train(
 
     fitted = run_fit(
         job,
-        model,
+        [part(job, model, *own) for model, own in zip(models, images, strict=True)],
         params,
-        train,
-        validation,
         seed=seed,
         epochs=epochs,
         patience=patience,
@@ -140,9 +150,11 @@ def _train(
         go_on=lambda rung, key: board.report(rung, number, key),
         start=start,
         on_epoch=on_epoch,
-        on_end=lambda progress: saved.save(model, progress) if job.keep_state else None,
+        on_end=lambda progress: saved.save(models, progress) if job.keep_state else None,
     )
-    known["seconds"]["train"] = round(time.monotonic() - opened, 4)
+    compiling = built - opened + (fitted.first_step or 0.0)
+    known["seconds"]["compile"] = round(compiling, 4)
+    known["seconds"]["train"] = round(time.monotonic() - opened - compiling, 4)
     assert fitted.best is not None
     return {
         "status": "ok" if fitted.stopped_at is None else "pruned",

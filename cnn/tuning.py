@@ -1,6 +1,7 @@
 """A whole run: the search, the winner's training and test, and the run directory."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from cnn import outcome
 from cnn.card import MODEL_CARD
 from cnn.config import dump_settings
 from cnn.distributed import check_workers, train_together
-from cnn.final import FinalJob, final_value, run_final
+from cnn.final import TESTED, FinalJob, final_value, read_tested, run_final
 from cnn.hosts import prepare_hosts
 from cnn.journal import Start, write_start
 from cnn.launch import TaskFailed, launch
@@ -23,6 +24,7 @@ from cnn.session import count_slots, failure, task_profile
 from cnn.settings import Error, ModelParams, PhaseSettings
 from cnn.splits import TRAIN
 from cnn.tracking import write_events
+from cnn.winner import expected_accuracy
 from cnn.worker import Isolation, Task
 
 LOG_OF_FINAL = "final"
@@ -61,7 +63,7 @@ def run_search(search: Search, start: Start, *, resume: bool = False) -> dict[st
     together = f" and {workers} executors" if workers > 1 else ""
     images = _final_images(search, winner)
     search.say(f"training the winner, trial {winner.number}, on {images}{together}")
-    trained = _train_final(search, winner)
+    trained = read_tested(run, winner.number) or _train_final(search, winner, history.trials)
 
     result = outcome.result(manifest, winner, history.entries, history.trials, trained)
     earlier = max((trial.ended for trial in search.earlier), default=start.started)
@@ -77,6 +79,8 @@ def run_search(search: Search, start: Start, *, resume: bool = False) -> dict[st
     run.write(MODEL_CARD, f"{card.model_dump_json(indent=1)}\n".encode())
     run.write(outcome.RESULT, outcome.to_json(result))
     run.sub(CHECKPOINTS).remove()
+    if run.exists(TESTED):
+        run.delete(TESTED)
     write_report(run)
     return result
 
@@ -92,8 +96,9 @@ def _phase_of(search: Search, winner: TrialResult) -> PhaseSettings:
     return next(phase for phase in search.settings.phases if phase.name == winner.phase)
 
 
-def _train_final(search: Search, winner: TrialResult) -> dict[str, Any]:
-    assert winner.accuracy is not None
+def _train_final(
+    search: Search, winner: TrialResult, trials: Sequence[TrialResult]
+) -> dict[str, Any]:
     assert winner.seed is not None
     phase, final = _phase_of(search, winner), search.settings.final
     found = winner.best_epoch if final.data == "all" else None
@@ -104,7 +109,7 @@ def _train_final(search: Search, winner: TrialResult) -> dict[str, Any]:
         params=final.params(ModelParams.model_validate(winner.params)),
         data=final.data,
         epochs=final.epochs or found,
-        expected_accuracy=winner.accuracy,
+        expected_accuracy=expected_accuracy(winner, trials),
         attempts=final.attempts,
         tolerance=final.tolerance,
         workers=final.workers,

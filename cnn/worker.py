@@ -1,9 +1,11 @@
 """The executor's side: a task runs its work in a process of its own and says how that ended."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from cnn.device import environment_for, gpus_of_task, lease
@@ -37,6 +39,7 @@ class Task:
     number: int = 0
     # What a host must have before the work's clock starts.
     before: Callable[[], None] = lambda: None
+    launched: datetime | None = None
 
     def __call__(self, argument: Any) -> Any:
         self.before()
@@ -51,6 +54,9 @@ class Task:
                     _NUMBER: str(self.number),
                 },
             )
+        if self.launched is not None:
+            waited = max(0.0, (ended.started - self.launched).total_seconds())
+            ended = dataclasses.replace(ended, launch_seconds=waited)
         return self.conclude(self.number, argument, ended)
 
 

@@ -14,12 +14,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cnn.batches import Images
 from cnn.config import read_settings
+from cnn.evaluation import evaluate
 from cnn.manifest import read_manifest
 from cnn.pixels import open_pixels
 from cnn.results import read_trials
 from cnn.settings import CacheSettings
 from cnn.storage import Directory
-from cnn.training import evaluate
 
 TEST_CONFIG = REPOSITORY / "conf" / "test.toml"
 
@@ -65,6 +65,8 @@ def test_the_run_directory_holds_what_the_design_says(run: Path) -> None:
         "model.keras",
         "model.json",
         "result.json",
+        "test.parquet",
+        "pictures.parquet",
         "report.html",
     }
     assert sorted(path.name for path in (run / "trials").iterdir()) == ["00000.json", "00001.json"]

@@ -11,6 +11,7 @@ from cnn.job import Job, compiled, run_fit
 from cnn.manifest import DataSettings, Manifest, Source
 from cnn.precision import cpu_flags, resolve
 from cnn.settings import CacheSettings, ModelParams, ModelSettings, PhaseSettings, Precision
+from cnn.training import Part
 
 
 def job(precision: Precision) -> Job:
@@ -54,7 +55,9 @@ def test_mixed_precision_is_as_good_within_the_noise_of_its_seeds() -> None:
     for precision, accuracies in found.items():
         for seed in range(4):
             model = compiled(job(precision), params, seed)
-            fitted = run_fit(job(precision), model, params, train, validation, seed=seed, epochs=10)
+            fitted = run_fit(
+                job(precision), [Part(model, train, validation)], params, seed=seed, epochs=10
+            )
             assert fitted.best is not None
             accuracies.append(fitted.best.accuracy)
     assert min(found["float32"]) > 0.8

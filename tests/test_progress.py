@@ -13,7 +13,6 @@ import pytest
 
 from cnn.progress import SearchProgress, duration
 from cnn.results import Status, TrialResult
-from cnn.settings import PhaseSettings
 
 
 def trial(number: int, accuracy: float | None, status: Status = "ok") -> TrialResult:
@@ -32,8 +31,7 @@ def trial(number: int, accuracy: float | None, status: Status = "ok") -> TrialRe
 
 
 def follow(pause: float = 0) -> None:
-    phase = PhaseSettings(name="search", space={})
-    with SearchProgress(phase, total=5, parallelism=2) as progress:
+    with SearchProgress("search", "val_accuracy", total=5, parallelism=2) as progress:
         progress.launched()
         progress.launched()
         progress.finished(trial(0, 0.75))

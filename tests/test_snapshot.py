@@ -13,7 +13,7 @@ from cnn.model import build, compile_model
 from cnn.settings import ModelParams
 from cnn.snapshot import Snapshot
 from cnn.storage import Directory
-from cnn.training import Fit, Progress, fit
+from cnn.training import Fit, Part, Progress, fit
 
 # All that has a state of its own: moments, moving means, seeds.
 PARAMS = ModelParams(
@@ -49,7 +49,7 @@ def train(model: keras.Model, images: Images, **options: Any) -> Fit:
         "seed": 3,
         "objective": "val_loss",
     }
-    return fit(model, images, images, **fixed, rungs=(2,), **options)
+    return fit([Part(model, images, images)], **fixed, rungs=(2,), **options)
 
 
 def test_a_training_goes_on_as_if_it_had_not_stopped(images: Images, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(images: Images, tmp_path: P
     snapshot = Snapshot(Directory(tmp_path), "00000", {"seed": 3})
 
     def save_and_die(progress: Progress) -> None:
-        snapshot.save(first, progress)
+        snapshot.save([first], progress)
         if len(progress.epochs) == 3:
             raise Killed
 
@@ -67,7 +67,7 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(images: Images, tmp_path: P
     with pytest.raises(Killed):
         train(first, images, on_epoch=save_and_die)
     other = compiled(2)
-    start = snapshot.load(other)
+    start = snapshot.load([other])
     assert start is not None
     assert (len(start.epochs), start.told and start.told[0]) == (3, 0)
     asked: list[int] = []
@@ -90,12 +90,12 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(images: Images, tmp_path: P
 def test_a_finished_training_costs_no_epoch(images: Images, tmp_path: Path) -> None:
     snapshot = Snapshot(Directory(tmp_path), "00000", {})
     model, other = compiled(1), compiled(2)
-    found = train(model, images, on_end=lambda progress: snapshot.save(model, progress))
+    found = train(model, images, on_end=lambda progress: snapshot.save([model], progress))
 
     def never(progress: Progress) -> None:
         raise AssertionError("an epoch was trained twice")
 
-    again = train(other, images, start=snapshot.load(other), on_epoch=never)
+    again = train(other, images, start=snapshot.load([other]), on_epoch=never)
     assert again.epochs == found.epochs
     for one, same in zip(model.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(one, same)
@@ -104,13 +104,13 @@ def test_a_finished_training_costs_no_epoch(images: Images, tmp_path: Path) -> N
 def test_the_state_of_another_training_is_not_taken(images: Images, tmp_path: Path) -> None:
     run = Directory(tmp_path)
     model = compiled(1)
-    Snapshot(run, "00000", {"seed": 3}).save(model, Progress())
-    assert Snapshot(run, "00000", {"seed": 4}).load(model) is None
-    assert Snapshot(run, "00001", {"seed": 3}).load(model) is None
+    Snapshot(run, "00000", {"seed": 3}).save([model], Progress())
+    assert Snapshot(run, "00000", {"seed": 4}).load([model]) is None
+    assert Snapshot(run, "00001", {"seed": 3}).load([model]) is None
     larger = build(PARAMS.model_copy(update={"filters": 5}), size=12, channels=1, classes=2)
     compile_model(larger, PARAMS)
     before = larger.get_weights()
-    assert Snapshot(run, "00000", {"seed": 3}).load(larger) is None
+    assert Snapshot(run, "00000", {"seed": 3}).load([larger]) is None
     for one, same in zip(before, larger.get_weights(), strict=True):
         np.testing.assert_array_equal(one, same)
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from cnn.batches import Batches, Images
+from cnn.evaluation import evaluate, predict
 from cnn.model import build, compile_model, summary
 from cnn.settings import ModelParams
 from cnn.training import (
     Diverged,
     Fit,
+    Part,
     Progress,
     balanced_weights,
-    evaluate,
     fit,
-    predict,
 )
 
 SMALL = ModelParams(conv_layers=1, filters=4, dense_units=16, learning_rate=0.003, batch_size=8)
@@ -60,7 +60,7 @@ def test_a_network_takes_stored_pixels_and_gives_probabilities(changes: dict[str
 def fitted(model: keras.Model, images: Images, **options: Any) -> Fit:
     """Fits on some images and validates on the same."""
     defaults = {"classes": 2, "batch_size": 8, "seed": 0, "objective": "val_accuracy"}
-    return fit(model, images, images, **{**defaults, **options})
+    return fit([Part(model, images, images)], **{**defaults, **options})
 
 
 def test_the_reports_network_has_its_layers() -> None:

@@ -90,7 +90,7 @@ def record(task: tuple[int, int, str]) -> None:
 
     from cnn.batches import Images
     from cnn.model import build, compile_model
-    from cnn.training import Diverged, Progress, fit
+    from cnn.training import Diverged, Part, Progress, fit
 
     pixels, labels = draw(TRAIN + VALIDATION, seed)
     train = Images(pixels, labels, np.arange(TRAIN))
@@ -117,9 +117,7 @@ def record(task: tuple[int, int, str]) -> None:
 
     with contextlib.suppress(Diverged):  # Its curve ends there.
         fit(
-            model,
-            train,
-            validation,
+            [Part(model, train, validation)],
             classes=CLASSES,
             batch_size=params.batch_size,
             epochs=EPOCHS,

@@ -71,14 +71,14 @@ def ours(folder: Path, model: Any, count: int = IMAGES, epochs: int = EPOCHS) ->
     import numpy as np
 
     from cnn.batches import Images
-    from cnn.training import fit
+    from cnn.training import Part, fit
 
     pixels, labels = draw(folder, count)
     images = Images(pixels, labels, np.arange(count))
 
     def run() -> None:
         options: dict[str, Any] = {"classes": 2, "batch_size": BATCH, "objective": "val_accuracy"}
-        fit(model, images, None, epochs=epochs, seed=0, **options)
+        fit([Part(model, images, None)], epochs=epochs, seed=0, **options)
 
     return run
 
