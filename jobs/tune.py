@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn.cli import Parser, run_job
+from cnn.cli import Parser, go_on_with, run_job
 from cnn.config import CONF_DIR, load_settings, resume_settings
 from cnn.journal import Start, claim_run, read_start, recover_trials
 from cnn.manifest import Manifest, read_manifest
@@ -135,7 +135,8 @@ def _run(
         print(f"resuming {run.uri}: {done} trials are done", flush=True)
     with spark_session("cnn tune", TUNE) as spark:
         search = Search(spark, data, run, settings, manifest, earlier, print)
-        result = run_search(search, start, resume=resume)
+        command = ("./spark-submit.sh", "jobs/tune.py", "--resume", run.uri)
+        result = run_search(search, start, resume=resume, on_start=lambda: go_on_with(*command))
     if not any(attempt["accepted"] for attempt in result["final"]["attempts"]):
         print("every training of the winner fell far below its trial: the report says more")
     test = result["test"]
