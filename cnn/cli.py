@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shlex
 import signal
 import sys
@@ -79,6 +80,15 @@ def _quoted(word: str) -> str:
     return f"$'{escaped}'"
 
 
+# What may stand before a host in a URI: a user and a password.
+_USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
+
+
+def redacted(text: str) -> str:
+    """A text without the users and passwords in its URIs."""
+    return _USERINFO.sub("", text)
+
+
 def _complain(message: str, *, code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(f"error: {redacted(' '.join(message.split()))}", file=sys.stderr, flush=True)
     return code

@@ -49,6 +49,8 @@ class Search:
     # What an earlier driver of this run finished.
     earlier: Sequence[TrialResult]
     say: Callable[[str], None]
+    # Told of each trial when it is on disk; to return at once.
+    on_trial: Callable[[TrialResult], None] = lambda trial: None
 
     def job(self, phase: PhaseSettings) -> Job:
         return Job(
@@ -298,6 +300,7 @@ class Phase:
         if not result.get("written"):
             write_trial(self._search.run, trial)
         write_events(self._search.run, trial)
+        self._search.on_trial(trial)
         if number in self._launched_at:
             # Where it died it could not do so itself.
             forget(self._search.run, number)

@@ -62,6 +62,7 @@ def run_search(
     for trial in search.earlier:
         # The driver may have died between a trial's file and what shows it.
         write_events(run, trial)
+        search.on_trial(trial)
 
     first = settings.phases[0]
     job, method = search.job(first), method_of(search, first)

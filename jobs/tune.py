@@ -6,21 +6,24 @@ spark-submit jobs/tune.py --resume RUN                           # goes on where
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from cnn.cli import Parser, go_on_with, run_job
+from cnn.cli import Parser, go_on_with, redacted, run_job
 from cnn.config import CONF_DIR, load_settings, resume_settings
 from cnn.journal import Start, claim_run, read_start, recover_trials
 from cnn.manifest import Manifest, read_manifest
+from cnn.mlflow_tracking import EXPERIMENT, MlflowLog, check_mlflow, log_finished
 from cnn.outcome import RESULT
 from cnn.phase import Search
 from cnn.preflight import SETTINGS, check_inputs, check_run_dir, warm_start
 from cnn.report import REPORT, write_report
-from cnn.results import now
+from cnn.results import now, read_trials
 from cnn.session import TUNE, spark_session
 from cnn.settings import InputError, Settings
 from cnn.storage import Directory
@@ -59,6 +62,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--cache-dir", metavar="DIR", help="on each host; default: Spark's first local directory")
     add("--warm-start", metavar="RUN", help="try the best of an earlier run first")
     add("--resume", metavar="RUN", help="go on with a run that was not finished")
+    add("--mlflow", metavar="URI", help="log to this MLflow server; needs the extra [mlflow]")
+    add("--mlflow-experiment", metavar="NAME", help=f"default: {EXPERIMENT}")
     add("--overwrite", action="store_true", help="replace the run at --out")
     return parser.parse_args(arguments)
 
@@ -70,6 +75,10 @@ def main(arguments: Sequence[str]) -> None:
         args.assignments.append(f"final.workers={args.final_workers}")
     if args.cache_dir is not None:
         args.assignments.append(f"cache.dir={json.dumps(str(Path(args.cache_dir).absolute()))}")
+    if args.mlflow is not None:
+        check_mlflow(args.mlflow)
+    elif args.mlflow_experiment is not None:
+        raise InputError("--mlflow-experiment must stand with --mlflow")
     if args.resume is not None:
         _resume(args, flags)
         return
@@ -86,13 +95,13 @@ def main(arguments: Sequence[str]) -> None:
         fingerprint=manifest.fingerprint,
         started=now(),
         configs=tuple(names),
-        command=(Path(sys.argv[0]).name, *arguments),
+        command=(Path(sys.argv[0]).name, *_recorded(arguments, args.mlflow)),
     )
     check_run_dir(run, overwrite=args.overwrite)
     with claim_run(run):
         check_run_dir(run, overwrite=args.overwrite)
         print(f"settings: {' + '.join(names)}", flush=True)
-        _run(data, run, settings, manifest, start, resume=False)
+        _run(data, run, settings, manifest, start, _mlflow(args, run, start))
 
 
 def _resume(args: argparse.Namespace, flags: Mapping[str, Any]) -> None:
@@ -105,6 +114,9 @@ def _resume(args: argparse.Namespace, flags: Mapping[str, Any]) -> None:
     if run.exists(RESULT):
         if not run.exists(REPORT):
             write_report(run)
+        log = _mlflow(args, run, start)
+        if log is not None:
+            log_finished(log, read_trials(run), json.loads(run.read(RESULT)))
         print(f"the run had finished\nreport: {run.uri}/{REPORT}")
         return
     settings = resume_settings(
@@ -117,7 +129,7 @@ def _resume(args: argparse.Namespace, flags: Mapping[str, Any]) -> None:
             f"--resume must find the data that the run began on, but {data.uri} holds other rows"
         )
     with claim_run(run):
-        _run(data, run, settings, manifest, start, resume=True)
+        _run(data, run, settings, manifest, start, _mlflow(args, run, start), resume=True)
 
 
 def _run(
@@ -126,17 +138,29 @@ def _run(
     settings: Settings,
     manifest: Manifest,
     start: Start,
+    log: MlflowLog | None,
     *,
-    resume: bool,
+    resume: bool = False,
 ) -> None:
     earlier = recover_trials(run, settings) if resume else []
     if resume:
         done = sum(trial.status != "cancelled" for trial in earlier)
         print(f"resuming {run.uri}: {done} trials are done", flush=True)
-    with spark_session("cnn tune", TUNE) as spark:
+    command = ("./spark-submit.sh", "jobs/tune.py", "--resume", run.uri)
+
+    def begun() -> None:
+        go_on_with(*command)
+        if log is not None:
+            log.begin()
+
+    # Spark's machines are not held while a slow server takes in the rest.
+    with log or nullcontext(), spark_session("cnn tune", TUNE) as spark:
         search = Search(spark, data, run, settings, manifest, earlier, print)
-        command = ("./spark-submit.sh", "jobs/tune.py", "--resume", run.uri)
-        result = run_search(search, start, resume=resume, on_start=lambda: go_on_with(*command))
+        if log is not None:
+            search = dataclasses.replace(search, on_trial=log.add)
+        result = run_search(search, start, resume=resume, on_start=begun)
+        if log is not None:
+            log.finish(result)
     if not any(attempt["accepted"] for attempt in result["final"]["attempts"]):
         print("every training of the winner fell far below its trial: the report says more")
     test = result["test"]
@@ -146,6 +170,17 @@ def _run(
         f"(95 % interval {low:.4f} to {high:.4f})"
     )
     print(f"report: {run.uri}/{REPORT}")
+
+
+def _mlflow(args: argparse.Namespace, run: Directory, start: Start) -> MlflowLog | None:
+    if args.mlflow is None:
+        return None
+    return MlflowLog(args.mlflow, run, start.started, experiment=args.mlflow_experiment)
+
+
+def _recorded(arguments: Sequence[str], uri: str | None) -> list[str]:
+    """The command line as it is kept, without the credentials that the server's URI may hold."""
+    return [a.replace(uri, redacted(uri)) if uri else a for a in arguments]
 
 
 def _sample_config(data: Directory) -> list[Path]:
