@@ -98,7 +98,8 @@ class MlflowLog:
         experiment: str | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
-        self._uri = redacted(uri)
+        # Without credentials.
+        self.uri = redacted(uri)
         self._credentials = _credentials(uri)
         self._run = run
         self._started = started
@@ -141,7 +142,7 @@ class MlflowLog:
         self._thread.join(_END_SECONDS if error is None else _FAILED_END_SECONDS)
         if not self._ended:
             self._say(
-                f"not all of the run is in MLflow at {self._uri}; "
+                f"not all of the run is in MLflow at {self.uri}; "
                 f"--resume {self._run.uri} --mlflow URI logs what is missing"
             )
 
@@ -162,7 +163,7 @@ class MlflowLog:
             # Whatever it is: it is not to end the search.
             if self._failed_at is None:
                 cause = " ".join(redacted(str(error)).split())[:300]
-                self._say(f"MLflow at {self._uri} fails, the search goes on without it: {cause}")
+                self._say(f"MLflow at {self.uri} fails, the search goes on without it: {cause}")
             self._failed_at = time.monotonic()
             return False
         return True
@@ -187,7 +188,7 @@ class MlflowLog:
         """The search's own run, made where the server has none."""
         from mlflow.tracking import MlflowClient
 
-        client = MlflowClient(tracking_uri=self._uri)
+        client = MlflowClient(tracking_uri=self.uri)
         known = self._remembered(client)
         if known is not None:
             return client, known
@@ -204,7 +205,7 @@ class MlflowLog:
             if there
             else client.create_run(where, _milliseconds(self._started), {"search": search}, name)
         )
-        content = Remembered(uri=self._uri, run_id=run.info.run_id)
+        content = Remembered(uri=self.uri, run_id=run.info.run_id)
         self._run.write(REMEMBERED, content.model_dump_json(indent=1).encode())
         return client, run
 
@@ -215,7 +216,7 @@ class MlflowLog:
             found = Remembered.model_validate_json(self._run.read(REMEMBERED))
         except (FileNotFoundError, ValidationError):
             return None
-        if found.uri != self._uri:
+        if found.uri != self.uri:
             return None
         try:
             run = client.get_run(found.run_id)

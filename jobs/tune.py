@@ -146,10 +146,10 @@ def _run(
     if resume:
         done = sum(trial.status != "cancelled" for trial in earlier)
         print(f"resuming {run.uri}: {done} trials are done", flush=True)
-    command = ("./spark-submit.sh", "jobs/tune.py", "--resume", run.uri)
+    command = ["./spark-submit.sh", "jobs/tune.py", "--resume", run.uri]
 
     def begun() -> None:
-        go_on_with(*command)
+        go_on_with(*command, *(["--mlflow", log.uri] if log else []))
         if log is not None:
             log.begin()
 

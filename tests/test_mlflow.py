@@ -291,7 +291,7 @@ def test_a_dead_server_does_not_fail_the_search(
         (["--mlflow", "ftp://u:p@host"], "but got ftp://host"),
         (["--mlflow", "http://["], "--mlflow must be"),
         (["--mlflow-experiment", "x"], "--mlflow-experiment must stand with --mlflow"),
-        (["--mlflo", "http://u:p@host", "--nothing=http://u:p@host"], "--nothing=http://host"),
+        (["--mlflow", "http://u:p@host", "--nothing=http://u:p@host"], "--nothing=http://host"),
     ],
 )
 def test_bad_flags_are_one_line(flags: list[str], said: str) -> None:
