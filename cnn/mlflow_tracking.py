@@ -11,32 +11,26 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cnn.card import MODEL_CARD
 from cnn.cli import redacted
-from cnn.final import MODEL
-from cnn.outcome import RESULT
-from cnn.report import REPORT
-from cnn.results import Status, TrialResult, trial_name
+from cnn.mlflow_runs import log_result, log_trial, milliseconds, nested_runs
+from cnn.results import TrialResult
 from cnn.settings import InputError
 from cnn.storage import Directory
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 REMEMBERED = "mlflow.json"
 EXPERIMENT = "spark-cnn-search"
-_PARENT = "mlflow.parentRunId"
 # MLflow's own defaults wait for many minutes for a server that is down, print, and report its use.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -49,16 +43,6 @@ _ENVIRONMENT = {
 _PAUSE = 30.0
 # How long the end may take: of a run that is done, and of one that failed or was interrupted.
 _END_SECONDS, _FAILED_END_SECONDS = 120.0, 15.0
-# What one request may hold, and a parameter's value.
-_MOST_METRICS, _MOST_CHARACTERS = 1000, 6000
-_RUN_STATUS = {"ok": "FINISHED", "pruned": "FINISHED", "cancelled": "KILLED"}
-_CURVES = {
-    "loss": "train_loss",
-    "accuracy": "train_accuracy",
-    "val_loss": "val_loss",
-    "val_accuracy": "val_accuracy",
-    "val_balanced_accuracy": "val_balanced_accuracy",
-}
 
 
 class Remembered(BaseModel):
@@ -112,6 +96,7 @@ class MlflowLog:
         self._status = "FINISHED"
         self._ended = False
         self._failed_at: float | None = None
+        self._server: tuple[MlflowClient, Run, dict[int, Run]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -165,23 +150,29 @@ class MlflowLog:
                 cause = " ".join(redacted(str(error)).split())[:300]
                 self._say(f"MLflow at {self.uri} fails, the search goes on without it: {cause}")
             self._failed_at = time.monotonic()
+            # What was half done, or done and the answer lost, is seen when it is asked for anew.
+            self._server = None
             return False
         return True
 
+    def _connected(self) -> "tuple[MlflowClient, Run, dict[int, Run]]":
+        """The search's own run, and the trials that were there when it was asked for."""
+        if self._server is None:
+            client, parent = self._parent()
+            self._server = client, parent, nested_runs(client, parent)
+        return self._server
+
     def _log_waiting(self) -> None:
-        client, parent = self._parent()
-        if not self._waiting:
-            return
-        children = _children(client, parent)
+        client, parent, there = self._connected()
         while self._waiting:
-            _log_trial(client, parent, self._waiting[0], children.get(self._waiting[0].number))
+            log_trial(client, parent, self._waiting[0], there.get(self._waiting[0].number))
             del self._waiting[0]
 
     def _log_end(self) -> None:
         self._log_waiting()
-        client, parent = self._parent()
+        client, parent, _ = self._connected()
         if self._result is not None:
-            _log_result(client, parent, self._run, self._result)
+            log_result(client, parent, self._run, self._result)
         client.set_terminated(parent.info.run_id, self._status)
 
     def _parent(self) -> "tuple[MlflowClient, Run]":
@@ -203,7 +194,7 @@ class MlflowLog:
         run = (
             there[0]
             if there
-            else client.create_run(where, _milliseconds(self._started), {"search": search}, name)
+            else client.create_run(where, milliseconds(self._started), {"search": search}, name)
         )
         content = Remembered(uri=self.uri, run_id=run.info.run_id)
         self._run.write(REMEMBERED, content.model_dump_json(indent=1).encode())
@@ -239,98 +230,6 @@ def _credentials(uri: str) -> dict[str, str]:
         "MLFLOW_TRACKING_PASSWORD": parts.password,
     }
     return {name: unquote(value) for name, value in found.items() if value}
-
-
-def _children(client: "MlflowClient", parent: "Run") -> "dict[int, Run]":
-    """The trials that are there, by number."""
-    found: dict[int, Run] = {}
-    token: str | None = None
-    while True:
-        page = client.search_runs(
-            [parent.info.experiment_id],
-            f"tags.`{_PARENT}` = '{parent.info.run_id}'",
-            page_token=token,
-        )
-        found |= {int(run.data.tags["trial"]): run for run in page if "trial" in run.data.tags}
-        token = page.token
-        if not token:
-            return found
-
-
-def _log_trial(
-    client: "MlflowClient", parent: "Run", trial: TrialResult, there: "Run | None"
-) -> None:
-    """Logs a trial, into the run that was begun or cancelled before where there is one."""
-    from mlflow.entities import Param, RunTag
-
-    status = _run_status(trial.status)
-    if there is not None:
-        if (there.info.status, there.data.tags.get("status")) == (status, trial.status):
-            return
-        run_id = there.info.run_id
-    else:
-        own = {_PARENT: parent.info.run_id, "trial": str(trial.number)}
-        start, name = _milliseconds(trial.started), f"trial {trial_name(trial.number)}"
-        experiment = parent.info.experiment_id
-        run_id = client.create_run(experiment, start, own, name).info.run_id
-    known = {"status": trial.status, "phase": trial.phase, "host": trial.host, "error": trial.error}
-    known |= {"seed": _text(trial.seed), "repeats": _text(trial.repeats)}
-    tags = [RunTag(key, value[-_MOST_CHARACTERS:]) for key, value in known.items() if value]
-    params = [Param(key, str(value)[:_MOST_CHARACTERS]) for key, value in trial.params.items()]
-    metrics = list(_metrics(trial))
-    client.log_batch(run_id, params=params, tags=tags)
-    for first in range(0, len(metrics), _MOST_METRICS):
-        client.log_batch(run_id, metrics=metrics[first : first + _MOST_METRICS])
-    client.set_terminated(run_id, status, _milliseconds(trial.ended))
-
-
-def _metrics(trial: TrialResult) -> "Iterator[Metric]":
-    """The curves, each value at its epoch and its time, and what the best epoch has."""
-    from mlflow.entities import Metric
-
-    end = trial.ended.timestamp()
-    at = trial.started.timestamp() + trial.seconds.get("data", 0.0)
-    for epoch in trial.epochs:
-        at = min(at + epoch.seconds, end)
-        for key, name in _CURVES.items():
-            value = getattr(epoch, key)
-            if value is not None:
-                yield Metric(name, value, round(1000 * at), epoch.epoch)
-    for key in ("accuracy", "loss", "balanced_accuracy"):
-        value = getattr(trial, key)
-        if value is not None:
-            yield Metric(f"best_val_{key}", value, round(1000 * end), trial.best_epoch or 0)
-
-
-def _log_result(
-    client: "MlflowClient", parent: "Run", run: Directory, result: Mapping[str, Any]
-) -> None:
-    """The winner's parameters, its test, and the files of the run directory."""
-    from mlflow.entities import Metric, Param
-
-    run_id, at = parent.info.run_id, _milliseconds(datetime.fromisoformat(result["ended"]))
-    params = [Param(key, str(value)[:_MOST_CHARACTERS]) for key, value in result["params"].items()]
-    params.append(Param("winner", str(result["winner"]["number"])))
-    numbers = {f"test_{key}": value for key, value in result["test"].items()}
-    metrics = [Metric(k, v, at, 0) for k, v in numbers.items() if isinstance(v, int | float)]
-    client.log_batch(run_id, metrics=metrics, params=params)
-    with TemporaryDirectory(prefix="cnn-mlflow-") as folder:
-        for name in (RESULT, REPORT, MODEL, MODEL_CARD):
-            path = Path(folder) / name
-            path.write_bytes(run.read(name))
-            client.log_artifact(run_id, str(path))
-
-
-def _text(value: int | None) -> str | None:
-    return None if value is None else str(value)
-
-
-def _run_status(status: Status) -> str:
-    return _RUN_STATUS.get(status, "FAILED")
-
-
-def _milliseconds(time: datetime) -> int:
-    return round(1000 * time.timestamp())
 
 
 def log_finished(log: MlflowLog, trials: Sequence[TrialResult], result: Mapping[str, Any]) -> None:

@@ -134,6 +134,24 @@ def test_the_winner_and_its_files_are_the_searchs(
         assert Path(path).read_bytes() == (run / name).read_bytes()
 
 
+def test_logging_imports_no_framework(server: str, tuned: tuple[Path, str]) -> None:
+    run, _ = tuned
+    code = f"""
+import json, sys
+from datetime import UTC, datetime
+from cnn.mlflow_tracking import MlflowLog, log_finished
+from cnn.results import read_trials
+from cnn.storage import Directory
+run = Directory({str(run)!r})
+log = MlflowLog({server!r}, run, datetime.now(UTC), experiment="no framework")
+log_finished(log, read_trials(run), json.loads(run.read("result.json")))
+print([name for name in ("mlflow", "tensorflow", "keras") if name in sys.modules])
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True)
+    assert done.stdout == "['mlflow']\n", done.stdout + done.stderr
+
+
 def test_no_credentials_are_kept_or_said(tuned: tuple[Path, str]) -> None:
     run, said = tuned
     assert "sec%20ret" not in said
