@@ -86,6 +86,7 @@ def test_a_driver_killed_at_any_moment_loses_nothing(
     result = json.loads((run / "result.json").read_text())
     assert sum(result["trials"].values()) == TRIALS
     assert not (run / "set-aside").exists()
+    assert not (run / "running").exists()
     if moment == 0:
         again = submit("jobs/tune.py", "--resume", run)
         assert again.returncode == 0
