@@ -47,6 +47,8 @@ class Search:
     # What an earlier driver of this run finished.
     earlier: Sequence[TrialResult]
     say: Callable[[str], None]
+    # The network's function where it cannot be imported (see cnn.builder).
+    build: bytes | None = None
 
     def job(self, phase: PhaseSettings) -> Job:
         return Job(
@@ -58,6 +60,7 @@ class Search:
             cache=self.settings.cache,
             # The winner's training is then the rest of its trial's, if there is any.
             keep_state=self._keeps_state(phase),
+            build=self.build,
         )
 
     def _keeps_state(self, phase: PhaseSettings) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from cnn.phase import Phase, Search
 from cnn.preflight import remarks
 from cnn.results import TRIALS, TrialResult, count_by_status, now
-from cnn.session import preloads
+from cnn.session import shortcomings
 from cnn.settings import Error, PhaseSettings
 from cnn.space import SearchSpace
 from cnn.storage import Directory
@@ -38,10 +38,8 @@ def run_phases(search: Search) -> History:
         history.notes.append(text)
         search.say(text)
 
-    if not preloads(search.spark.sparkContext):
-        note(
-            "trials are spawned, each with an import of its own: cnn is not installed on executors"
-        )
+    for shortcoming in shortcomings(search.spark.sparkContext):
+        note(shortcoming)
     for phase in search.settings.phases:
         for text in remarks(phase, search.manifest):
             note(text)

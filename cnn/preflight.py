@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
+from cnn.builder import check_builder
 from cnn.manifest import Manifest, read_manifest
 from cnn.pixels import choose
 from cnn.results import best_trial, now, read_trials
@@ -17,8 +18,12 @@ SETTINGS = "settings.toml"
 _TOKEN = "token"
 
 
-def check_inputs(data: Directory, settings: Settings) -> Manifest:
-    """All that can be known to be wrong before Spark starts. Raises InputError."""
+def check_inputs(data: Directory, settings: Settings, build: bytes | None = None) -> Manifest:
+    """All that can be known to be wrong before Spark starts. Raises InputError.
+
+    `build` is the network's function where it cannot be imported (see cnn.builder).
+    """
+    check_builder(settings.model, build)
     manifest = read_manifest(data)
     builder_is_ours = settings.model.is_ours
     folds, labels = _read_columns(data, manifest)

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -96,6 +97,50 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
         spark.stop()
 
 
+# What a job leaves behind in the thread that ran it.
+_JOB_PROPERTIES = ("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel")
+
+
+@contextmanager
+def existing_session(spark: SparkSession) -> Iterator[SparkSession]:
+    """A session of the user's own, left as it was found. Raises InputError where it is of no use.
+
+    What executors are to have in their environment it gets for this time: Spark starts Python
+    workers anew where that differs. On this machine they are the driver's own Python where no other
+    is configured: a notebook's is seldom the first on the path.
+    """
+    context = _context_of(spark)
+    environment, python = context.environment, context.pythonExec
+    before = {key: context.getLocalProperty(key) for key in _JOB_PROPERTIES}
+    context.environment = {**EXECUTOR_ENVIRONMENT, **environment}
+    if _chooses_python(context):
+        context.pythonExec = sys.executable
+    try:
+        yield spark
+    finally:
+        context.environment, context.pythonExec = environment, python
+        for key, value in before.items():
+            # None takes a property away, which the types do not know.
+            context.setLocalProperty(key, value)  # type: ignore[arg-type]
+
+
+def _chooses_python(context: SparkContext) -> bool:
+    configured = context.getConf().get("spark.pyspark.python") or os.environ.get("PYSPARK_PYTHON")
+    return str(context.master).startswith("local") and not configured
+
+
+def _context_of(spark: SparkSession) -> SparkContext:
+    if not isinstance(spark, SparkSession):
+        kind = f"{type(spark).__module__}.{type(spark).__name__}"
+        if kind.startswith("pyspark.sql.connect."):
+            kind = "one of Spark Connect, which has no sparkContext to send trials by"
+        raise InputError(f"spark must be a SparkSession on a driver, but got {kind}")
+    context = spark.sparkContext
+    if context._jsc is None:
+        raise InputError("spark must be a running session, but it was stopped")
+    return context
+
+
 def failure(error: Exception) -> str:
     """What a failed Spark job failed of, in one line: the first error that is not Spark's frame."""
     lines = [line.strip() for line in str(error).splitlines()]
@@ -122,6 +167,28 @@ def _comes_as_zip(conf: SparkConf) -> bool:
 def preloads(context: SparkContext) -> bool:
     """Whether a trial's process can be forked from one that has the framework imported."""
     return context.getConf().get("spark.python.daemon.module") == TUNE["spark.python.daemon.module"]
+
+
+def shortcomings(context: SparkContext) -> list[str]:
+    """What a session has otherwise than TUNE, and what comes of it: a line for each."""
+    conf, found = context.getConf(), []
+    if not preloads(context):
+        found.append(
+            "trials are spawned, each with an import of its own: the session's "
+            "spark.python.daemon.module is not cnn.daemon"
+        )
+    if conf.get("spark.speculation") == "true":
+        found.append(
+            "spark.speculation is on: Spark may run a slow trial twice, at the cost of others"
+        )
+    # In local mode no task is tried again, whatever is set.
+    failures = int(conf.get("spark.task.maxFailures", "4"))
+    if failures > 1 and not _LOCAL_MASTER.match(str(context.master)):
+        found.append(
+            f"spark.task.maxFailures is {failures}: Spark tries a trial whose executor was lost "
+            "again by itself, before the search counts it"
+        )
+    return found
 
 
 class Slots(NamedTuple):

@@ -8,23 +8,15 @@ spark-submit jobs/tune.py --resume RUN                           # goes on where
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cnn.cli import Parser, run_job
-from cnn.config import CONF_DIR, load_settings, resume_settings
-from cnn.journal import Start, claim_run, read_start, recover_trials
-from cnn.manifest import Manifest, read_manifest
-from cnn.outcome import RESULT
-from cnn.phase import Search
-from cnn.preflight import SETTINGS, check_inputs, check_run_dir, warm_start
-from cnn.report import REPORT, write_report
-from cnn.results import now
+from cnn.runs import Wanted, begin, resume_run
 from cnn.session import TUNE, spark_session
-from cnn.settings import InputError, Settings
+from cnn.settings import InputError
 from cnn.storage import Directory
-from cnn.tuning import default_run_dir, run_search
+from cnn.tuning import default_run_dir
 
 # The flags that are keys of [search].
 FLAGS = ("parallelism", "max_trials", "timeout", "seed")
@@ -70,86 +62,34 @@ def main(arguments: Sequence[str]) -> None:
         args.assignments.append(f"final.workers={args.final_workers}")
     if args.cache_dir is not None:
         args.assignments.append(f"cache.dir={json.dumps(str(Path(args.cache_dir).absolute()))}")
-    if args.resume is not None:
-        _resume(args, flags)
-        return
-    data, run = Directory(args.data or "data"), Directory(args.out or default_run_dir())
-    # The sample is there to be quick; a search that was asked for by name is run as it stands.
-    configs = args.config or _sample_config(data)
-    settings = load_settings(configs, flags=flags, assignments=args.assignments)
-    if args.warm_start is not None:
-        settings = warm_start(settings, Directory(args.warm_start))
-    manifest = check_inputs(data, settings)
-    names = ["default.toml", *(path.name for path in configs)]
-    start = Start(
-        data=data.uri,
-        fingerprint=manifest.fingerprint,
-        started=now(),
-        configs=tuple(names),
+    wanted = Wanted(
+        configs=args.config,
+        flags=flags,
+        assignments=args.assignments,
         command=(Path(sys.argv[0]).name, *arguments),
     )
-    check_run_dir(run, overwrite=args.overwrite)
-    with claim_run(run):
-        check_run_dir(run, overwrite=args.overwrite)
-        print(f"settings: {' + '.join(names)}", flush=True)
-        _run(data, run, settings, manifest, start, resume=False)
+    session = spark_session("cnn tune", TUNE)
+    if args.resume is not None:
+        _check_resume(args)
+        data = Directory(args.data) if args.data else None
+        run = resume_run(session, Directory(args.resume), wanted, data=data)
+    else:
+        run = begin(
+            session,
+            Directory(args.data or "data"),
+            Directory(args.out or default_run_dir()),
+            wanted,
+            earlier=None if args.warm_start is None else Directory(args.warm_start),
+            overwrite=args.overwrite,
+        )
+    print(run.summary())
 
 
-def _resume(args: argparse.Namespace, flags: Mapping[str, Any]) -> None:
+def _check_resume(args: argparse.Namespace) -> None:
     for name in ("out", "config", "overwrite", "warm_start"):
         if getattr(args, name):
             flag = name.replace("_", "-")
             raise InputError(f"--resume must stand without --{flag}: a run has its own settings")
-    run = Directory(args.resume)
-    start = read_start(run)
-    if run.exists(RESULT):
-        if not run.exists(REPORT):
-            write_report(run)
-        print(f"the run had finished\nreport: {run.uri}/{REPORT}")
-        return
-    settings = resume_settings(
-        run.read(SETTINGS).decode(), flags=flags, assignments=args.assignments
-    )
-    data = Directory(args.data or start.data)
-    manifest = check_inputs(data, settings)
-    if manifest.fingerprint != start.fingerprint:
-        raise InputError(
-            f"--resume must find the data that the run began on, but {data.uri} holds other rows"
-        )
-    with claim_run(run):
-        _run(data, run, settings, manifest, start, resume=True)
-
-
-def _run(
-    data: Directory,
-    run: Directory,
-    settings: Settings,
-    manifest: Manifest,
-    start: Start,
-    *,
-    resume: bool,
-) -> None:
-    earlier = recover_trials(run, settings) if resume else []
-    if resume:
-        done = sum(trial.status != "cancelled" for trial in earlier)
-        print(f"resuming {run.uri}: {done} trials are done", flush=True)
-    with spark_session("cnn tune", TUNE) as spark:
-        search = Search(spark, data, run, settings, manifest, earlier, print)
-        result = run_search(search, start, resume=resume)
-    if not any(attempt["accepted"] for attempt in result["final"]["attempts"]):
-        print("every training of the winner fell far below its trial: the report says more")
-    test = result["test"]
-    low, high = test["interval"]["low"], test["interval"]["high"]
-    print(
-        f"test accuracy {test['accuracy']:.4f} on {test['count']} images "
-        f"(95 % interval {low:.4f} to {high:.4f})"
-    )
-    print(f"report: {run.uri}/{REPORT}")
-
-
-def _sample_config(data: Directory) -> list[Path]:
-    manifest = read_manifest(data)
-    return [CONF_DIR / "sample.toml"] if manifest.sample else []
 
 
 if __name__ == "__main__":

@@ -1,0 +1,135 @@
+"""A run begun or gone on with, in a given session: what the job and notebooks call."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnn.config import CONF_DIR, load_settings, resume_settings
+from cnn.journal import Start, claim_run, read_start, recover_trials
+from cnn.manifest import Manifest, read_manifest
+from cnn.outcome import RESULT
+from cnn.phase import Search
+from cnn.preflight import SETTINGS, check_inputs, check_run_dir, warm_start
+from cnn.report import REPORT, write_report
+from cnn.results import now
+from cnn.run import Run
+from cnn.settings import InputError, Settings
+from cnn.storage import Directory
+from cnn.tuning import run_search
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The settings that are asked for, in the order in which they are laid over the default."""
+
+    configs: Sequence[Path] = ()
+    tables: Mapping[str, Any] | None = None
+    flags: Mapping[str, Any] | None = None
+    assignments: Sequence[str] = ()
+    # The network's function where it cannot be imported (see cnn.builder).
+    build: bytes | None = None
+    own_network: bool = False
+    command: tuple[str, ...] = ()
+
+
+def begin(
+    session: AbstractContextManager["SparkSession"],
+    data: Directory,
+    run: Directory,
+    wanted: Wanted,
+    *,
+    earlier: Directory | None = None,
+    overwrite: bool = False,
+) -> Run:
+    """Searches from the beginning, or from what `earlier`, a run directory, found best.
+
+    What can be known to be wrong is said before `session` is entered. Raises Error.
+    """
+    configs = wanted.configs
+    if not configs and not wanted.own_network:
+        configs = _sample_config(data)
+    settings = load_settings(
+        configs,
+        tables=wanted.tables,
+        own_network=wanted.own_network,
+        flags=wanted.flags,
+        assignments=wanted.assignments,
+    )
+    if earlier is not None:
+        settings = warm_start(settings, earlier)
+    manifest = check_inputs(data, settings, wanted.build)
+    names = ("default.toml", *(path.name for path in configs), *(wanted.tables or {}))
+    start = Start(
+        data=data.uri,
+        fingerprint=manifest.fingerprint,
+        started=now(),
+        configs=names,
+        command=wanted.command,
+    )
+    check_run_dir(run, overwrite=overwrite)
+    with claim_run(run):
+        check_run_dir(run, overwrite=overwrite)
+        print(f"settings: {' + '.join(names)}", flush=True)
+        with session as spark:
+            search = Search(spark, data, run, settings, manifest, [], print, wanted.build)
+            return Run(run.uri, run_search(search, start))
+
+
+def resume_run(
+    session: AbstractContextManager["SparkSession"],
+    run: Directory,
+    wanted: Wanted,
+    *,
+    data: Directory | None = None,
+) -> Run:
+    """Goes on with a run, with its own settings and what of them may change. Raises Error.
+
+    A run that had finished is returned as it is.
+    """
+    start = read_start(run)
+    if run.exists(RESULT):
+        if not run.exists(REPORT):
+            write_report(run)
+        print("the run had finished")
+        return Run.load(run.uri)
+    settings = resume_settings(
+        run.read(SETTINGS).decode(),
+        tables=wanted.tables,
+        flags=wanted.flags,
+        assignments=wanted.assignments,
+    )
+    data = data or Directory(start.data)
+    manifest = check_inputs(data, settings, wanted.build)
+    if manifest.fingerprint != start.fingerprint:
+        raise InputError(
+            f"--resume must find the data that the run began on, but {data.uri} holds other rows"
+        )
+    with claim_run(run):
+        return _go_on(session, data, run, settings, manifest, start, wanted)
+
+
+def _go_on(
+    session: AbstractContextManager["SparkSession"],
+    data: Directory,
+    run: Directory,
+    settings: Settings,
+    manifest: Manifest,
+    start: Start,
+    wanted: Wanted,
+) -> Run:
+    earlier = recover_trials(run, settings)
+    done = sum(trial.status != "cancelled" for trial in earlier)
+    print(f"resuming {run.uri}: {done} trials are done", flush=True)
+    with session as spark:
+        search = Search(spark, data, run, settings, manifest, earlier, print, wanted.build)
+        return Run(run.uri, run_search(search, start, resume=True))
+
+
+def _sample_config(data: Directory) -> list[Path]:
+    """The sample is there to be quick; a search that was asked for by name is run as it stands."""
+    return [CONF_DIR / "sample.toml"] if read_manifest(data).sample else []
