@@ -66,7 +66,11 @@ def test_ctrl_c_twice_stops_at_once(noise_data: Path, tmp_path: Path) -> None:
     command = ["jobs/tune.py", "--data", noise_data, "--out", run, "--config", "conf/test.toml"]
     settings = ("search.epochs=100000", "search.patience=100000", "search.checkpoint_seconds=0")
     process = subprocess.Popen(
-        [REPOSITORY / "spark-submit.sh", *command, *(f"--set={one}" for one in settings)],
+        [
+            str(REPOSITORY / "spark-submit.sh"),
+            *map(str, command),
+            *(f"--set={one}" for one in settings),
+        ],
         cwd=REPOSITORY,
         env=clean_environment() | {"CNN_TEST": str(run)},
         stdout=subprocess.PIPE,
