@@ -43,9 +43,13 @@ def render_comparison(runs: Sequence[Run]) -> str:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """The folders' own names; where two are the same, all of their paths."""
-    last = [run.directory.uri.rsplit("/", 1)[-1] for run in runs]
-    return last if len(set(last)) == len(last) else [run.directory.uri for run in runs]
+    """The folders' names, with as much of their paths as tells them apart."""
+    paths = [run.directory.uri.split("/") for run in runs]
+    for length in range(1, max(map(len, paths))):
+        names = ["/".join(path[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [run.directory.uri for run in runs]
 
 
 def _row(name: str, run: Run) -> dict[str, Any]:
