@@ -28,6 +28,12 @@ def percent(value: float | None) -> str:
     return f"{100 * value:.{digits}f}\u00a0%"
 
 
+def certainty(value: float | None) -> str:
+    """A probability in percent with one decimal; only what is certain is 100 %."""
+    nearly = value is not None and 0.9995 <= value < 1
+    return f">\u00a0{percent(0.999)}" if nearly else percent(value)
+
+
 def points(value: float | None) -> str:
     """A difference of two shares in percentage points, without a sign."""
     if value is None or not math.isfinite(value):

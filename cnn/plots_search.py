@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 import matplotlib as mpl
@@ -128,20 +129,22 @@ def parallel(name: str, trials: Sequence[TrialResult], best: int | None) -> str 
         ]
         for row, trial in enumerate(known)
     ]
+    # By rank: one that failed would leave a single colour for all others.
+    ranks = [bisect_left(sorted(scores), score) / len(scores) for score in scores]
     with mpl.rc_context({**STYLE, "axes.grid": False, "axes.spines.bottom": False}):
         figure, axes = new_figure("", width=_WIDE, height=3.4)
         for step, colour in enumerate(RAMP):
             own = [
                 line
-                for line, score in zip(lines, scores, strict=True)
-                if min(int(_share(score, low, high) * len(RAMP)), len(RAMP) - 1) == step
+                for line, rank in zip(lines, ranks, strict=True)
+                if int(rank * len(RAMP)) == step
             ]
             if own:
                 axes.plot(*one_line(own), color=colour, lw=1.1 + step / 10, alpha=0.85)
         for line, trial in zip(lines, known, strict=True):
             if trial.number == best:
                 axes.plot(*zip(*line, strict=True), color=VALIDATION, lw=2.4)
-        ends = ((0.0, f"{100 * low:.4g} %"), (1.0, f"{100 * high:.4g} %"))
+        ends = ((0.0, f"{100 * low:.3g} %"), (1.0, f"{100 * high:.3g} %"))
         for place, own_axis in enumerate(axes_of):
             _draw_axis(axes, place, own_axis.label, _ticks(own_axis))
         _draw_axis(axes, len(axes_of), "val. accuracy", ends if high > low else ends[:1])

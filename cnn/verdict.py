@@ -76,7 +76,9 @@ def _luck(run: Run) -> Check | None:
     phase = next((p for p in run.phases() if p.name == run.record.winner.phase), None)
     if phase is None:
         return None
-    if phase.confirmation is not None and phase.confirmation.candidates:
+    candidates = phase.confirmation.candidates if phase.confirmation else []
+    # Where one of them was not trained again, the score of the search decides.
+    if candidates and all(candidate.mean is not None for candidate in candidates):
         text = "The winner was chosen by its mean over other seeds, which luck does not flatter."
         return Check(True, f"{_flattery(phase) or ''} {text}".strip())
     tried = len([t for t in searched(run.trials) if t.phase == phase.name and _has_score(t)])

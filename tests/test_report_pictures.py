@@ -51,7 +51,7 @@ def test_mistakes_uncertain_ones_and_samples_are_shown(tmp_path: Path) -> None:
     page = Page(html)
     assert "named comics, 99.0 % truly faces …/faces/worst.jpg" in page.text
     assert "named faces, 87.5 % truly comics …/comics/second.jpg" in page.text
-    assert "Right, but barely" in page.text
+    assert "The least certain right answers" in page.text
     assert "named faces, 50.0 % truly faces …/faces/barely.jpg" in page.text
     assert html.index("worst.jpg") < html.index("second.jpg") < html.index("barely.jpg")
     assert page.tags.count("img") == 5
@@ -94,7 +94,7 @@ def test_a_missing_or_torn_file_is_said_in_a_sentence(
     text = Page(render_report(run)).text
     assert ("This run has no pictures.parquet" in text) is (content is None)
     assert ("pictures.parquet of this run cannot be read: " in text) is (content is not None)
-    assert "There were 1." in text
+    assert "Mistakes in all: 1." in text
     assert "Traceback" not in text
 
 

@@ -26,7 +26,7 @@ def text_of(folder: Path, trials: list[TrialResult] | None = None, **changes: An
 def confirmation(flattery: float, **fields: Any) -> dict[str, Any]:
     candidates = [
         {"number": 7, "score": 0.94, "scores": [0.93, 0.91], "mean": 0.92, "spread": 0.0141},
-        {"number": 3, "score": 0.93, "scores": [None, 0.9], "mean": None, "spread": None},
+        {"number": 3, "score": 0.93, "scores": [None, 0.9], "mean": 0.9, "spread": None},
     ]
     made = {"objective": "val_accuracy", "candidates": candidates, "flattery": flattery}
     return {"confirmation": made | fields}
@@ -36,8 +36,16 @@ def test_how_much_luck_flattered_the_best_is_said(tmp_path: Path) -> None:
     text = text_of(tmp_path, [trial(7)], phases=phase(**confirmation(0.02)))
     assert "trial 7, scored 2 points worse on average with other seeds: so much was luck" in text
     assert "7 94.0 % 93.0 %, 91.0 % 92.0 % 1.4 points" in text
-    assert "3 93.0 % –, 90.0 % – –" in text
+    assert "3 93.0 % –, 90.0 % 90.0 % –" in text
     assert "chosen by its mean over other seeds" in text
+
+
+def test_a_choice_in_which_one_has_no_mean_is_not_called_confirmed(tmp_path: Path) -> None:
+    half = confirmation(0.02)
+    half["confirmation"]["candidates"][1]["mean"] = None
+    text = text_of(tmp_path, phases=phase(**half))
+    assert "chosen by its mean over other seeds" not in text
+    assert "somewhat flattered by luck" in text
 
 
 @pytest.mark.parametrize(("flattery", "said"), [(-0.01, "1 point better"), (0.0, "the same")])
@@ -289,6 +297,6 @@ def test_class_weights_are_those_of_the_settings(tmp_path: Path) -> None:
 def test_repetitions_are_marked_and_left_out_of_the_plots(tmp_path: Path) -> None:
     trials = [trial(7), trial(8, repeats=7, accuracy=0.5)]
     text = text_of(tmp_path, trials)
-    assert "1 repetitions with other seeds, not in these plots" in text
+    assert "1 repetition with other seeds, not in these plots" in text
     assert "repeats 7" in text
     assert "Only one trial came to a score" in text
