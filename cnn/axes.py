@@ -10,7 +10,7 @@ from typing import Any
 from cnn.formats import readable, shortened, words
 from cnn.results import TrialResult
 
-# So many different numbers are still places of their own, not a range.
+# So many different numbers are still choices, not from a range, unless none occurs twice.
 _FEW = 6
 _TICKS = 4
 
@@ -45,7 +45,9 @@ def axis(name: str, trials: Sequence[TrialResult]) -> Axis:
     raw = [trial.params.get(name) for trial in trials]
     numbers = [_number(value) for value in raw]
     known = [number for number in numbers if number is not None]
-    if len(known) == len(raw) and len(set(known)) > _FEW:
+    several = len(set(known))
+    drawn = several == len(known) > 1 and not all(number.is_integer() for number in known)
+    if len(known) == len(raw) and (several > _FEW or drawn):
         return _range(name, known)
     return _choices(name, raw)
 

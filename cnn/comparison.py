@@ -27,6 +27,8 @@ from cnn.run_record import Run, searched
 # One run differs from the next by its line's colour and by how it is broken.
 _COLOURS = (TRAIN, VALIDATION, PARTS["compile"], PARTS["launch"], PARTS["data"])
 _DASHES = ("-", "--", ":", "-.")
+# Beside a run that took so many times as long, another would be a stroke at the left.
+_MUCH_LONGER = 8
 
 
 def render_comparison(runs: Sequence[Run]) -> str:
@@ -98,7 +100,8 @@ def _curves(names: Sequence[str], runs: Sequence[Run]) -> str | None:
             found.append((name, done, [clock.at(trial.ended) for trial in done]))
     if not found:
         return None
-    unit, length = time_unit(max(times[-1] for _, _, times in found))
+    lengths = [max(times[-1], 1.0) for _, _, times in found]
+    unit, length = time_unit(max(lengths))
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(f"{unit} since the search began", whole=False)
         for place, (name, done, times) in enumerate(found):
@@ -111,6 +114,11 @@ def _curves(names: Sequence[str], runs: Sequence[Run]) -> str | None:
                 ls=_DASHES[place % len(_DASHES)],
                 label=shortened(name),
             )
-        axes.set_xlim(left=0)
+        if max(lengths) > _MUCH_LONGER * min(lengths):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda time, _: f"{time:g}")
+            axes.xaxis.set_minor_formatter(lambda time, _: "")
+        else:
+            axes.set_xlim(left=0)
         as_share(axes)
         return svg("curves", figure, "best validation accuracy over time", columns=2)

@@ -84,8 +84,8 @@ def _luck(run: Run) -> Check | None:
     tried = len([t for t in searched(run.trials) if t.phase == phase.name and _has_score(t)])
     if tried < 2:
         return None
-    text = f"Its validation score is the best of {count(tried)} and so somewhat flattered by luck"
-    return Check(None, f"{text}; that of the test is not.")
+    text = f"The validation score of the winner is the best of {count(tried)}"
+    return Check(None, f"{text} and so somewhat flattered by luck; that of the test is not.")
 
 
 def _has_score(trial: TrialResult) -> bool:

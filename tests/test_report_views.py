@@ -64,7 +64,7 @@ def test_losses_are_no_percentages(tmp_path: Path) -> None:
 
 def test_without_repetitions_the_best_of_many_is_called_flattered(tmp_path: Path) -> None:
     text = text_of(tmp_path)
-    assert "Its validation score is the best of 8 and so somewhat flattered by luck" in text
+    assert "score of the winner is the best of 8 and so somewhat flattered by luck" in text
     assert "The best validation score is that of the best of 8 trials" in text
 
 
