@@ -13,6 +13,8 @@ from cnn.results import TrialResult
 # So many different numbers are still choices, not from a range, unless none occurs twice.
 _FEW = 6
 _TICKS = 4
+# No parameter is so large; a plot of it would come to infinity.
+_HUGE = 1e100
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def _number(value: Any) -> float | None:
         return sum(known) / len(known) if known and len(known) == len(each) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    return float(value) if abs(value) < _HUGE else None
 
 
 def _range(name: str, numbers: Sequence[float]) -> Axis:

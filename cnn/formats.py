@@ -1,9 +1,7 @@
 """Numbers, times and foreign text as the report shows them."""
 
-import json
 import math
 import re
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -96,8 +94,3 @@ def shortened(text: str, length: int = 22) -> str:
 
 def words(name: str) -> str:
     return name.replace("_", " ")
-
-
-def same(values: Sequence[Any]) -> bool:
-    """Whether all are equal, as JSON: 1 and true are not."""
-    return len({json.dumps(value) for value in values}) <= 1

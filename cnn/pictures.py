@@ -14,6 +14,7 @@ from cnn.storage import Directory
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LARGEST = 200_000
 _MOST_ROWS = 1000
+_MOST_BYTES = 100_000_000
 # Bytes of all pictures of a kind, so that a page of large ones stays below 2 MB.
 _BUDGET = {MISTAKE: 450_000, UNCERTAIN: 200_000, SAMPLE: 350_000}
 
@@ -64,8 +65,11 @@ def _read_rows(run: Directory) -> list[dict[str, object]]:
     lacking = [name for name in names if name not in source.schema_arrow.names]
     if lacking:
         raise ValueError(f"it has no column {lacking[0]}")
-    if source.metadata.num_rows > _MOST_ROWS:
-        raise ValueError(f"it has {source.metadata.num_rows} rows, more than {_MOST_ROWS}")
+    known = source.metadata
+    if known.num_rows > _MOST_ROWS:
+        raise ValueError(f"it has {known.num_rows} rows, more than {_MOST_ROWS}")
+    if sum(known.row_group(g).total_byte_size for g in range(known.num_row_groups)) > _MOST_BYTES:
+        raise ValueError(f"it has more than {_MOST_BYTES} bytes")
     rows: list[dict[str, object]] = source.read(names).cast(PICTURE_SCHEMA).to_pylist()
     return rows
 

@@ -15,7 +15,6 @@ from cnn.axes import varied
 from cnn.cli import Parser, run_job
 from cnn.comparison import render_comparison
 from cnn.cost import Clock, fill_slots, phase_costs
-from cnn.formats import same
 from cnn.importance import FEWEST, importances, scored
 from cnn.pages import render
 from cnn.pictures import read_pictures
@@ -129,7 +128,7 @@ def _table(run: Run) -> dict[str, Any]:
         )
 
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    different = [n for n in names if not same([trial.params.get(n) for trial in trials])]
+    different = varied(trials)
     return {
         "trials": sorted(trials, key=rank),
         "best": {phase.best for phase in phases.values()},

@@ -27,12 +27,12 @@ def test_runs_stand_side_by_side(tmp_path: Path) -> None:
     page = Page(html)
     for expected in (
         "2 runs compared",
-        "a/run 99.2 % 95.4 % to 99.9 % 0.9876 3 ok 2 h 01 min 2 h 01 min",
-        "b/run 99.2 % 95.4 % to 99.9 % – 3 ok",
+        "a/run 99.2 % 95.4 % to 99.9 % 0.9876 53,858 3 ok 2 h 01 min 2 h 01 min",
+        "b/run 99.2 % 95.4 % to 99.9 % – 1,000 3 ok",
         "1,800",
         "53,858",
         "1,000",
-        "Faces and comics ab12cd",
+        "ab12cd Faces and comics",
         "conv layers 2",
     ):
         assert expected in page.text, expected
