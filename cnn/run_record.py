@@ -3,7 +3,7 @@
 import json
 import tomllib
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -32,7 +32,7 @@ class _Scores(_Part):
     accuracy: float | None = None
     loss: float | None = None
     balanced_accuracy: float | None = None
-    count: int | None = None
+    count: Annotated[int, Field(ge=0, lt=2**63)] | None = None
 
 
 class _Interval(_Part):

@@ -246,6 +246,7 @@ def test_the_command_makes_the_report_again(tmp_path: Path) -> None:
         ("{", "result.json must be JSON, but is not"),
         ("[1]", "result.json: "),
         ('{"test": {"accuracy": "much"}}', "test.accuracy must be a valid number"),
+        ('{"test": {"count": -1}}', "test.count must be greater than or equal to 0"),
         (json.dumps(result(test={"confusion": [[1]]})), "a row and a column for each of 2 classes"),
     ],
 )
