@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from cnn.config import read_settings
 from cnn.outcome import RESULT
+from cnn.preflight import SETTINGS
 from cnn.report import REPORT
 from cnn.results import TrialResult, read_trials
 from cnn.settings import InputError
@@ -96,4 +98,12 @@ class Run:
         return list(read_trials(Directory(self.path)))
 
     def _repr_html_(self) -> str:
-        return run_html(self.path, self.report, self.result, self._trials())
+        trials = self._trials()
+        settings = read_settings(Directory(self.path).read(SETTINGS).decode())
+        result = self.result
+        if not settings.model.is_ours:
+            # The rest are parameters of the network that it has instead.
+            known = {name for phase in settings.phases for name in phase.space}
+            params = {name: value for name, value in self.params.items() if name in known}
+            result = {**result, "params": params}
+        return run_html(self.path, self.report, result, trials)

@@ -60,7 +60,8 @@ _LOCAL = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.enabled": "false",
 }
-_LOCAL_MASTER = re.compile(r"local(?:\[(\*|\d+)(?:,\s*(?:\*|\d+))?\])?$")
+# local[threads, times that a task may fail]
+_LOCAL_MASTER = re.compile(r"local(?:\[(\*|\d+)(?:,\s*(\d+))?\])?$")
 _LOCAL_CLUSTER = re.compile(r"local-cluster\[(\d+),\s*(\d+),\s*\d+\]$")
 
 
@@ -181,12 +182,13 @@ def shortcomings(context: SparkContext) -> list[str]:
         found.append(
             "spark.speculation is on: Spark may run a slow trial twice, at the cost of others"
         )
-    # In local mode no task is tried again, whatever is set.
     failures = int(conf.get("spark.task.maxFailures", "4"))
-    if failures > 1 and not _LOCAL_MASTER.match(str(context.master)):
+    if local := _LOCAL_MASTER.match(str(context.master)):
+        failures = int(local.group(2) or 1)
+    if failures > 1:
         found.append(
-            f"spark.task.maxFailures is {failures}: Spark tries a trial whose executor was lost "
-            "again by itself, before the search counts it"
+            f"a task may fail {failures} times (spark.task.maxFailures): Spark tries a trial whose "
+            "executor was lost again by itself, before the search counts it"
         )
     return found
 
