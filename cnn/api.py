@@ -48,6 +48,7 @@ def preprocess(
     as flags: image_size, color_mode, fit, classes, test_fraction, group, group_regex, split,
     max_rejects, seed. Raises cnn.Error.
     """
+    session = existing_session(spark)
     for key in settings:
         if key not in DataSettings.model_fields:
             raise InputError(unknown_key(key, key, DataSettings.model_fields))
@@ -58,7 +59,7 @@ def preprocess(
         settings["classes"] = tuple(settings["classes"])
     with _named_as_here():
         return make_data(
-            existing_session(spark),
+            session,
             Origin(None if images is None else str(images), kaggle, Path(download_dir), sample),
             Directory(out),
             data_settings(settings, lambda key: key),
@@ -94,6 +95,7 @@ def tune(
     With `resume` the run at `out` goes on, with its own settings and the same `build`; what is
     finished is not repeated. Interrupted, a run can be resumed. Raises cnn.Error.
     """
+    session = existing_session(spark)
     named = {"search": search, "space": space, "phases": phases, "final": final}
     named |= {"model": model, "cache": cache}
     tables = {key: _plain(table, key) for key, table in named.items() if table is not None}
@@ -109,7 +111,6 @@ def tune(
         command=("cnn.tune",),
     )
     where = None if data is None else Directory(data.path if isinstance(data, DataSet) else data)
-    session = existing_session(spark)
     with _named_as_here():
         if resume:
             given = {"config": configs, "overwrite": overwrite, "warm_start": warm_start}
@@ -164,11 +165,11 @@ def _named_as_here() -> Iterator[None]:
     try:
         yield
     except Error as error:
-        # `--final-workers` and `--cache-dir` stand for settings.
+        # A flag that stands for a setting.
         text = str(error).replace("--final-workers", "final.workers")
         text = re.sub(
             r"(?<!\S)(?<!\.py )--([a-z]+(?:-[a-z]+)*)",
             lambda flag: flag.group(1).replace("-", "_"),
             text,
         )
-        raise type(error)(text) from error
+        raise type(error)(text) from error.__cause__

@@ -98,12 +98,6 @@ class Run:
         return list(read_trials(Directory(self.path)))
 
     def _repr_html_(self) -> str:
-        trials = self._trials()
         settings = read_settings(Directory(self.path).read(SETTINGS).decode())
-        result = self.result
-        if not settings.model.is_ours:
-            # The rest are parameters of the network that it has instead.
-            known = {name for phase in settings.phases for name in phase.space}
-            params = {name: value for name, value in self.params.items() if name in known}
-            result = {**result, "params": params}
-        return run_html(self.path, self.report, result, trials)
+        result = {**self.result, "params": settings.known(self.params)}
+        return run_html(self.path, self.report, result, self._trials())

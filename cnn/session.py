@@ -6,7 +6,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,15 +102,19 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
 _JOB_PROPERTIES = ("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel")
 
 
+def existing_session(spark: SparkSession) -> AbstractContextManager[SparkSession]:
+    """A session of the user's own, to be entered. Raises InputError where it is of no use."""
+    return _kept(spark, _context_of(spark))
+
+
 @contextmanager
-def existing_session(spark: SparkSession) -> Iterator[SparkSession]:
-    """A session of the user's own, left as it was found. Raises InputError where it is of no use.
+def _kept(spark: SparkSession, context: SparkContext) -> Iterator[SparkSession]:
+    """The session, left as it was found.
 
     What executors are to have in their environment it gets for this time: Spark starts Python
     workers anew where that differs. On this machine they are the driver's own Python where no other
     is configured: a notebook's is seldom the first on the path.
     """
-    context = _context_of(spark)
     environment, python = context.environment, context.pythonExec
     before = {key: context.getLocalProperty(key) for key in _JOB_PROPERTIES}
     context.environment = {**EXECUTOR_ENVIRONMENT, **environment}
