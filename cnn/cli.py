@@ -1,9 +1,12 @@
 """What the jobs share on the command line: one clear line for what is wrong, and exit codes."""
 
 import argparse
+import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import NoReturn
 
 from cnn.settings import Error
@@ -23,6 +26,7 @@ def run_job(main: Callable[[Sequence[str]], None]) -> NoReturn:
     """
     # spark-submit ends a job by SIGTERM: unwind as for Ctrl-C, so that nothing is left half-done.
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(143))
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         main(sys.argv[1:])
     except Error as error:
@@ -31,8 +35,48 @@ def run_job(main: Callable[[Sequence[str]], None]) -> NoReturn:
         # A disk that is full, a folder that is not ours: nothing that a traceback explains better.
         sys.exit(_complain(f"{error.strerror or error}: {error.filename or 'unknown'}", code=1))
     except KeyboardInterrupt:
-        sys.exit(_complain("interrupted; what was finished is on disk", code=130))
+        print(_interrupted(), file=sys.stderr, flush=True)
+        sys.exit(130)
     sys.exit(0)
+
+
+# What goes on with the job where it is interrupted now, if anything does.
+_go_on: str | None = None
+
+
+def go_on_with(*command: str) -> None:
+    """From now on an interrupted job says that this command goes on with it."""
+    global _go_on
+    _go_on = " ".join(map(_quoted, command))
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """Ctrl-C: the job unwinds; the second time it stops at once, whatever it is at."""
+    signal.signal(signal.SIGINT, _stop)
+    raise KeyboardInterrupt
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    # Written past Python's streams, in the middle of whose work this may be. The table of running
+    # trials has hidden the cursor.
+    if os.isatty(1):
+        os.write(1, b"\x1b[?25h\n")
+    os.write(2, f"{_interrupted()}\n".encode(errors="replace"))
+    # Spark's JVM ends with its driver, and trials with theirs.
+    os._exit(130)
+
+
+def _interrupted() -> str:
+    further = f"; go on with: {_go_on}" if _go_on else ""
+    return f"error: interrupted; what was finished is on disk{further}"
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell, in one line."""
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = word.encode("unicode_escape").decode().replace("'", "\\'")
+    return f"$'{escaped}'"
 
 
 def _complain(message: str, *, code: int) -> int:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from cnn.manifest import Manifest
 from cnn.process import Method
 from cnn.progress import SearchProgress
 from cnn.results import TRIALS, Status, TrialResult, best_trial, now, trial_file, write_trial
+from cnn.running import forget, read_reached
 from cnn.search import TIMEOUT, Refused, Repeated, Trials
 from cnn.session import Slots, count_slots, preloads, task_profile
 from cnn.settings import ModelParams, PhaseSettings, Settings
@@ -225,7 +227,7 @@ class Phase:
             recover=self._recover,
             prepare=work.prepare,
             before=PixelsOnHost(work.job, apart.method),
-            on_launch=self._on_launch,
+            on_launch=lambda number, point: self._on_launch(work, number, point),
             on_result=lambda number, point, result: self._on_result(work, number, point, result),
             stop=work.stop,
         )
@@ -238,6 +240,9 @@ class Phase:
             total=work.total,
             parallelism=parallelism,
             earlier=[trial for trial, _ in work.finished],
+            varying=self._space.varying,
+            timeout=None if deadline is None else deadline - time.monotonic(),
+            read=partial(read_reached, self._search.run),
         )
         with self._progress:
             fmin(
@@ -273,9 +278,9 @@ class Phase:
                 raise Refused(reason)
         return params
 
-    def _on_launch(self, number: int) -> None:
+    def _on_launch(self, work: _Round, number: int, point: Point) -> None:
         self._launched_at[number] = now()
-        self._progress.launched()
+        self._progress.launched(number, work.params(point).model_dump())
 
     def _recover(self, number: int) -> Result | None:
         """The result of a trial that was done before its executor was lost."""
@@ -296,6 +301,9 @@ class Phase:
         if not result.get("written"):
             write_trial(self._search.run, trial)
         write_events(self._search.run, trial)
+        if number in self._launched_at:
+            # Where it died it could not do so itself.
+            forget(self._search.run, number)
         self._results.append(trial)
         best = best_trial(self._results, self._phase.objective)
         drop_states(self._search.run, self._results, best)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from cnn.phase import Phase, Search
-from cnn.preflight import shortfalls
+from cnn.preflight import remarks
 from cnn.results import TRIALS, TrialResult, count_by_status, now
 from cnn.session import shortcomings
 from cnn.settings import Error, PhaseSettings
@@ -41,8 +41,8 @@ def run_phases(search: Search) -> History:
     for shortcoming in shortcomings(search.spark.sparkContext):
         note(shortcoming)
     for phase in search.settings.phases:
-        for shortfall in shortfalls(phase, search.manifest):
-            note(shortfall)
+        for text in remarks(phase, search.manifest):
+            note(text)
         space = SearchSpace(phase, history.best[phase.fix].params if phase.fix else None)
         if space.is_grid and space.grid_size() > phase.max_trials:
             note(f"phase {phase.name}: the first {phase.max_trials} of {space.grid_size()} points")

@@ -1,6 +1,6 @@
 """A run begun or gone on with, in a given session: what the job and notebooks call."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ from cnn.preflight import SETTINGS, check_inputs, check_run_dir, warm_start
 from cnn.report import REPORT, write_report
 from cnn.results import now
 from cnn.run import Run
-from cnn.settings import InputError, Settings
+from cnn.settings import FEW_IMAGES, InputError, Settings
+from cnn.splits import TRAIN
 from cnn.storage import Directory
 from cnn.tuning import run_search
 
@@ -35,6 +36,8 @@ class Wanted:
     build: bytes | None = None
     own_network: bool = False
     command: tuple[str, ...] = ()
+    # Called once the run directory holds what a resumed run needs.
+    on_start: Callable[[Directory], None] = lambda run: None
 
 
 def begin(
@@ -52,7 +55,7 @@ def begin(
     """
     configs = wanted.configs
     if not configs and not wanted.own_network:
-        configs = _sample_config(data)
+        configs = _own_config(data)
     settings = load_settings(
         configs,
         tables=wanted.tables,
@@ -77,7 +80,8 @@ def begin(
         print(f"settings: {' + '.join(names)}", flush=True)
         with session as spark:
             search = Search(spark, data, run, settings, manifest, [], print, wanted.build)
-            return Run(run.uri, run_search(search, start))
+            result = run_search(search, start, on_start=lambda: wanted.on_start(run))
+            return Run(run.uri, result)
 
 
 def resume_run(
@@ -127,9 +131,14 @@ def _go_on(
     print(f"resuming {run.uri}: {done} trials are done", flush=True)
     with session as spark:
         search = Search(spark, data, run, settings, manifest, earlier, print, wanted.build)
-        return Run(run.uri, run_search(search, start, resume=True))
+        result = run_search(search, start, resume=True, on_start=lambda: wanted.on_start(run))
+        return Run(run.uri, result)
 
 
-def _sample_config(data: Directory) -> list[Path]:
-    """The sample is there to be quick; a search that was asked for by name is run as it stands."""
-    return [CONF_DIR / "sample.toml"] if read_manifest(data).sample else []
+def _own_config(data: Directory) -> list[Path]:
+    """What suits the data where no search was asked for by name: that one is run as it stands."""
+    manifest = read_manifest(data)
+    if manifest.sample:
+        return [CONF_DIR / "sample.toml"]
+    few = manifest.smallest_class(TRAIN) < FEW_IMAGES
+    return [CONF_DIR / "small.toml"] if few else []

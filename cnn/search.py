@@ -54,9 +54,9 @@ class Trials(SparkTrials):
     its result.
 
     `prepare(point)` makes of a point what the objective is called with; it may raise Refused or
-    Repeated. `on_launch(number)` and `on_result(number, point, result)` are called in the thread
-    that called fmin, the latter before anything more is proposed; then `stop()` may give a reason
-    to end the search. Failed trials have the status "fail" and stay known to the proposer.
+    Repeated. `on_launch(number, point)` and `on_result(number, point, result)` are called in the
+    thread that called fmin, the latter before anything more is proposed; then `stop()` may give a
+    reason to end the search. Failed trials have the status "fail" and stay known to the proposer.
     """
 
     # Threads that wait, one a trial, are cheap.
@@ -76,7 +76,7 @@ class Trials(SparkTrials):
         recover: Callable[[int], Result | None] = lambda number: None,
         prepare: Callable[[Point], Any] = lambda point: point,
         before: Callable[[], None] = lambda: None,
-        on_launch: Callable[[int], None] = lambda number: None,
+        on_launch: Callable[[int, Point], None] = lambda number, point: None,
         on_result: Callable[[int, Point, Result], None] = lambda number, point, result: None,
         stop: Callable[[], str | None] = lambda: None,
     ) -> None:
@@ -243,7 +243,7 @@ class Trials(SparkTrials):
         document["state"] = base.JOB_STATE_RUNNING
         document["book_time"] = document["refresh_time"] = coarse_utcnow()
         number = document["tid"]
-        self._on_launch(number)
+        self._on_launch(number, point)
 
         def run() -> None:
             try:

@@ -3,7 +3,9 @@
 import math
 import os
 import re
+import signal
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -91,7 +93,11 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
         defaults = {key: value for key, value in defaults.items() if key not in _PRELOADED}
     for key, value in defaults.items():
         conf.setIfMissing(key, value)
+    interrupt = signal.getsignal(signal.SIGINT)
     spark = SparkSession.builder.appName(name).config(conf=conf).getOrCreate()
+    # Spark's own would talk to the JVM in the middle of whatever is being said to it.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)
     try:
         yield spark
     finally:

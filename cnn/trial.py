@@ -15,6 +15,7 @@ from cnn.job import Job, choose_folds, compiled, device, part, run_fit, snapshot
 from cnn.pixels import open_pixels
 from cnn.process import Ended, tell
 from cnn.results import Status, TrialResult, now, trial_name, write_log, write_trial
+from cnn.running import Teller, forget
 from cnn.seeds import derive_seed
 from cnn.settings import ModelParams, PhaseSettings
 from cnn.splits import TRAIN
@@ -84,6 +85,7 @@ def run_trial(job: Job, params: ModelParams, number: int) -> TrialResult:
         known |= {"status": "invalid", "error": str(error)}
     except Exception as error:
         known |= {"status": _status_of(error), "error": _explain(error)}
+    forget(Directory(job.run), number)
     return trial_result(job.phase, params, number, started=started, ended=now(), **known)
 
 
@@ -137,9 +139,13 @@ def _train(
     known["continued"] = len(start.epochs) if start else 0
     save = saved.every(phase.checkpoint_seconds, models)
 
+    tell_reached = Teller(Directory(job.run), number, epochs, len(rungs))
+    tell_reached(start)
+
     def on_epoch(progress: "Progress") -> None:
         known["epochs"] = progress.epochs
         tell(known)
+        tell_reached(progress)
         save(progress)
 
     fitted = run_fit(

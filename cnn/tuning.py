@@ -1,7 +1,7 @@
 """A whole run: the search, the winner's training and test, and the run directory."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from cnn.phases import run_phases
 from cnn.preflight import SETTINGS, check_visible
 from cnn.report import write_report
 from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
+from cnn.running import forget_all
 from cnn.session import count_slots, failure, task_profile
 from cnn.settings import Error, ModelParams, PhaseSettings
 from cnn.splits import TRAIN
@@ -30,11 +31,18 @@ from cnn.worker import Isolation, Task
 LOG_OF_FINAL = "final"
 
 
-def run_search(search: Search, start: Start, *, resume: bool = False) -> dict[str, Any]:
+def run_search(
+    search: Search,
+    start: Start,
+    *,
+    resume: bool = False,
+    on_start: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """Searches, trains and tests the winner, writes the run directory; returns result.json.
 
-    What was at the run directory is replaced, unless it is the same run, resumed. Raises Error
-    where every trial of a phase failed; what is in the run directory then stays.
+    What was at the run directory is replaced, unless it is the same run, resumed. `on_start` is
+    called when it can be. Raises Error where every trial of a phase failed; what is in the run
+    directory then stays.
     """
     began = now()
     run, settings, manifest = search.run, search.settings, search.manifest
@@ -46,9 +54,11 @@ def run_search(search: Search, start: Start, *, resume: bool = False) -> dict[st
     check_visible(search.spark, search.data, run, slots)
     if not resume:
         run.remove()
+    forget_all(run)
     run.create()
     run.write(SETTINGS, dump_settings(settings).encode())
     write_start(run, start)
+    on_start()
     for trial in search.earlier:
         # The driver may have died between a trial's file and what shows it.
         write_events(run, trial)
@@ -56,7 +66,10 @@ def run_search(search: Search, start: Start, *, resume: bool = False) -> dict[st
     first = settings.phases[0]
     job, method = search.job(first), method_of(search, first)
     prepare_hosts(context, job, slots.total, method, search.say)
-    history = run_phases(search)
+    try:
+        history = run_phases(search)
+    finally:
+        forget_all(run)
     searched = now()
     winner = list(history.best.values())[-1]
     workers = settings.final.workers

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cnn.cli import Parser, run_job
+from cnn.cli import Parser, go_on_with, run_job
 from cnn.runs import Wanted, begin, resume_run
 from cnn.session import TUNE, spark_session
 from cnn.settings import InputError
@@ -67,6 +67,7 @@ def main(arguments: Sequence[str]) -> None:
         flags=flags,
         assignments=args.assignments,
         command=(Path(sys.argv[0]).name, *arguments),
+        on_start=lambda run: go_on_with("./spark-submit.sh", "jobs/tune.py", "--resume", run.uri),
     )
     session = spark_session("cnn tune", TUNE)
     if args.resume is not None:

@@ -1,17 +1,26 @@
 """Ended from outside: what is finished is on disk, the exit code says why, nothing else is left."""
 
+import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, Run, clean_environment, one_line
 
 from cnn.results import read_trials
+from cnn.running import RUNNING
 from cnn.storage import Directory
+
+INTERRUPTED = (
+    "error: interrupted; what was finished is on disk; "
+    "go on with: ./spark-submit.sh jobs/tune.py --resume {}"
+)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +49,7 @@ def test_what_was_finished_stays(noise_data: Path, tmp_path: Path, sent: int, co
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     if code == 130:
-        assert "interrupted" in one_line(errors)
+        assert one_line(errors) == INTERRUPTED.format(shlex.quote(str(run)))
     assert "Traceback" not in errors
     trials = read_trials(Directory(run))
     assert 2 <= len(trials) < 100
@@ -48,6 +57,88 @@ def test_what_was_finished_stays(noise_data: Path, tmp_path: Path, sent: int, co
     assert left == {"run.json", "settings.toml", "tensorboard", "trials"}
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
     assert _gone(process.pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_ctrl_c_twice_stops_at_once(noise_data: Path, tmp_path: Path) -> None:
+    # Trials that take long to stop, in a directory whose name a shell must be told exactly.
+    run = tmp_path / "it's a  run"
+    command = ["jobs/tune.py", "--data", noise_data, "--out", run, "--config", "conf/test.toml"]
+    settings = ("search.epochs=100000", "search.patience=100000", "search.checkpoint_seconds=0")
+    process = subprocess.Popen(
+        [
+            str(REPOSITORY / "spark-submit.sh"),
+            *map(str, command),
+            *(f"--set={one}" for one in settings),
+        ],
+        cwd=REPOSITORY,
+        env=clean_environment() | {"CNN_TEST": str(run)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert _becomes(lambda: (run / RUNNING).is_dir() and len(list((run / RUNNING).iterdir())))
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.05)
+    started = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - started < 2
+    _, errors = process.communicate(timeout=30)
+    said = one_line(errors)
+    assert said == INTERRUPTED.format(shlex.quote(str(run)))
+    assert _becomes(lambda: not _processes_with(f"CNN_TEST={run}"))
+    # What the line says to do.
+    words = shlex.split(said.partition("go on with: ")[2])
+    done = subprocess.run(
+        [*words, "--timeout", "8"],
+        cwd=REPOSITORY,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"resuming {run}" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert not (run / RUNNING).exists()
+    assert {path.name for path in tmp_path.iterdir()} == {run.name}
+
+
+def test_a_job_that_cannot_be_resumed_says_no_more(tmp_path: Path) -> None:
+    job = tmp_path / "job.py"
+    work = "lambda _: (print('begun', flush=True), time.sleep(60))"
+    job.write_text(f"import time\nfrom cnn.cli import run_job\nrun_job({work})\n")
+    process = subprocess.Popen(
+        [sys.executable, job], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors == "error: interrupted; what was finished is on disk\n"
+
+
+def _becomes(true: Callable[[], object]) -> bool:
+    """Whether something is the case within a minute."""
+    for _ in range(600):
+        if true():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _processes_with(variable: str) -> list[str]:
+    """The processes, zombies left out, that have this in their environment."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                if variable.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(folder.name)
+    return found
 
 
 def _gone(group: int) -> bool:

@@ -1,18 +1,24 @@
-"""What is seen while trials run: plain lines in a log, one line that redraws on a terminal."""
+"""What is seen while trials run: plain lines in a log, a table that redraws on a terminal."""
 
 import io
 import os
 import pty
 import re
 import sys
+import threading
 import time
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import partial
 
 import pytest
+from rich.console import Console
 
-from cnn.progress import SearchProgress, duration
+from cnn.live import Row, screen
+from cnn.progress import SearchProgress, duration, span
+from cnn.remaining import seconds_left
 from cnn.results import Status, TrialResult
+from cnn.running import Reached
 
 
 def trial(number: int, accuracy: float | None, status: Status = "ok") -> TrialResult:
@@ -32,11 +38,11 @@ def trial(number: int, accuracy: float | None, status: Status = "ok") -> TrialRe
 
 def follow(pause: float = 0) -> None:
     with SearchProgress("search", "val_accuracy", total=5, parallelism=2) as progress:
-        progress.launched()
-        progress.launched()
+        progress.launched(0)
+        progress.launched(1)
         progress.finished(trial(0, 0.75))
         time.sleep(pause)
-        progress.launched()
+        progress.launched(2)
         progress.finished(trial(1, None, "crashed"))
         progress.finished(trial(3, None, "invalid"))
         progress.finished(trial(2, 0.5))
@@ -52,22 +58,140 @@ def test_in_a_log_each_result_is_a_line(capsys: pytest.CaptureFixture[str]) -> N
         "trial 2: ok 0.5000",
     ]
     assert "search: 3 of 5 trials done, 0 running, 1 failed, best 0.7500 (trial 0)" in lines[-1]
-    assert re.search(r"about \d+ s left$", lines[-1])
+    assert re.search(r"about \d+ (to \d+ )?s left$", lines[-1])
 
 
-def test_on_a_terminal_one_line_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> str:
+    """What is written to a terminal, of 80 columns and 25 lines, meanwhile."""
     ours, theirs = pty.openpty()
     monkeypatch.setenv("TERM", "xterm")
     with io.TextIOWrapper(io.FileIO(theirs, "w"), write_through=True) as terminal:
         monkeypatch.setattr(sys, "stdout", terminal)
-        follow(pause=2)
+        work()
     said = b"".join(iter(partial(_read, ours), b"")).decode()
     os.close(ours)
+    return said
+
+
+def test_on_a_terminal_a_table_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = on_a_terminal(monkeypatch, partial(follow, pause=2))
     assert "trial 0: ok" not in said
     assert "1 of 5 trials done" in said
     assert "3 of 5 trials done" in said
+    assert re.search(r"1 of 2 slots busy, about \d+ (s )?to \d+ s left", said)
     assert "\x1b[2K" in said  # a line is erased before it is written anew
-    assert re.search(r"about\s+\d+\s+s\s+left\s+\x1b\[\?25h", said)  # wrapped, not cut
+    assert said.endswith("\x1b[?25h")  # the cursor is seen again
+
+
+def test_running_trials_are_read_from_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    readers: set[str] = set()
+
+    def read(numbers: Collection[int]) -> dict[int, Reached]:
+        readers.add(threading.current_thread().name)
+        if len(numbers) < 2:
+            raise OSError("a file system that is not there")
+        return {4: Reached(number=4, epoch=3, max_epochs=15, accuracy=0.875, rungs=1, max_rungs=3)}
+
+    def work() -> None:
+        progress = SearchProgress(
+            "search\x1b[2J[red]", "val_accuracy", total=9, parallelism=2, varying=["x"], read=read
+        )
+        with progress:
+            time.sleep(0.2)
+            progress.launched(4, {"x": "[bold]\x1b[2Jevil"})
+            progress.launched(5, {"x": 0.123456})
+            time.sleep(1.5)
+
+    said = on_a_terminal(monkeypatch, work)
+    assert readers == {"progress"}
+    assert re.search(r"4   3/15   0\.8750   1/3  0:0\d  \[bold\]\?\[2Jevil", said)
+    assert re.search(r"5      -        -     -  0:0\d +0\.12", said)
+    assert "search?[2J[red]: 0 of 9 trials done" in said
+    assert "\x1b[2J" not in said
+
+
+def test_a_file_system_that_hangs_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(numbers: Collection[int]) -> dict[int, Reached]:
+        time.sleep(20)
+        return {}
+
+    def work() -> None:
+        started = time.monotonic()
+        with SearchProgress(
+            "search", "val_accuracy", total=9, parallelism=2, read=hang
+        ) as progress:
+            for number in range(9):
+                progress.launched(number)
+                progress.finished(trial(number, 0.5))
+            assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
+
+    assert "9 of 9 trials done" in on_a_terminal(monkeypatch, work)
+
+
+def drawn(width: int, height: int, running: int) -> list[str]:
+    """The lines of a screen with so many trials running."""
+    params = {"filters": [16, 32, 64], "batch_norm": True, "rate": 0.00123, "other": "x" * 30}
+    rows = [Row((str(n), "3/15", "0.8750", "1/3", "1:48"), params) for n in range(running)]
+    best = Row(("best: 4", "15/15", "0.9583", "-", "0:52"), params)
+    console = Console(width=width, height=height, file=io.StringIO())
+    lines = ["search: 7 of 200 trials done", "150 of 150 slots busy, about 12 to 18 min left"]
+    console.print(screen(console, rows, best, list(params), lines))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("height", [3, 6, 7, 10, 24, 30])
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_however_many_run_the_screen_is_kept(width: int, height: int) -> None:
+    lines = drawn(width, height, 150)
+    assert len(lines) < max(4, height)
+    assert max(map(len, lines)) <= width
+    said = " ".join(" ".join(lines).split())
+    assert "search: 7 of 200 trials done" in said
+    assert said.endswith("about 12 to 18 min left")
+    shown = sum("1:48" in line for line in lines)
+    if shown:
+        assert f"and {150 - shown} more running" in said
+    assert shown == (0 if height < 7 else height - 6 - (width < 46))
+
+
+def test_as_many_columns_as_fit() -> None:
+    wide, narrow = drawn(100, 30, 2), drawn(80, 30, 2)
+    assert wide[0].split() == [*HEADINGS, "filters", "norm", "rate", "other"]
+    assert wide[1].split()[-4:] == ["16-32-64", "yes", "0.0012", "x" * 30]
+    assert narrow[0].split() == [*HEADINGS, "filters", "norm", "rate", "…"]
+    assert wide[3].startswith("best: 4  15/15   0.9583")
+
+
+HEADINGS = ["trial", "epoch", "val", "acc", "rung", "time"]
+
+
+def test_time_left_is_between_what_is_fast_and_what_is_slow() -> None:
+    assert seconds_left([], [3.0], 5, 2) is None
+    low, high = seconds_left([30.0] * 100, [], 10, 2) or (0, 0)
+    assert 135 < low < 150 < high < 165
+    # One trial says little of the others.
+    few = seconds_left([30.0], [], 10, 2)
+    assert few is not None
+    assert few[1] - few[0] > 3 * (high - low)
+    # Half of the trials are stopped early: those that run may be among them.
+    low, high = seconds_left([2.0, 60.0] * 20, [1.0, 1.0], 0, 2) or (0, 0)
+    assert low < 10
+    assert 50 < high < 70
+    low, high = seconds_left([1.0] * 1000, [], 20_000, 100) or (0, 0)
+    assert 190 < low < 200 < high < 210
+    # Longer than any before it.
+    low, high = seconds_left([1.0], [50.0], 0, 2) or (0, 0)
+    assert 0 < low < high < 100
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(4.6, 5.2, "5 s"), (30, 50, "30 to 50 s"), (40, 150, "40 s to 2 min")],
+)
+def test_a_unit_is_said_once(low: float, high: float, text: str) -> None:
+    assert span(low, high) == text
 
 
 def _read(terminal: int) -> bytes:

@@ -92,7 +92,8 @@ def shrunk(command: str) -> str:
     if "preprocess.py" in command:
         return f"{command} --image-size 32"
     if "tune.py" in command:
-        return f"{command} --set search.epochs=1 --set search.min_steps=0"
+        quick = "search.epochs=1", "search.min_steps=0", "search.cross_validation=1"
+        return " ".join([command, *(f"--set {setting}" for setting in quick)])
     return command
 
 

@@ -120,7 +120,7 @@ def test_the_time_limit_cancels_what_runs(spark: Any) -> None:
 
 def test_numbers_start_where_they_are_told(spark: Any) -> None:
     numbers: list[int] = []
-    trials = Trials(spark, 2, first_number=7, on_launch=numbers.append)
+    trials = Trials(spark, 2, first_number=7, on_launch=lambda number, _: numbers.append(number))
     search(trials, lambda _: float(trial_number()), max_evals=3)
     assert numbers == [7, 8, 9]
     assert trials.losses() == [7.0, 8.0, 9.0]
@@ -250,7 +250,7 @@ def test_a_trial_may_be_spawned(spark: Any) -> None:
 
 def test_results_of_an_earlier_search_are_known_and_count(spark: Any) -> None:
     numbers: list[int] = []
-    trials = Trials(spark, 2, on_launch=numbers.append)
+    trials = Trials(spark, 2, on_launch=lambda number, _: numbers.append(number))
     trials.add_finished(0, {"x": [0.5]}, {"status": "ok", "loss": -9.0})
     trials.add_finished(2, {"x": [0.1]}, {"status": "fail"}, counts=False)
     best = search(trials, lambda point: point["x"], max_evals=3)

@@ -130,7 +130,7 @@ def start(daemon: bool, count: int = 7) -> list[float]:
             spark,
             1,
             isolation=Isolation(threads=2),
-            on_launch=lambda number: launched.update({number: time.time()}),
+            on_launch=lambda number, _: launched.update({number: time.time()}),
         )
         search(trials, first_step, count)
     # The first task of a session starts the daemon.

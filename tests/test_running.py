@@ -1,0 +1,86 @@
+"""How far running trials are: what a trial tells, and what the driver makes of what it finds."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnn.evaluation import Evaluation
+from cnn.results import EpochResult
+from cnn.running import RUNNING, Reached, Teller, forget, forget_all, read_reached
+from cnn.storage import Directory
+from cnn.training import Progress
+
+GOOD = {"number": 17, "epoch": 2, "max_epochs": 15, "accuracy": 0.75, "rungs": 1, "max_rungs": 3}
+
+
+def progress(epochs: int) -> Progress:
+    done = tuple(EpochResult(epoch=n + 1, loss=1.0, accuracy=0.5, seconds=1) for n in range(epochs))
+    best = Evaluation.of(3.0, np.array([[2, 1], [0, 1]]))
+    return Progress(done, best_epoch=1, best=best, told=(0, (0.25, 0.75)))
+
+
+def test_the_driver_reads_what_a_trial_tells(tmp_path: Path) -> None:
+    run = Directory(tmp_path)
+    assert read_reached(run, [17]) == {}
+    Teller(run, 17, 15, 3)(None)
+    assert read_reached(run, [17]) == {17: Reached(number=17, epoch=0, max_epochs=15, max_rungs=3)}
+    Teller(run, 17, 15, 3)(progress(2))
+    assert read_reached(run, [3, 17]) == {17: Reached.model_validate(GOOD)}
+    assert read_reached(run, [3]) == {}
+    for _ in range(2):
+        forget(run, 17)
+        assert read_reached(run, [17]) == {}
+    forget_all(run)
+    assert list(tmp_path.iterdir()) == []
+    forget_all(run)
+
+
+def test_a_thousand_tiny_epochs_are_few_files(tmp_path: Path) -> None:
+    tell = Teller(Directory(tmp_path), 0, 1000, 0)
+    written = set()
+    for epoch in range(1000):
+        tell(progress(1) if epoch else None)
+        written.add((tmp_path / RUNNING / "00000.json").stat().st_mtime_ns)
+    assert len(written) <= 3
+
+
+def test_what_cannot_be_told_harms_no_trial(tmp_path: Path) -> None:
+    (tmp_path / RUNNING).write_bytes(b"a file where the folder should be")
+    Teller(Directory(tmp_path), 0, 15, 0)(progress(1))
+    forget(Directory(tmp_path), 0)
+    Teller(Directory(tmp_path), 0, -1, 0)(None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        json.dumps(GOOD)[:-5],
+        "[]",
+        json.dumps(GOOD | {"number": 18}),
+        json.dumps(GOOD | {"accuracy": 1.5}),
+        json.dumps(GOOD | {"accuracy": float("nan")}),
+        json.dumps(GOOD | {"epoch": "\x1b[2J"}),
+        json.dumps(GOOD | {"epoch": 10**4000}),
+        json.dumps(GOOD | {"note": "[red]"}),
+        json.dumps(GOOD) + " " * 5000,
+    ],
+)
+def test_what_is_no_trials_word_is_passed_over(tmp_path: Path, content: str) -> None:
+    folder = tmp_path / RUNNING
+    folder.mkdir()
+    (folder / "00017.json").write_text(content)
+    good: dict[str, Any] = GOOD | {"number": 4}
+    (folder / "00004.json").write_text(json.dumps(good))
+    assert read_reached(Directory(tmp_path), [17, 4]) == {4: Reached.model_validate(good)}
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    folder = tmp_path / RUNNING
+    (folder / "00001.json").mkdir(parents=True)
+    os.mkfifo(folder / "00002.json")
+    assert read_reached(Directory(tmp_path), [1, 2]) == {}
