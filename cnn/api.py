@@ -100,6 +100,7 @@ def tune(
     named |= {"model": model, "cache": cache}
     tables = {key: _plain(table, key) for key, table in named.items() if table is not None}
     packed = None
+    started: list[Directory] = []
     if build is not None:
         packed = _add_build(tables, build)
     configs = [Path(path) for path in ([config] if isinstance(config, str | Path) else config)]
@@ -109,9 +110,10 @@ def tune(
         build=packed,
         own_network=build is not None,
         command=("cnn.tune",),
+        on_start=started.append,
     )
     where = None if data is None else Directory(data.path if isinstance(data, DataSet) else data)
-    with _named_as_here():
+    with _named_as_here(), _says_how_to_go_on(started, packed):
         if resume:
             given = {"config": configs, "overwrite": overwrite, "warm_start": warm_start}
             _check_resume(out, {**given, "phases": phases})
@@ -157,6 +159,17 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, str | int | float):
         return value
     raise InputError(f"{where} must be a value that TOML has, but got {value!r}")
+
+
+@contextmanager
+def _says_how_to_go_on(started: Sequence[Directory], packed: bytes | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        for run in started:
+            build = ", build=..." if packed is not None else ""
+            print(f"to go on: tune(spark, out={run.uri!r}, resume=True{build})", flush=True)
+        raise
 
 
 @contextmanager

@@ -139,9 +139,12 @@ def test_progress_is_plain_lines(outputs: dict[str, str]) -> None:
 def test_an_interrupted_cell_leaves_a_run_that_goes_on(
     folder: Path, outputs: dict[str, str]
 ) -> None:
-    assert outputs["stopped"].strip().endswith("stopped")
+    *_, hint, stopped = outputs["stopped"].strip().splitlines()
+    run = folder / "runs" / "stopped"
+    assert hint == f"to go on: tune(spark, out='{run}', resume=True, build=...)"
+    assert stopped == "stopped"
     assert outputs["resumed"].strip().endswith("2 True")
-    assert [t.number for t in read_trials(Directory(folder / "runs" / "stopped"))] == [0, 1]
+    assert [t.number for t in read_trials(Directory(run))] == [0, 1]
 
 
 def test_the_command_line_has_no_function_to_go_on_with(outputs: dict[str, str]) -> None:
