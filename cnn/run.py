@@ -27,13 +27,15 @@ class Run:
     path: str
     # What result.json holds.
     result: dict[str, Any] = field(repr=False)
+    # Whether it was finished just now, rather than found finished.
+    new: bool = field(default=True, repr=False)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """A run that had finished, by path or URI. Raises InputError."""
         run = Directory(path)
         try:
-            return cls(run.uri, json.loads(run.read(RESULT)))
+            return cls(run.uri, json.loads(run.read(RESULT)), new=False)
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(
                 f"a run must be a finished one, but {run.uri} has no {RESULT}"
