@@ -48,6 +48,7 @@ def preprocess(
     as flags: image_size, color_mode, fit, classes, test_fraction, group, group_regex, split,
     max_rejects, seed. Raises cnn.Error.
     """
+    session = existing_session(spark)
     for key in settings:
         if key not in DataSettings.model_fields:
             raise InputError(unknown_key(key, key, DataSettings.model_fields))
@@ -58,7 +59,7 @@ def preprocess(
         settings["classes"] = tuple(settings["classes"])
     with _named_as_here():
         return make_data(
-            existing_session(spark),
+            session,
             Origin(None if images is None else str(images), kaggle, Path(download_dir), sample),
             Directory(out),
             data_settings(settings, lambda key: key),
@@ -94,10 +95,12 @@ def tune(
     With `resume` the run at `out` goes on, with its own settings and the same `build`; what is
     finished is not repeated. Interrupted, a run can be resumed. Raises cnn.Error.
     """
+    session = existing_session(spark)
     named = {"search": search, "space": space, "phases": phases, "final": final}
     named |= {"model": model, "cache": cache}
     tables = {key: _plain(table, key) for key, table in named.items() if table is not None}
     packed = None
+    started: list[Directory] = []
     if build is not None:
         packed = _add_build(tables, build)
     configs = [Path(path) for path in ([config] if isinstance(config, str | Path) else config)]
@@ -107,10 +110,10 @@ def tune(
         build=packed,
         own_network=build is not None,
         command=("cnn.tune",),
+        on_start=started.append,
     )
     where = None if data is None else Directory(data.path if isinstance(data, DataSet) else data)
-    session = existing_session(spark)
-    with _named_as_here():
+    with _named_as_here(), _says_how_to_go_on(started, packed):
         if resume:
             given = {"config": configs, "overwrite": overwrite, "warm_start": warm_start}
             _check_resume(out, {**given, "phases": phases})
@@ -159,16 +162,27 @@ def _plain(value: Any, where: str) -> Any:
 
 
 @contextmanager
+def _says_how_to_go_on(started: Sequence[Directory], packed: bytes | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        for run in started:
+            build = ", build=..." if packed is not None else ""
+            print(f"to go on: tune(spark, out={run.uri!r}, resume=True{build})", flush=True)
+        raise
+
+
+@contextmanager
 def _named_as_here() -> Iterator[None]:
     """The jobs' errors name flags; here they are arguments. A command in a message stays."""
     try:
         yield
     except Error as error:
-        # `--final-workers` and `--cache-dir` stand for settings.
+        # A flag that stands for a setting.
         text = str(error).replace("--final-workers", "final.workers")
         text = re.sub(
             r"(?<!\S)(?<!\.py )--([a-z]+(?:-[a-z]+)*)",
             lambda flag: flag.group(1).replace("-", "_"),
             text,
         )
-        raise type(error)(text) from error
+        raise type(error)(text) from error.__cause__

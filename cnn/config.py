@@ -38,17 +38,19 @@ def load_settings(
 ) -> Settings:
     """Reads conf/default.toml, lays the files over it in order, tables, flags, then assignments.
 
-    `tables` are what a file would hold. Of the default space an `own_network` is given what
+    `tables` are what a file would hold. Of the spaces in conf/ an `own_network` is given what
     concerns its training alone: the rest are parameters of the network that it replaces.
     `flags` are keys of [search] with None for what was not given; they hold for every phase, as
     `assignments` like `search.max_trials=20` or `phases.0.epochs=1` hold for what they name.
     Raises InputError with a line that names the key, the rule and the value.
     """
-    tree: dict[str, Any] = _read_toml(CONF_DIR / "default.toml")
-    if own_network:
-        tree["space"] = {key: tree["space"][key] for key in _OF_TRAINING}
-    for path in overlays:
-        tree = _overlay(tree, _read_toml(path))
+    tree: dict[str, Any] = {}
+    for path in (CONF_DIR / "default.toml", *overlays):
+        table = _read_toml(path)
+        if own_network and path.parent == CONF_DIR:
+            own = {k: v for k, v in table.get("space", {}).items() if k in _OF_TRAINING}
+            table = {**table, "space": own}
+        tree = _overlay(tree, table)
     tree = _overlay(tree, tables or {})
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     tree = _overlay(tree, {"search": given})

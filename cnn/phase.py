@@ -293,6 +293,9 @@ class Phase:
         return {**document(self._phase, trial), "written": True}
 
     def _on_result(self, work: _Round, number: int, point: Point, result: Result) -> None:
+        if result.get("cancelled"):
+            # Its executor may have had it done before the driver heard of that.
+            result = self._recover(number) or result
         if "trial" in result:
             trial = TrialResult.model_validate(result["trial"])
         else:

@@ -59,7 +59,7 @@ def run_phases(search: Search) -> History:
             raise _all_failed(search.run, phase, trials)
         history.best[phase.name] = best
         history.entries.append(_phase_entry(phase, best, trials))
-        search.say(f"phase {phase.name}: best is trial {best.number}, {_describe(best)}")
+        search.say(f"phase {phase.name}: best is trial {best.number}, {_describe(search, best)}")
     return history
 
 
@@ -98,6 +98,7 @@ def _phase_entry(
     }
 
 
-def _describe(trial: TrialResult) -> str:
-    values = ", ".join(f"{key} {value}" for key, value in trial.params.items())
+def _describe(search: Search, trial: TrialResult) -> str:
+    known = search.settings.known(trial.params)
+    values = ", ".join(f"{key} {value}" for key, value in known.items())
     return f"validation accuracy {trial.accuracy:.4f} with {values}"

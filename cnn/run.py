@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from cnn.config import read_settings
 from cnn.outcome import RESULT
+from cnn.preflight import SETTINGS
 from cnn.report import REPORT
 from cnn.results import TrialResult, read_trials
 from cnn.settings import InputError
@@ -25,13 +27,15 @@ class Run:
     path: str
     # What result.json holds.
     result: dict[str, Any] = field(repr=False)
+    # Whether it was finished just now, rather than found finished.
+    new: bool = field(default=True, repr=False)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """A run that had finished, by path or URI. Raises InputError."""
         run = Directory(path)
         try:
-            return cls(run.uri, json.loads(run.read(RESULT)))
+            return cls(run.uri, json.loads(run.read(RESULT)), new=False)
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(
                 f"a run must be a finished one, but {run.uri} has no {RESULT}"
@@ -96,4 +100,6 @@ class Run:
         return list(read_trials(Directory(self.path)))
 
     def _repr_html_(self) -> str:
-        return run_html(self.path, self.report, self.result, self._trials())
+        settings = read_settings(Directory(self.path).read(SETTINGS).decode())
+        result = {**self.result, "params": settings.known(self.params)}
+        return run_html(self.path, self.report, result, self._trials())

@@ -54,7 +54,7 @@ def begin(
     What can be known to be wrong is said before `session` is entered. Raises Error.
     """
     configs = wanted.configs
-    if not configs and not wanted.own_network:
+    if not configs:
         configs = _own_config(data)
     settings = load_settings(
         configs,

@@ -8,7 +8,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,7 +62,8 @@ _LOCAL = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.enabled": "false",
 }
-_LOCAL_MASTER = re.compile(r"local(?:\[(\*|\d+)(?:,\s*(?:\*|\d+))?\])?$")
+# local[threads, times that a task may fail]
+_LOCAL_MASTER = re.compile(r"local(?:\[(\*|\d+)(?:,\s*(\d+))?\])?$")
 _LOCAL_CLUSTER = re.compile(r"local-cluster\[(\d+),\s*(\d+),\s*\d+\]$")
 
 
@@ -107,15 +108,19 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
 _JOB_PROPERTIES = ("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel")
 
 
+def existing_session(spark: SparkSession) -> AbstractContextManager[SparkSession]:
+    """A session of the user's own, to be entered. Raises InputError where it is of no use."""
+    return _kept(spark, _context_of(spark))
+
+
 @contextmanager
-def existing_session(spark: SparkSession) -> Iterator[SparkSession]:
-    """A session of the user's own, left as it was found. Raises InputError where it is of no use.
+def _kept(spark: SparkSession, context: SparkContext) -> Iterator[SparkSession]:
+    """The session, left as it was found.
 
     What executors are to have in their environment it gets for this time: Spark starts Python
     workers anew where that differs. On this machine they are the driver's own Python where no other
     is configured: a notebook's is seldom the first on the path.
     """
-    context = _context_of(spark)
     environment, python = context.environment, context.pythonExec
     before = {key: context.getLocalProperty(key) for key in _JOB_PROPERTIES}
     context.environment = {**EXECUTOR_ENVIRONMENT, **environment}
@@ -187,12 +192,13 @@ def shortcomings(context: SparkContext) -> list[str]:
         found.append(
             "spark.speculation is on: Spark may run a slow trial twice, at the cost of others"
         )
-    # In local mode no task is tried again, whatever is set.
     failures = int(conf.get("spark.task.maxFailures", "4"))
-    if failures > 1 and not _LOCAL_MASTER.match(str(context.master)):
+    if local := _LOCAL_MASTER.match(str(context.master)):
+        failures = int(local.group(2) or 1)
+    if failures > 1:
         found.append(
-            f"spark.task.maxFailures is {failures}: Spark tries a trial whose executor was lost "
-            "again by itself, before the search counts it"
+            f"a task may fail {failures} times (spark.task.maxFailures): Spark tries a trial whose "
+            "executor was lost again by itself, before the search counts it"
         )
     return found
 

@@ -83,7 +83,7 @@ def main(arguments: Sequence[str]) -> None:
             earlier=None if args.warm_start is None else Directory(args.warm_start),
             overwrite=args.overwrite,
         )
-    print(run.summary())
+    print(run.summary() if run.new else f"report: {run.report}")
 
 
 def _check_resume(args: argparse.Namespace) -> None:

@@ -120,7 +120,7 @@ def test_the_clusters_commands(clone: Path) -> None:
 
 @pytest.mark.slow
 def test_the_model_is_used_in_plain_python(clone: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code = next(c for c in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "export" in c)
     (clone / "face.jpg").write_bytes((clone / "images" / "cats" / "cats-0.png").read_bytes())
     done = subprocess.run([sys.executable, "-c", code], cwd=clone, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
