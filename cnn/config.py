@@ -7,7 +7,14 @@ from typing import Any
 
 import tomli_w
 
-from cnn.settings import InputError, PhaseSettings, SearchSettings, Settings, validate
+from cnn.settings import (
+    InputError,
+    ModelSettings,
+    PhaseSettings,
+    SearchSettings,
+    Settings,
+    validate,
+)
 
 # In a source tree conf/ stands beside cnn/; an installed package has it inside (pyproject.toml).
 CONF_DIR = next(
@@ -17,21 +24,34 @@ CONF_DIR = next(
 )
 
 
+# The parameters of the default space that mean the same whatever the network is.
+_OF_TRAINING = ("learning_rate", "batch_size")
+
+
 def load_settings(
     overlays: Sequence[Path] = (),
     *,
+    tables: Mapping[str, Any] | None = None,
+    own_network: bool = False,
     flags: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
 ) -> Settings:
-    """Reads conf/default.toml, lays the files over it in order, then flags, then assignments.
+    """Reads conf/default.toml, lays the files over it in order, tables, flags, then assignments.
 
+    `tables` are what a file would hold. Of the spaces in conf/ an `own_network` is given what
+    concerns its training alone: the rest are parameters of the network that it replaces.
     `flags` are keys of [search] with None for what was not given; they hold for every phase, as
     `assignments` like `search.max_trials=20` or `phases.0.epochs=1` hold for what they name.
     Raises InputError with a line that names the key, the rule and the value.
     """
-    tree: dict[str, Any] = _read_toml(CONF_DIR / "default.toml")
-    for path in overlays:
-        tree = _overlay(tree, _read_toml(path))
+    tree: dict[str, Any] = {}
+    for path in (CONF_DIR / "default.toml", *overlays):
+        table = _read_toml(path)
+        if own_network and path.parent == CONF_DIR:
+            own = {k: v for k, v in table.get("space", {}).items() if k in _OF_TRAINING}
+            table = {**table, "space": own}
+        tree = _overlay(tree, table)
+    tree = _overlay(tree, tables or {})
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     tree = _overlay(tree, {"search": given})
     for phase in _phase_tables(tree):
@@ -74,7 +94,11 @@ _CHANGEABLE = {
 
 
 def resume_settings(
-    text: str, *, flags: Mapping[str, Any] | None = None, assignments: Sequence[str] = ()
+    text: str,
+    *,
+    tables: Mapping[str, Any] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
 ) -> Settings:
     """A run's own settings with what may change laid over them.
 
@@ -84,6 +108,7 @@ def resume_settings(
     tree = tomllib.loads(text)
     changes: dict[str, Any] = {"search": {k: v for k, v in (flags or {}).items() if v is not None}}
     changes["phases"] = [{} for _ in before.phases]
+    changes = _overlay(changes, tables or {})
     for assignment in assignments:
         _assign(changes, assignment)
     space = changes.pop("space", {})
@@ -96,8 +121,12 @@ def resume_settings(
         for name in PhaseSettings.model_fields:
             if name not in _CHANGEABLE and getattr(old, name) != getattr(new, name):
                 raise _changed(name, getattr(old, name), getattr(new, name))
-    if before.model != after.model:
-        raise InputError("--resume must go on with the run's own model settings, but got others")
+    for name in ModelSettings.model_fields:
+        old, new = getattr(before.model, name), getattr(after.model, name)
+        if old != new:
+            raise InputError(
+                f"--resume must go on with the run's own model.{name}, {old}, but got {new}"
+            )
     return after
 
 

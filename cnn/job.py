@@ -3,7 +3,6 @@
 TensorFlow is imported inside the functions: the driver imports this module too.
 """
 
-import importlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnn.builder import load_builder
 from cnn.manifest import Manifest
 from cnn.pixels import Pixels, choose
 from cnn.results import CHECKPOINTS
@@ -45,6 +45,8 @@ class Job:
     cache: CacheSettings
     # Whether the best trial's last state is kept, for the winner's training to go on from.
     keep_state: bool = False
+    # The network's function where it cannot be imported, as `cnn.builder.pack` made it.
+    build: bytes | None = None
 
     def networks(self) -> int:
         """How many networks a trial trains: one, or one for each fold of a cross-validation."""
@@ -98,8 +100,7 @@ def compiled(
     from cnn.model import compile_model
     from cnn.precision import policy, resolve
 
-    module, _, name = job.model.builder.partition(":")
-    build = getattr(importlib.import_module(module), name)
+    build = load_builder(job.model.builder, job.build)
     keras.utils.set_random_seed(seed)
     classes = len(job.manifest.classes)
     before = keras.config.dtype_policy()

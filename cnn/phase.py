@@ -51,6 +51,8 @@ class Search:
     say: Callable[[str], None]
     # Told of each trial when it is on disk; to return at once.
     on_trial: Callable[[TrialResult], None] = lambda trial: None
+    # The network's function where it cannot be imported (see cnn.builder).
+    build: bytes | None = None
 
     def job(self, phase: PhaseSettings) -> Job:
         return Job(
@@ -62,6 +64,7 @@ class Search:
             cache=self.settings.cache,
             # The winner's training is then the rest of its trial's, if there is any.
             keep_state=self._keeps_state(phase),
+            build=self.build,
         )
 
     def _keeps_state(self, phase: PhaseSettings) -> bool:
@@ -292,6 +295,9 @@ class Phase:
         return {**document(self._phase, trial), "written": True}
 
     def _on_result(self, work: _Round, number: int, point: Point, result: Result) -> None:
+        if result.get("cancelled"):
+            # Its executor may have had it done before the driver heard of that.
+            result = self._recover(number) or result
         if "trial" in result:
             trial = TrialResult.model_validate(result["trial"])
         else:

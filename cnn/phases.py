@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from cnn.phase import Phase, Search
-from cnn.preflight import shortfalls
+from cnn.preflight import remarks
 from cnn.results import TRIALS, TrialResult, count_by_status, now
-from cnn.session import preloads
+from cnn.session import shortcomings
 from cnn.settings import Error, PhaseSettings
 from cnn.space import SearchSpace
 from cnn.storage import Directory
@@ -38,13 +38,11 @@ def run_phases(search: Search) -> History:
         history.notes.append(text)
         search.say(text)
 
-    if not preloads(search.spark.sparkContext):
-        note(
-            "trials are spawned, each with an import of its own: cnn is not installed on executors"
-        )
+    for shortcoming in shortcomings(search.spark.sparkContext):
+        note(shortcoming)
     for phase in search.settings.phases:
-        for shortfall in shortfalls(phase, search.manifest):
-            note(shortfall)
+        for text in remarks(phase, search.manifest):
+            note(text)
         space = SearchSpace(phase, history.best[phase.fix].params if phase.fix else None)
         if space.is_grid and space.grid_size() > phase.max_trials:
             note(f"phase {phase.name}: the first {phase.max_trials} of {space.grid_size()} points")
@@ -61,7 +59,7 @@ def run_phases(search: Search) -> History:
             raise _all_failed(search.run, phase, trials)
         history.best[phase.name] = best
         history.entries.append(_phase_entry(phase, best, trials))
-        search.say(f"phase {phase.name}: best is trial {best.number}, {_describe(best)}")
+        search.say(f"phase {phase.name}: best is trial {best.number}, {_describe(search, best)}")
     return history
 
 
@@ -100,6 +98,7 @@ def _phase_entry(
     }
 
 
-def _describe(trial: TrialResult) -> str:
-    values = ", ".join(f"{key} {value}" for key, value in trial.params.items())
+def _describe(search: Search, trial: TrialResult) -> str:
+    known = search.settings.known(trial.params)
+    values = ", ".join(f"{key} {value}" for key, value in known.items())
     return f"validation accuracy {trial.accuracy:.4f} with {values}"

@@ -4,11 +4,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
+from cnn.builder import check_builder
 from cnn.manifest import Manifest, read_manifest
 from cnn.pixels import choose
 from cnn.results import best_trial, now, read_trials
 from cnn.session import Slots
-from cnn.settings import InputError, PhaseSettings, Settings
+from cnn.settings import FOLDS, InputError, PhaseSettings, Settings
 from cnn.space import SearchSpace
 from cnn.splits import TRAIN
 from cnn.storage import Directory
@@ -17,8 +18,12 @@ SETTINGS = "settings.toml"
 _TOKEN = "token"
 
 
-def check_inputs(data: Directory, settings: Settings) -> Manifest:
-    """All that can be known to be wrong before Spark starts. Raises InputError."""
+def check_inputs(data: Directory, settings: Settings, build: bytes | None = None) -> Manifest:
+    """All that can be known to be wrong before Spark starts. Raises InputError.
+
+    `build` is the network's function where it cannot be imported (see cnn.builder).
+    """
+    check_builder(settings.model, build)
     manifest = read_manifest(data)
     builder_is_ours = settings.model.is_ours
     folds, labels = _read_columns(data, manifest)
@@ -28,7 +33,7 @@ def check_inputs(data: Directory, settings: Settings) -> Manifest:
             _check_points(phase)
         if builder_is_ours and phase.fix is None:
             SearchSpace(phase).check_possible(lambda params: params.impossible(manifest.size))
-        _check_validation(phase, manifest, folds, labels)
+        _check_validation(phase, manifest, folds, labels, winners=settings.phases[-1])
     return manifest
 
 
@@ -97,9 +102,26 @@ def _check_bytes(data: Directory, manifest: Manifest) -> None:
 
 
 def _check_validation(
-    phase: PhaseSettings, manifest: Manifest, folds: np.ndarray, labels: np.ndarray
+    phase: PhaseSettings,
+    manifest: Manifest,
+    folds: np.ndarray,
+    labels: np.ndarray,
+    *,
+    winners: PhaseSettings,
 ) -> None:
-    sides = choose(folds, phase.validation_folds, phase.train_images, phase.subset_seed)
+    subset = phase.train_images, phase.subset_seed
+    networks = phase.networks(manifest.smallest_class(TRAIN))
+    for part in range(networks if networks > 1 else 0):
+        train, _ = choose(folds, range(part, FOLDS, networks), *subset)
+        for label, name in enumerate(manifest.classes):
+            if not (labels[train] == label).any():
+                raise InputError(
+                    "every class must have images in two of the parts of a cross-validation, but "
+                    f"{name!r} has not, with cross_validation = {networks}"
+                )
+    if networks > 1 and phase is not winners:
+        return
+    sides = choose(folds, phase.validation_folds, *subset)
     for side, rows in zip(("train", "validate"), sides, strict=True):
         for label, name in enumerate(manifest.classes):
             if not (labels[rows] == label).any():
@@ -159,11 +181,19 @@ def check_visible(spark: SparkSession, data: Directory, run: Directory, slots: S
         )
 
 
-def shortfalls(phase: PhaseSettings, manifest: Manifest) -> list[str]:
-    available = manifest.total(TRAIN)
-    if phase.train_images is None or phase.train_images <= available:
-        return []
-    return [
-        f"phase {phase.name} asks for {phase.train_images} training images; "
-        f"there are {available}, and all are used"
-    ]
+def remarks(phase: PhaseSettings, manifest: Manifest) -> list[str]:
+    """What is not quite as a reader of the settings would expect."""
+    found = []
+    available, smallest = manifest.total(TRAIN), manifest.smallest_class(TRAIN)
+    if phase.train_images is not None and phase.train_images > available:
+        found.append(
+            f"phase {phase.name} asks for {phase.train_images} training images; "
+            f"there are {available}, and all are used"
+        )
+    networks = phase.networks(smallest)
+    if phase.cross_validation == "auto" and networks > 1:
+        found.append(
+            f"phase {phase.name} trains {networks} networks a trial, each judged by a part of the "
+            f"images that it has not seen: a class has only {smallest} training images"
+        )
+    return found

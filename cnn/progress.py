@@ -94,7 +94,7 @@ class SearchProgress:
         self._left = "time left not yet known"
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="progress", daemon=True)
-        self._console = Console(file=sys.stdout, highlight=False)
+        self._console = Console(file=sys.stdout, highlight=False, force_jupyter=False)
         self._live = None
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(

@@ -4,10 +4,11 @@ import math
 import os
 import re
 import signal
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +62,8 @@ _LOCAL = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.enabled": "false",
 }
-_LOCAL_MASTER = re.compile(r"local(?:\[(\*|\d+)(?:,\s*(?:\*|\d+))?\])?$")
+# local[threads, times that a task may fail]
+_LOCAL_MASTER = re.compile(r"local(?:\[(\*|\d+)(?:,\s*(\d+))?\])?$")
 _LOCAL_CLUSTER = re.compile(r"local-cluster\[(\d+),\s*(\d+),\s*\d+\]$")
 
 
@@ -102,6 +104,54 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
         spark.stop()
 
 
+# What a job leaves behind in the thread that ran it.
+_JOB_PROPERTIES = ("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel")
+
+
+def existing_session(spark: SparkSession) -> AbstractContextManager[SparkSession]:
+    """A session of the user's own, to be entered. Raises InputError where it is of no use."""
+    return _kept(spark, _context_of(spark))
+
+
+@contextmanager
+def _kept(spark: SparkSession, context: SparkContext) -> Iterator[SparkSession]:
+    """The session, left as it was found.
+
+    What executors are to have in their environment it gets for this time: Spark starts Python
+    workers anew where that differs. On this machine they are the driver's own Python where no other
+    is configured: a notebook's is seldom the first on the path.
+    """
+    environment, python = context.environment, context.pythonExec
+    before = {key: context.getLocalProperty(key) for key in _JOB_PROPERTIES}
+    context.environment = {**EXECUTOR_ENVIRONMENT, **environment}
+    if _chooses_python(context):
+        context.pythonExec = sys.executable
+    try:
+        yield spark
+    finally:
+        context.environment, context.pythonExec = environment, python
+        for key, value in before.items():
+            # None takes a property away, which the types do not know.
+            context.setLocalProperty(key, value)  # type: ignore[arg-type]
+
+
+def _chooses_python(context: SparkContext) -> bool:
+    configured = context.getConf().get("spark.pyspark.python") or os.environ.get("PYSPARK_PYTHON")
+    return str(context.master).startswith("local") and not configured
+
+
+def _context_of(spark: SparkSession) -> SparkContext:
+    if not isinstance(spark, SparkSession):
+        kind = f"{type(spark).__module__}.{type(spark).__name__}"
+        if kind.startswith("pyspark.sql.connect."):
+            kind = "one of Spark Connect, which has no sparkContext to send trials by"
+        raise InputError(f"spark must be a SparkSession on a driver, but got {kind}")
+    context = spark.sparkContext
+    if context._jsc is None:
+        raise InputError("spark must be a running session, but it was stopped")
+    return context
+
+
 def failure(error: Exception) -> str:
     """What a failed Spark job failed of, in one line: the first error that is not Spark's frame."""
     lines = [line.strip() for line in str(error).splitlines()]
@@ -128,6 +178,29 @@ def _comes_as_zip(conf: SparkConf) -> bool:
 def preloads(context: SparkContext) -> bool:
     """Whether a trial's process can be forked from one that has the framework imported."""
     return context.getConf().get("spark.python.daemon.module") == TUNE["spark.python.daemon.module"]
+
+
+def shortcomings(context: SparkContext) -> list[str]:
+    """What a session has otherwise than TUNE, and what comes of it: a line for each."""
+    conf, found = context.getConf(), []
+    if not preloads(context):
+        found.append(
+            "trials are spawned, each with an import of its own: the session's "
+            "spark.python.daemon.module is not cnn.daemon"
+        )
+    if conf.get("spark.speculation") == "true":
+        found.append(
+            "spark.speculation is on: Spark may run a slow trial twice, at the cost of others"
+        )
+    failures = int(conf.get("spark.task.maxFailures", "4"))
+    if local := _LOCAL_MASTER.match(str(context.master)):
+        failures = int(local.group(2) or 1)
+    if failures > 1:
+        found.append(
+            f"a task may fail {failures} times (spark.task.maxFailures): Spark tries a trial whose "
+            "executor was lost again by itself, before the search counts it"
+        )
+    return found
 
 
 class Slots(NamedTuple):

@@ -332,6 +332,13 @@ class Settings(Frozen):
     model: ModelSettings = ModelSettings()
     cache: CacheSettings = CacheSettings()
 
+    def known(self, params: dict[str, Any]) -> dict[str, Any]:
+        """What of a trial's parameters its network has: another one's, what its space names."""
+        if self.model.is_ours:
+            return params
+        named = {name for phase in self.phases for name in phase.space}
+        return {name: value for name, value in params.items() if name in named}
+
     @model_validator(mode="after")
     def _phases_fit_together(self) -> "Settings":
         seen: set[str] = set()

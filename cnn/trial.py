@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from cnn.builder import check_readable
 from cnn.halving import Rungs, ranking_loss, rung_epochs
 from cnn.job import Job, choose_folds, compiled, device, part, run_fit, snapshot
 from cnn.pixels import open_pixels
@@ -120,6 +121,8 @@ def _train(
         models = [compiled(job, params, seed) for _ in images]
     except ValueError as error:
         raise _Unbuildable(traceback.format_exc()) from error
+    if not job.model.is_ours:
+        check_readable(models[0])
     built = time.monotonic()
     known["precision"] = models[0].dtype_policy.compute_dtype
     known["parameters"] = models[0].count_params()

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 def settings(hows: list[str], **search: object) -> list[str]:
     search = {"strategy": "grid", "epochs": 1, "min_steps": 0, "halving": False, **search}
+    search |= {"cross_validation": 1, "objective": "val_accuracy"}
     assignments = {f"search.{key}": value for key, value in search.items()}
     assignments |= {"model.builder": "misbehaving:build", "space": "{}", "final.epochs": 1}
     assignments["final.attempts"] = 1

@@ -2,156 +2,24 @@
 
 import json
 import re
-import subprocess
-import sys
-from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import one_line
+from report_runs import (
+    ESCAPED,
+    HOSTILE,
+    Page,
+    command,
+    epochs,
+    refused,
+    result,
+    run_directory,
+    trial,
+)
 
 from cnn.report import render_report, write_report
-from cnn.results import EpochResult, Status, TrialResult, write_trial
-from cnn.storage import Directory
-
-START = datetime(2026, 11, 23, 8, tzinfo=UTC)
-HOSTILE = "<script>alert(1)</script>"
-ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
-
-
-def epochs(count: int, top: float, *, validated: bool = True) -> tuple[EpochResult, ...]:
-    """Epochs that come closer and closer to the accuracy `top`."""
-    return tuple(
-        EpochResult(
-            epoch=number,
-            loss=0.7 / number,
-            accuracy=top - 0.3 / number,
-            val_loss=0.8 / number if validated else None,
-            val_accuracy=top - 0.4 / number if validated else None,
-            seconds=0.5,
-        )
-        for number in range(1, count + 1)
-    )
-
-
-def trial(number: int, status: Status = "ok", phase: str = "search", **fields: Any) -> TrialResult:
-    params = {"conv_layers": 1 + number % 4, "learning_rate": 0.00123, "filters": [32, 64]}
-    values: dict[str, Any] = {
-        "params": params,
-        "started": START + timedelta(seconds=9 * number),
-        "ended": START + timedelta(seconds=9 * number + 8),
-        "seed": 100 + number,
-    }
-    if status == "ok":
-        top = 0.8 + 0.02 * (number % 9)
-        values |= {"accuracy": top, "loss": 1 - top, "best_epoch": 4, "epochs": epochs(6, top)}
-    return TrialResult(number=number, phase=phase, status=status, **(values | fields))
-
-
-def result(**changes: Any) -> dict[str, Any]:
-    """result.json of a run whose trial 7 won; `changes` replace tables or are merged into them."""
-    made: dict[str, Any] = {
-        "schema_version": 1,
-        "params": {"conv_layers": 4, "learning_rate": 0.00123, "batch_norm": True, "dropout": None},
-        "winner": {"number": 7, "phase": "search", "accuracy": 0.94, "loss": 0.06},
-        "phases": [
-            {
-                "name": "search",
-                "strategy": "tpe",
-                "objective": "val_accuracy",
-                "best": 7,
-                "params": {"conv_layers": 4},
-                "trials": {"ok": 8},
-                "train_images": 4000,
-                "epochs": 6,
-            }
-        ],
-        "validation": {"accuracy": 0.95, "loss": 0.05, "balanced_accuracy": 0.95, "count": 96},
-        "test": {
-            "accuracy": 119 / 120,
-            "loss": 0.0402,
-            "balanced_accuracy": 119 / 120,
-            "interval": {"low": 0.9543, "high": 0.9985},
-            "count": 120,
-            "confusion": [[59, 1], [0, 60]],
-        },
-        "baseline": {"accuracy": 0.5, "class": "faces"},
-        "final": {
-            "data": "train",
-            "best_epoch": 5,
-            "epochs": [epoch.model_dump() for epoch in epochs(6, 0.98)],
-            "train_images": 384,
-            "attempts": [{"seed": 4711, "accuracy": 0.98, "accepted": True}],
-        },
-        "trials": {"ok": 8},
-        "seconds": {"preprocess": 6.1, "search": 7300.2, "final": 8.0, "test": None},
-        "versions": {"cnn": "0.1.0", "keras": "3.15.1"},
-        "architecture": "Model: CNN\n convolution_1",
-        "parameters": 53858,
-        "data": {
-            "classes": ["faces", "comics"],
-            "counts": {
-                "train": {"faces": 240, "comics": 2400},
-                "test": {"faces": 60, "comics": 60},
-            },
-            "rejects": 3,
-            "size": 128,
-            "channels": 1,
-            "fingerprint": "ab12cd",
-            "source": {
-                "name": "Faces and comics",
-                "licence": "CC-BY 4.0",
-                "attribution": "by A. Painter",
-                "url": "https://example.org/faces",
-            },
-        },
-        "command": ["jobs/tune.py", "--data", "my data"],
-        "configs": ["default.toml", "sample.toml"],
-        "notes": ["the 4,000 images asked for were 480: all are used"],
-        "started": "2026-11-23T08:00:00+00:00",
-        "ended": "2026-11-23T08:02:00Z",
-    }
-    for key, value in changes.items():
-        made[key] = made[key] | value if isinstance(made[key], dict) and value else value
-    return made
-
-
-def run_directory(
-    folder: Path, content: dict[str, Any], trials: list[TrialResult] | None = None
-) -> Directory:
-    run = Directory(folder / "run")
-    run.write("result.json", json.dumps(content).encode())
-    run.write("settings.toml", b"[search]\nmax_trials = 8\n")
-    for one in [trial(number) for number in range(8)] if trials is None else trials:
-        write_trial(run, one)
-    return run
-
-
-class Page(HTMLParser):
-    """What a browser would load, show and count of a page."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.references: list[str] = []
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.text = ""
-        self.feed(html)
-        self.text = " ".join(self.text.split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        for name, value in attrs:
-            if name in {"src", "href", "xlink:href", "srcset", "action", "data", "poster"}:
-                self.references.append(value or "")
-            if name == "id":
-                self.ids.append(value or "")
-
-    def handle_data(self, data: str) -> None:
-        if self.tags[-1:] not in (["style"], ["script"]):
-            self.text += data + " "
+from cnn.results import EpochResult
 
 
 def test_a_whole_run_shows_what_won_and_how_good_it_is(tmp_path: Path) -> None:
@@ -182,7 +50,16 @@ def test_a_whole_run_shows_what_won_and_how_good_it_is(tmp_path: Path) -> None:
         "best epoch, 5",
     ):
         assert expected in page.text, expected
-    assert page.tags.count("svg") == 4
+    assert set(page.labels) == {
+        "accuracy by epoch",
+        "loss by epoch",
+        "best validation accuracy over time",
+        "validation accuracy by epoch",
+        "parameters and validation accuracy of every trial",
+        "importance of each parameter",
+        "validation accuracy by one parameter",
+        "trials on their slots over time",
+    }
     assert "No better than" not in page.text
 
 
@@ -190,6 +67,7 @@ def test_the_page_loads_nothing_and_its_ids_are_unique(tmp_path: Path) -> None:
     html = render_report(run_directory(tmp_path, result()))
     page = Page(html)
     assert not {"link", "img", "iframe", "object", "image"} & set(page.tags)
+    assert "default-src 'none'" in html
     assert all(reference.startswith("#") for reference in page.references)
     assert {reference[1:] for reference in page.references} <= set(page.ids)
     assert len(set(page.ids)) == len(page.ids)
@@ -292,7 +170,7 @@ def test_final_training_on_all_images_shows_the_winners_own_curve(tmp_path: Path
     page = Page(render_report(run_directory(tmp_path, result(final=final))))
     assert "own trial 7 in the search, with validation" in page.text
     assert "validation, final training" not in page.text
-    assert page.tags.count("svg") == 6
+    assert page.labels.count("loss by epoch") == 2
 
 
 def test_more_attempts_than_one_are_told(tmp_path: Path) -> None:
@@ -309,7 +187,12 @@ def test_every_phase_has_its_plots_and_the_winner_comes_first(tmp_path: Path) ->
     content = result(phases=phases, winner={"number": 5, "phase": "rate"})
     html = render_report(run_directory(tmp_path, content, trials))
     page = Page(html)
-    assert page.tags.count("svg") == 6
+    for plot in (
+        "best validation accuracy over time",
+        "validation accuracy by epoch",
+        "parameters and validation accuracy of every trial",
+    ):
+        assert page.labels.count(plot) == 2, plot
     assert "Phase late 1 cancelled No trial came to a validation accuracy." in page.text
     rows = re.findall(r"<tr[^>]*>\s*<td>(\d+)</td>", html)
     assert rows == ["5", "4", "6", "3", "2", "1", "0"]
@@ -348,16 +231,6 @@ def test_write_report_writes_what_render_report_makes(tmp_path: Path) -> None:
     assert run.read("report.html").decode() == render_report(run)
 
 
-def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cnn.report", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def test_the_command_makes_the_report_again(tmp_path: Path) -> None:
     run = run_directory(tmp_path, result())
     done = command(run.uri)
@@ -373,6 +246,7 @@ def test_the_command_makes_the_report_again(tmp_path: Path) -> None:
         ("{", "result.json must be JSON, but is not"),
         ("[1]", "result.json: "),
         ('{"test": {"accuracy": "much"}}', "test.accuracy must be a valid number"),
+        ('{"test": {"count": -1}}', "test.count must be greater than or equal to 0"),
         (json.dumps(result(test={"confusion": [[1]]})), "a row and a column for each of 2 classes"),
     ],
 )
@@ -388,10 +262,3 @@ def test_a_run_without_a_good_result_is_one_line_and_exit_code_2(
 def test_no_folder_or_no_argument_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     assert f"but {tmp_path}/none is no folder" in refused(tmp_path / "none")
     assert "RUN" in refused()
-
-
-def refused(*arguments: str | Path) -> str:
-    """The one line on stderr of a command that must exit with 2."""
-    done = command(*arguments)
-    assert done.returncode == 2, done.stderr
-    return one_line(done.stderr)

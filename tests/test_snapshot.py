@@ -101,6 +101,19 @@ def test_a_finished_training_costs_no_epoch(images: Images, tmp_path: Path) -> N
         np.testing.assert_array_equal(one, same)
 
 
+def test_all_networks_of_a_cross_validation_go_on(images: Images, tmp_path: Path) -> None:
+    snapshot = Snapshot(Directory(tmp_path), "00000", {})
+    models, others = [compiled(1), compiled(2)], [compiled(3), compiled(4)]
+    for model in models:
+        model.optimizer.build(model.trainable_variables)
+    snapshot.save(models, Progress())
+    assert snapshot.load(others) == Progress()
+    for model, other in zip(models, others, strict=True):
+        for one, same in zip(model.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, same)
+    assert snapshot.load(others[:1]) is None
+
+
 def test_the_state_of_another_training_is_not_taken(images: Images, tmp_path: Path) -> None:
     run = Directory(tmp_path)
     model = compiled(1)

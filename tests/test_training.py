@@ -201,3 +201,35 @@ def test_evaluation_counts_what_prediction_says() -> None:
     assert found.confusion.sum(axis=1).tolist() == [10, 10, 10]
     recalls = [(named[images.labels == label] == label).mean() for label in range(3)]
     assert found.balanced_accuracy == pytest.approx(np.mean(recalls))
+
+
+def test_of_a_cross_validation_each_image_is_judged_by_the_network_that_has_not_seen_it() -> None:
+    images = bright_or_dark(30)
+    folds = [np.arange(part, 30, 3) for part in range(3)]
+    parts = [
+        Part(
+            model_for(SMALL),
+            Images(images.pixels, images.labels, np.setdiff1d(images.rows, rows)),
+            Images(images.pixels, images.labels, rows),
+        )
+        for rows in folds
+    ]
+    found = fit(parts, classes=2, batch_size=8, epochs=4, seed=0, objective="val_loss")
+    assert found.best is not None
+    assert found.best.count == 30
+    assert found.epochs[found.best_epoch - 1].val_loss == pytest.approx(found.best.loss)
+    # Each network holds its weights of the best epoch.
+    own = [evaluate(part.model, part.validation, classes=2) for part in parts if part.validation]
+    assert sum(one.loss * one.count for one in own) / 30 == pytest.approx(found.best.loss)
+    assert sum(one.confusion.trace() for one in own) / 30 == pytest.approx(found.best.accuracy)
+
+
+def test_the_networks_of_a_cross_validation_train_as_they_would_alone() -> None:
+    images = bright_or_dark(30)
+    halves = [Images(images.pixels, images.labels, np.arange(i, 30, 2)) for i in range(2)]
+    together = [Part(model_for(SMALL), half, None) for half in halves]
+    alone = Part(model_for(SMALL), halves[0], None)
+    for parts in (together, [alone]):
+        fit(parts, classes=2, batch_size=8, epochs=2, seed=0, objective="val_loss")
+    for one, same in zip(together[0].model.get_weights(), alone.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, same, rtol=1e-4, atol=1e-6)

@@ -137,7 +137,7 @@ def tuned(data: str, kind: str, filters: Sequence[int], seed: int) -> Outcome:
         trials = [json.loads(path.read_text()) for path in (run / "trials").glob("*.json")]
         result = json.loads((run / "result.json").read_text())
     final = result["final"]
-    spent = sum(len(trial["epochs"]) * (trial["train_images"] or 0) for trial in trials)
+    spent = sum(len(t["epochs"]) * (t["train_images"] or 0) * t["folds"] for t in trials)
     spent += len(final["epochs"]) * final["train_images"]
     return Outcome(seconds, spent, result["test"]["accuracy"])
 

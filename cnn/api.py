@@ -1,0 +1,188 @@
+"""`preprocess` and `tune` for a notebook: keyword arguments instead of flags and TOML files.
+
+Both work in a session that is there, raise the same one-line errors as the jobs, and return what
+shows itself.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnn.builder import Build, builder_name, is_sent, pack
+from cnn.manifest import DataSettings
+from cnn.preprocessing import DOWNLOADS, SAMPLE_PAIRS, DataSet, Origin, data_settings
+from cnn.preprocessing import preprocess as make_data
+from cnn.run import Run
+from cnn.runs import Wanted, begin, resume_run
+from cnn.session import existing_session
+from cnn.settings import Error, InputError, unknown_key
+from cnn.storage import Directory
+from cnn.tuning import default_run_dir
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Location = str | Path
+Table = Mapping[str, Any]
+
+
+def preprocess(
+    spark: "SparkSession",
+    images: Location | None = None,
+    out: Location = "data",
+    *,
+    kaggle: str | None = None,
+    download_dir: Location = DOWNLOADS,
+    sample: int = SAMPLE_PAIRS,
+    overwrite: bool = False,
+    **settings: Any,
+) -> DataSet:
+    """Folders of images, one a class, -> a data directory at `out`.
+
+    `images` is a path or a URI that Spark can read; without it, `kaggle` names a data set of
+    Kaggle's, and without that `sample` pairs are drawn. `settings` are what jobs/preprocess.py has
+    as flags: image_size, color_mode, fit, classes, test_fraction, group, group_regex, split,
+    max_rejects, seed. Raises cnn.Error.
+    """
+    session = existing_session(spark)
+    for key in settings:
+        if key not in DataSettings.model_fields:
+            raise InputError(unknown_key(key, key, DataSettings.model_fields))
+    if images is not None and kaggle is not None:
+        raise InputError("images must stand without kaggle, but both were given")
+    settings = _plain(settings, "")
+    if "classes" in settings:
+        settings["classes"] = tuple(settings["classes"])
+    with _named_as_here():
+        return make_data(
+            session,
+            Origin(None if images is None else str(images), kaggle, Path(download_dir), sample),
+            Directory(out),
+            data_settings(settings, lambda key: key),
+            overwrite=overwrite,
+        )
+
+
+def tune(
+    spark: "SparkSession",
+    data: DataSet | Location | None = None,
+    out: Location | None = None,
+    *,
+    search: Table | None = None,
+    space: Table | None = None,
+    phases: Sequence[Table] | None = None,
+    final: Table | None = None,
+    model: Table | None = None,
+    cache: Table | None = None,
+    config: Location | Sequence[Location] = (),
+    build: Build | None = None,
+    warm_start: Location | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Run:
+    """A data directory -> the best CNN for it, in a run directory at `out`.
+
+    `search`, `space`, `phases`, `final`, `model` and `cache` are the tables of conf/default.toml,
+    laid over it and over the TOML files of `config`. `build(params, *, size, channels, classes)`
+    makes the network, as a Keras model that takes uint8 pixels; it may be defined in the notebook,
+    must use Keras's own layers, and has of the default space only learning_rate and batch_size.
+    `data` is `data/` where not given, and `out` a new directory in `runs/`.
+
+    With `resume` the run at `out` goes on, with its own settings and the same `build`; what is
+    finished is not repeated. Interrupted, a run can be resumed. Raises cnn.Error.
+    """
+    session = existing_session(spark)
+    named = {"search": search, "space": space, "phases": phases, "final": final}
+    named |= {"model": model, "cache": cache}
+    tables = {key: _plain(table, key) for key, table in named.items() if table is not None}
+    packed = None
+    started: list[Directory] = []
+    if build is not None:
+        packed = _add_build(tables, build)
+    configs = [Path(path) for path in ([config] if isinstance(config, str | Path) else config)]
+    wanted = Wanted(
+        configs=configs,
+        tables=tables,
+        build=packed,
+        own_network=build is not None,
+        command=("cnn.tune",),
+        on_start=started.append,
+    )
+    where = None if data is None else Directory(data.path if isinstance(data, DataSet) else data)
+    with _named_as_here(), _says_how_to_go_on(started, packed):
+        if resume:
+            given = {"config": configs, "overwrite": overwrite, "warm_start": warm_start}
+            _check_resume(out, {**given, "phases": phases})
+            return resume_run(session, Directory(str(out)), wanted, data=where)
+        return begin(
+            session,
+            where or Directory("data"),
+            Directory(out or default_run_dir()),
+            wanted,
+            earlier=None if warm_start is None else Directory(warm_start),
+            overwrite=overwrite,
+        )
+
+
+def _add_build(tables: dict[str, Any], build: Build) -> bytes | None:
+    """Puts a function's name where its file would have it; the function where it has to be sent."""
+    own = tables.setdefault("model", {})
+    if "builder" in own:
+        raise InputError("build must stand without model.builder, but both were given")
+    packed = pack(build)
+    own["builder"] = builder_name(build)
+    return packed if is_sent(own["builder"]) else None
+
+
+def _check_resume(out: Location | None, given: Table) -> None:
+    if out is None:
+        raise InputError("resume must come with out, the run that is to go on")
+    for name, value in given.items():
+        if value:
+            raise InputError(f"resume must stand without {name}: a run has its own settings")
+
+
+def _plain(value: Any, where: str) -> Any:
+    """`value` as a TOML file would have it."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v, f"{where}.{k}".lstrip(".")) for k, v in value.items()}
+    if isinstance(value, list | tuple | range | np.ndarray):
+        return [_plain(item, where) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, str | int | float):
+        return value
+    raise InputError(f"{where} must be a value that TOML has, but got {value!r}")
+
+
+@contextmanager
+def _says_how_to_go_on(started: Sequence[Directory], packed: bytes | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        for run in started:
+            build = ", build=..." if packed is not None else ""
+            print(f"to go on: tune(spark, out={run.uri!r}, resume=True{build})", flush=True)
+        raise
+
+
+@contextmanager
+def _named_as_here() -> Iterator[None]:
+    """The jobs' errors name flags; here they are arguments. A command in a message stays."""
+    try:
+        yield
+    except Error as error:
+        # A flag that stands for a setting.
+        text = str(error).replace("--final-workers", "final.workers")
+        text = re.sub(
+            r"(?<!\S)(?<!\.py )--([a-z]+(?:-[a-z]+)*)",
+            lambda flag: flag.group(1).replace("-", "_"),
+            text,
+        )
+        raise type(error)(text) from error.__cause__

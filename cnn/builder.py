@@ -1,0 +1,88 @@
+"""The function that makes the network: one that can be imported, or one that was sent from Python.
+
+A function of a notebook crosses to executors as part of the job alone. It is never written to disk,
+and none is ever read from there: a run directory must not be able to bring code along.
+"""
+
+import importlib
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from pyspark import cloudpickle
+
+from cnn.settings import InputError, ModelSettings
+
+Build = Callable[..., Any]
+
+# What settings.toml says of a function that cannot be imported.
+_SENT = "__main__"
+# pyspark's own pickler takes lambdas and closures. It has no types.
+_pickle: Any = cloudpickle
+
+
+def builder_name(build: Build) -> str:
+    """What `model.builder` is for a function: where it can be imported from, or `__main__:name`."""
+    module, name = getattr(build, "__module__", None), getattr(build, "__qualname__", "build")
+    imported = getattr(sys.modules.get(str(module)), name, None)
+    if module != _SENT and name.isidentifier() and imported is build:
+        return f"{module}:{name}"
+    last = re.sub(r"\W", "", name.rpartition(".")[2])
+    return f"{_SENT}:{last or 'build'}"
+
+
+def is_sent(builder: str) -> bool:
+    """Whether a run's network is made by a function that must be given anew."""
+    return builder.partition(":")[0] == _SENT
+
+
+def pack(build: Build) -> bytes:
+    """A function for `load_builder` on an executor. Raises InputError where it cannot be sent."""
+    if not callable(build):
+        raise InputError(f"build must be a function, but got {build!r}")
+    try:
+        packed: bytes = _pickle.dumps(build)
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(
+            f"build must be a function that can be sent to executors, but: {reason}"
+        ) from None
+    return packed
+
+
+def check_builder(model: ModelSettings, packed: bytes | None) -> None:
+    """Raises InputError where executors would have no function to call."""
+    if is_sent(model.builder) and packed is None:
+        raise InputError(
+            f"model.builder must be a function that can be imported, but {model.builder} was given "
+            "in Python: call cnn.tune(..., build=...) there, with resume=True to go on with a run"
+        )
+
+
+def load_builder(builder: str, packed: bytes | None) -> Build:
+    """The function itself, on an executor."""
+    if packed is not None:
+        sent: Build = _pickle.loads(packed)
+        return sent
+    module, _, name = builder.partition(":")
+    build: Build = getattr(importlib.import_module(module), name)
+    return build
+
+
+def check_readable(model: Any) -> None:
+    """Raises TypeError where a network could be saved but not read again in Keras's safe mode.
+
+    Said by the first trial, and not when the winner has been trained.
+    """
+    import keras
+
+    try:
+        content = keras.saving.serialize_keras_object(model)
+        keras.saving.deserialize_keras_object(content, safe_mode=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise TypeError(
+            "build must return a network of Keras's own layers, which a saved model can be read "
+            f"with in safe mode; Lambda and layers of one's own cannot: {reason[:500]}"
+        ) from None

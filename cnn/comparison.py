@@ -1,0 +1,124 @@
+"""Several runs on one page: what each came to, on which data, at what price."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+
+from cnn.cost import Clock
+from cnn.formats import shortened
+from cnn.importance import scored
+from cnn.pages import render
+from cnn.plots import (
+    INK,
+    PARTS,
+    STYLE,
+    TRAIN,
+    VALIDATION,
+    as_share,
+    new_figure,
+    svg,
+    time_unit,
+)
+from cnn.plots_search import best_so_far
+from cnn.results import count_by_status
+from cnn.run_record import Run, searched
+
+# One run differs from the next by its line's colour and by how it is broken.
+_COLOURS = (TRAIN, VALIDATION, PARTS["compile"], PARTS["launch"], PARTS["data"])
+_DASHES = ("-", "--", ":", "-.")
+# Beside a run that took so many times as long, another would be a stroke at the left.
+_MUCH_LONGER = 8
+
+
+def render_comparison(runs: Sequence[Run]) -> str:
+    """The page, the runs in the order given."""
+    names = _names(runs)
+    fingerprints = {run.record.data.fingerprint for run in runs}
+    return render(
+        "comparison.html.j2",
+        rows=[_row(name, run) for name, run in zip(names, runs, strict=True)],
+        different_data=len(fingerprints) > 1 or None in fingerprints,
+        accuracies=_accuracies(names, runs),
+        curves=_curves(names, runs),
+    )
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The folders' names, with as much of their paths as tells them apart."""
+    paths = [run.directory.uri.split("/") for run in runs]
+    for length in range(1, max(map(len, paths))):
+        names = ["/".join(path[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [run.directory.uri for run in runs]
+
+
+def _row(name: str, run: Run) -> dict[str, Any]:
+    record = run.record
+    low, high = record.interval()
+    spent = [seconds for seconds in record.seconds.values() if seconds is not None]
+    return {
+        "name": name,
+        "result": record,
+        "low": low,
+        "high": high,
+        "statuses": count_by_status(run.trials),
+        "total": sum(spent) if spent else None,
+        "image_epochs": sum(trial.image_epochs() for trial in run.trials),
+    }
+
+
+def _accuracies(names: Sequence[str], runs: Sequence[Run]) -> str | None:
+    known = [
+        (name, run.record.test.accuracy, *run.record.interval())
+        for name, run in zip(names, runs, strict=True)
+        if run.record.test.accuracy is not None
+    ]
+    if not known:
+        return None
+    style = {**STYLE, "axes.grid.axis": "x", "ytick.color": INK}
+    with mpl.rc_context(style):
+        figure, axes = new_figure("test accuracy", whole=False, height=1 + 0.4 * len(known))
+        for place, (_, accuracy, low, high) in enumerate(known):
+            if low is not None and high is not None:
+                axes.plot([low, high], [place, place], color=TRAIN, lw=5, alpha=0.4)
+            axes.plot(accuracy, place, "o", color=TRAIN, ms=6)
+        axes.set_yticks(range(len(known)), [shortened(name) for name, *_ in known])
+        axes.set_ylim(len(known) - 0.5, -0.5)
+        axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
+        return svg("accuracies", figure, "test accuracies with their intervals")
+
+
+def _curves(names: Sequence[str], runs: Sequence[Run]) -> str | None:
+    """The best validation accuracy so far of each run over its own time."""
+    found = []
+    for name, run in zip(names, runs, strict=True):
+        clock = Clock(run.trials)
+        done = sorted(scored(searched(run.trials)), key=lambda t: (t.ended, t.number))
+        if any(trial.status == "ok" for trial in done):
+            found.append((name, done, [clock.at(trial.ended) for trial in done]))
+    if not found:
+        return None
+    lengths = [max(times[-1], 1.0) for _, _, times in found]
+    unit, length = time_unit(max(lengths))
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(f"{unit} since the search began", whole=False)
+        for place, (name, done, times) in enumerate(found):
+            x, y = best_so_far(done, [time / length for time in times])
+            axes.step(
+                x,
+                y,
+                where="post",
+                color=_COLOURS[place % len(_COLOURS)],
+                ls=_DASHES[place % len(_DASHES)],
+                label=shortened(name),
+            )
+        if max(lengths) > _MUCH_LONGER * min(lengths):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda time, _: f"{time:g}")
+            axes.xaxis.set_minor_formatter(lambda time, _: "")
+        else:
+            axes.set_xlim(left=0)
+        as_share(axes)
+        return svg("curves", figure, "best validation accuracy over time", columns=2)

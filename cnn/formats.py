@@ -1,0 +1,96 @@
+"""Numbers, times and foreign text as the report shows them."""
+
+import math
+import re
+from datetime import datetime
+from typing import Any
+
+UNKNOWN = "–"
+# Control characters, those that turn the direction of text, and halves of surrogate pairs, which
+# no UTF-8 file can hold. Line feeds and tabs stay.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+
+
+def printable(value: Any) -> Any:
+    """Text with what a page cannot show replaced; anything else as it is."""
+    return _UNPRINTABLE.sub("\ufffd", value) if type(value) is str else value
+
+
+def percent(value: float | None) -> str:
+    """One decimal, or as many as it takes not to round what is below 100 % up to it."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    digits = next((d for d in (1, 2, 3) if value >= 1 or round(100 * value, d) < 100), 4)
+    return f"{100 * value:.{digits}f}\u00a0%"
+
+
+def certainty(value: float | None) -> str:
+    """A probability in percent with one decimal; only what is certain is 100 %."""
+    nearly = value is not None and 0.9995 <= value < 1
+    return f">\u00a0{percent(0.999)}" if nearly else percent(value)
+
+
+def points(value: float | None) -> str:
+    """A difference of two shares in percentage points, without a sign."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    number = abs(100 * value)
+    text = f"{number:.0f}" if number >= 9.95 else f"{number:.1f}".removesuffix(".0")
+    return f"{text}\u00a0point{'' if text == '1' else 's'}"
+
+
+def readable(value: Any) -> str:
+    """A parameter or score as people read it: no more digits than say something."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return UNKNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(map(readable, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def count(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def area(value: float | None) -> str:
+    """An area under a curve, rounded down where it would become a perfect one."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    return "1" if value >= 1 else f"{min(value, 0.9999):.4f}"
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None or not math.isfinite(seconds):
+        return UNKNOWN
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def moment(text: str | None) -> str:
+    try:
+        return f"{datetime.fromisoformat(text or ''):%Y-%m-%d %H:%M %Z}".strip()
+    except ValueError:
+        return text or UNKNOWN
+
+
+def short_path(path: str) -> str:
+    """A path's last two parts, which are the class folder and the file."""
+    parts = path.rstrip("/").split("/")
+    return path if len(parts) <= 2 else "…/" + "/".join(parts[-2:])
+
+
+def shortened(text: str, length: int = 22) -> str:
+    """One line of text that has room beside a plot."""
+    text = " ".join(printable(text).split())
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def words(name: str) -> str:
+    return name.replace("_", " ")

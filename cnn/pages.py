@@ -1,0 +1,32 @@
+"""A template and what it shows -> a page; all that is shown is escaped."""
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from cnn import formats
+
+
+def render(template: str, **shown: Any) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=formats.printable,
+    )
+    environment.filters |= {
+        "percent": formats.percent,
+        "certainty": formats.certainty,
+        "points": formats.points,
+        "value": formats.readable,
+        "count": formats.count,
+        "area": formats.area,
+        "duration": formats.duration,
+        "moment": formats.moment,
+        "short_path": formats.short_path,
+        "words": formats.words,
+    }
+    return environment.get_template(template).render(**shown)

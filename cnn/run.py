@@ -1,0 +1,105 @@
+"""A finished run as Python has it: its result, its trials, its model."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from cnn.config import read_settings
+from cnn.outcome import RESULT
+from cnn.preflight import SETTINGS
+from cnn.report import REPORT
+from cnn.results import TrialResult, read_trials
+from cnn.settings import InputError
+from cnn.shown import run_html
+from cnn.storage import Directory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cnn.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory with a result; in a notebook it shows itself."""
+
+    path: str
+    # What result.json holds.
+    result: dict[str, Any] = field(repr=False)
+    # Whether it was finished just now, rather than found finished.
+    new: bool = field(default=True, repr=False)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """A run that had finished, by path or URI. Raises InputError."""
+        run = Directory(path)
+        try:
+            return cls(run.uri, json.loads(run.read(RESULT)), new=False)
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(
+                f"a run must be a finished one, but {run.uri} has no {RESULT}"
+            ) from None
+        except ValueError as error:
+            raise InputError(f"{run.uri}/{RESULT} must be JSON, but is not: {error}") from None
+
+    @property
+    def report(self) -> str:
+        """Where the HTML report is."""
+        return f"{self.path}/{REPORT}"
+
+    @property
+    def test_accuracy(self) -> float:
+        return float(self.result["test"]["accuracy"])
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the test accuracy (Wilson's)."""
+        interval = self.result["test"]["interval"]
+        return float(interval["low"]), float(interval["high"])
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The winner's parameters."""
+        return dict(self.result["params"])
+
+    def trials(self) -> "pd.DataFrame":
+        """A row for each trial: what came of it, and its parameters as columns `params.NAME`."""
+        import pandas as pd
+
+        columns = ("number", "phase", "status", "accuracy", "loss", "best_epoch", "error")
+        rows = [
+            {name: getattr(trial, name) for name in columns}
+            | {"seconds": (trial.ended - trial.started).total_seconds()}
+            | {f"params.{name}": value for name, value in trial.params.items()}
+            for trial in self._trials()
+        ]
+        return pd.DataFrame(rows).set_index("number")
+
+    def classifier(self) -> "Classifier":
+        """The saved model; this imports Keras."""
+        from cnn.classifier import Classifier
+
+        return Classifier.load(self.path)
+
+    def summary(self) -> str:
+        """The lines in which a job says how it went."""
+        low, high = self.interval
+        lines = []
+        if not any(attempt["accepted"] for attempt in self.result["final"]["attempts"]):
+            lines.append(
+                "every training of the winner fell far below its trial: the report says more"
+            )
+        lines.append(
+            f"test accuracy {self.test_accuracy:.4f} on {self.result['test']['count']} images "
+            f"(95 % interval {low:.4f} to {high:.4f})"
+        )
+        return "\n".join([*lines, f"report: {self.report}"])
+
+    def _trials(self) -> list[TrialResult]:
+        return list(read_trials(Directory(self.path)))
+
+    def _repr_html_(self) -> str:
+        settings = read_settings(Directory(self.path).read(SETTINGS).decode())
+        result = {**self.result, "params": settings.known(self.params)}
+        return run_html(self.path, self.report, result, self._trials())

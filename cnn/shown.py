@@ -1,0 +1,121 @@
+"""A run and a data set as a notebook shows them: small HTML that needs nothing else.
+
+Everything that comes from outside is escaped: classes, parameters and paths are anybody's text.
+Colours are the notebook's own, so that it may be a dark one.
+"""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from cnn.manifest import Manifest
+from cnn.results import TrialResult, trial_key
+from cnn.settings import Objective
+from cnn.splits import TEST, TRAIN
+
+# As many trials as fit on a screen with the rest.
+_SHOWN = 5
+_LINE = "1px solid rgba(128, 128, 128, 0.4)"
+_BAR = "3px solid rgba(128, 128, 128, 0.6)"
+_CELL = f"padding: 2px 12px 2px 0; border-bottom: {_LINE}"
+
+
+def run_html(path: str, report: str, result: dict[str, Any], trials: Sequence[TrialResult]) -> str:
+    """How accurate, with what parameters, against which baseline, and the best trials."""
+    test, baseline = result["test"], result["baseline"]
+    low, high = test["interval"]["low"], test["interval"]["high"]
+    counts = ", ".join(f"{count} {status}" for status, count in result["trials"].items())
+    winner, last = result["winner"], result["phases"][-1]
+    mine = [trial for trial in trials if trial.phase == last["name"]]
+    return _block(
+        f"<b>Test accuracy {test['accuracy']:.4f}</b> on {test['count']:,} images "
+        f"(95 % interval {low:.4f} to {high:.4f})",
+        f"Always saying {_text(baseline['class'])} gives {baseline['accuracy']:.4f}",
+        f"The winner, trial {winner['number']}: {_params(result['params'])}",
+        f"Trials: {_text(counts)}",
+        _trials_table(mine, last["objective"]),
+        f"Report: {_link(report)}",
+        f"<code>Run.load({_text(repr(path))})</code>",
+    )
+
+
+def data_html(path: str, manifest: Manifest) -> str:
+    """Images by class and split, and what became of the rest."""
+    rows = [
+        [_text(name), *(f"{manifest.counts[split][name]:,}" for split in (TRAIN, TEST))]
+        for name in manifest.classes
+    ]
+    colour = "grey" if manifest.channels == 1 else "RGB"
+    reasons = [f"{count:,} {_text(reason)}" for reason, count in manifest.reasons.items()]
+    rejected = f"{manifest.rejects:,} of {manifest.listed:,} files rejected"
+    return _block(
+        f"<b>{manifest.total(TRAIN) + manifest.total(TEST):,} images</b> of "
+        f"{manifest.size}x{manifest.size}, {colour}, from {_text(manifest.source.name)}",
+        _table(["class", "train", "test"], rows),
+        rejected + (f": {'; '.join(reasons)}" if reasons else ""),
+        f"{manifest.groups:,} groups, {manifest.duplicates:,} duplicates",
+        f"<code>{_text(path)}</code>",
+    )
+
+
+def _trials_table(trials: Iterable[TrialResult], objective: Objective) -> str:
+    scored = [trial for trial in trials if trial.status in {"ok", "pruned"}]
+    best = sorted(scored, key=lambda trial: (trial_key(objective, trial), trial.number))[:_SHOWN]
+    varying = [
+        name
+        for name in (best[0].params if best else {})
+        if len({str(trial.params.get(name)) for trial in best}) > 1
+    ]
+    rows = [
+        [
+            str(trial.number),
+            _text(trial.status),
+            _number(trial.accuracy),
+            _number(trial.loss),
+            *(_text(_value(trial.params.get(name))) for name in varying),
+        ]
+        for trial in best
+    ]
+    return _table(["trial", "status", "accuracy", "loss", *map(_text, varying)], rows)
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Cells are HTML already."""
+    head = "".join(f'<th style="{_CELL}; text-align: left">{cell}</th>' for cell in heads)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{_CELL}; text-align: left">{c}</td>' for c in row) + "</tr>"
+        for row in rows
+    )
+    return f'<table style="border-collapse: collapse"><tr>{head}</tr>{body}</table>'
+
+
+def _block(*parts: str) -> str:
+    inner = "".join(f'<div style="margin: 4px 0">{part}</div>' for part in parts)
+    return f'<div style="border-left: {_BAR}; padding: 0 12px">{inner}</div>'
+
+
+def _link(path: str) -> str:
+    """A link where the notebook's server can follow it, else the place alone."""
+    shown = f"<code>{_text(path)}</code>"
+    if "://" in path or not Path(path).is_relative_to(Path.cwd()):
+        return shown
+    target = quote(str(Path(path).relative_to(Path.cwd())))
+    return f'<a href="{_text(target)}" target="_blank" rel="noopener">{shown}</a>'
+
+
+def _params(params: dict[str, Any]) -> str:
+    return ", ".join(f"{_text(name)} <b>{_text(_value(v))}</b>" for name, v in params.items())
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _text(value: object) -> str:
+    return escape(str(value), quote=True)

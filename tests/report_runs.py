@@ -1,0 +1,172 @@
+"""Run directories as jobs/tune.py writes them, made up; and what a browser would see of a page."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from conftest import one_line
+
+from cnn.results import EpochResult, Status, TrialResult, write_trial
+from cnn.storage import Directory
+
+START = datetime(2026, 11, 23, 8, tzinfo=UTC)
+HOSTILE = "<script>alert(1)</script>"
+ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
+
+
+def epochs(count: int, top: float, *, validated: bool = True) -> tuple[EpochResult, ...]:
+    """Epochs that come closer and closer to the accuracy `top`."""
+    return tuple(
+        EpochResult(
+            epoch=number,
+            loss=0.7 / number,
+            accuracy=top - 0.3 / number,
+            val_loss=0.8 / number if validated else None,
+            val_accuracy=top - 0.4 / number if validated else None,
+            seconds=0.5,
+        )
+        for number in range(1, count + 1)
+    )
+
+
+def trial(number: int, status: Status = "ok", phase: str = "search", **fields: Any) -> TrialResult:
+    params = {"conv_layers": 1 + number % 4, "learning_rate": 0.00123, "filters": [32, 64]}
+    values: dict[str, Any] = {
+        "params": params,
+        "started": START + timedelta(seconds=9 * number),
+        "ended": START + timedelta(seconds=9 * number + 8),
+        "seed": 100 + number,
+    }
+    if status == "ok":
+        top = 0.8 + 0.02 * (number % 9)
+        values |= {"accuracy": top, "loss": 1 - top, "best_epoch": 4, "epochs": epochs(6, top)}
+    return TrialResult(number=number, phase=phase, status=status, **(values | fields))
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    """result.json of a run whose trial 7 won; `changes` replace tables or are merged into them."""
+    made: dict[str, Any] = {
+        "schema_version": 1,
+        "params": {"conv_layers": 4, "learning_rate": 0.00123, "batch_norm": True, "dropout": None},
+        "winner": {"number": 7, "phase": "search", "accuracy": 0.94, "loss": 0.06},
+        "phases": [
+            {
+                "name": "search",
+                "strategy": "tpe",
+                "objective": "val_accuracy",
+                "best": 7,
+                "params": {"conv_layers": 4},
+                "trials": {"ok": 8},
+                "train_images": 4000,
+                "epochs": 6,
+            }
+        ],
+        "validation": {"accuracy": 0.95, "loss": 0.05, "balanced_accuracy": 0.95, "count": 96},
+        "test": {
+            "accuracy": 119 / 120,
+            "loss": 0.0402,
+            "balanced_accuracy": 119 / 120,
+            "interval": {"low": 0.9543, "high": 0.9985},
+            "count": 120,
+            "confusion": [[59, 1], [0, 60]],
+        },
+        "baseline": {"accuracy": 0.5, "class": "faces"},
+        "final": {
+            "data": "train",
+            "best_epoch": 5,
+            "epochs": [epoch.model_dump() for epoch in epochs(6, 0.98)],
+            "train_images": 384,
+            "attempts": [{"seed": 4711, "accuracy": 0.98, "accepted": True}],
+        },
+        "trials": {"ok": 8},
+        "seconds": {"preprocess": 6.1, "search": 7300.2, "final": 8.0, "test": None},
+        "versions": {"cnn": "0.1.0", "keras": "3.15.1"},
+        "architecture": "Model: CNN\n convolution_1",
+        "parameters": 53858,
+        "data": {
+            "classes": ["faces", "comics"],
+            "counts": {
+                "train": {"faces": 240, "comics": 2400},
+                "test": {"faces": 60, "comics": 60},
+            },
+            "rejects": 3,
+            "size": 128,
+            "channels": 1,
+            "fingerprint": "ab12cd",
+            "source": {
+                "name": "Faces and comics",
+                "licence": "CC-BY 4.0",
+                "attribution": "by A. Painter",
+                "url": "https://example.org/faces",
+            },
+        },
+        "command": ["jobs/tune.py", "--data", "my data"],
+        "configs": ["default.toml", "sample.toml"],
+        "notes": ["the 4,000 images asked for were 480: all are used"],
+        "started": "2026-11-23T08:00:00+00:00",
+        "ended": "2026-11-23T08:02:00Z",
+    }
+    for key, value in changes.items():
+        merged = isinstance(made.get(key), dict) and value
+        made[key] = made[key] | value if merged else value
+    return made
+
+
+def run_directory(
+    folder: Path, content: dict[str, Any], trials: list[TrialResult] | None = None
+) -> Directory:
+    run = Directory(folder / "run")
+    run.write("result.json", json.dumps(content).encode())
+    run.write("settings.toml", b"[search]\nmax_trials = 8\n")
+    for one in [trial(number) for number in range(8)] if trials is None else trials:
+        write_trial(run, one)
+    return run
+
+
+class Page(HTMLParser):
+    """What a browser would load, show and count of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.labels: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in {"src", "href", "xlink:href", "srcset", "action", "data", "poster"}:
+                self.references.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+            if tag == "svg" and name == "aria-label":
+                self.labels.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        if self.tags[-1:] not in (["style"], ["script"]):
+            self.text += data + " "
+
+
+def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cnn.report", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def refused(*arguments: str | Path) -> str:
+    """The one line on stderr of a command that must exit with 2."""
+    done = command(*arguments)
+    assert done.returncode == 2, done.stderr
+    return one_line(done.stderr)
