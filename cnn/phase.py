@@ -7,86 +7,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from hyperopt import base, fmin, hp
 
+from cnn.context import Search, isolation
 from cnn.ending import Ending
 from cnn.hosts import PixelsOnHost
 from cnn.job import Job
 from cnn.journal import drop_states
-from cnn.manifest import Manifest
-from cnn.process import Method
 from cnn.progress import SearchProgress
 from cnn.results import TRIALS, Status, TrialResult, best_trial, now, trial_file, write_trial
 from cnn.running import forget, read_reached
 from cnn.search import TIMEOUT, Refused, Repeated, Trials
-from cnn.session import Slots, count_slots, preloads, task_profile
-from cnn.settings import ModelParams, PhaseSettings, Settings
+from cnn.session import count_slots, task_profile
+from cnn.settings import ModelParams, PhaseSettings
 from cnn.space import GRID, Point, SearchSpace, Vals, document_of
-from cnn.splits import TRAIN
-from cnn.storage import Directory
 from cnn.strategies import Suggest, strategy
 from cnn.tracking import write_events
 from cnn.trial import TrialObjective, document, trial_result
 from cnn.winner import best_trials
-from cnn.worker import Isolation, Result
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-
-@dataclass(frozen=True)
-class Search:
-    """What all phases share."""
-
-    spark: "SparkSession"
-    data: Directory
-    run: Directory
-    settings: Settings
-    manifest: Manifest
-    # What an earlier driver of this run finished.
-    earlier: Sequence[TrialResult]
-    say: Callable[[str], None]
-    # Told of each trial when it is on disk; to return at once.
-    on_trial: Callable[[TrialResult], None] = lambda trial: None
-    # The network's function where it cannot be imported (see cnn.builder).
-    build: bytes | None = None
-
-    def job(self, phase: PhaseSettings) -> Job:
-        return Job(
-            phase=phase,
-            model=self.settings.model,
-            manifest=self.manifest,
-            data=self.data.uri,
-            run=self.run.uri,
-            cache=self.settings.cache,
-            # The winner's training is then the rest of its trial's, if there is any.
-            keep_state=self._keeps_state(phase),
-            build=self.build,
-        )
-
-    def _keeps_state(self, phase: PhaseSettings) -> bool:
-        one = phase.networks(self.manifest.smallest_class(TRAIN)) == 1
-        last = phase is self.settings.phases[-1]
-        return last and one and self.settings.final.data == "train" and phase.train_images is None
-
-
-def method_of(search: Search, phase: PhaseSettings) -> Method:
-    """How a phase's processes start; where there is nothing to fork from they are spawned."""
-    return phase.process if preloads(search.spark.sparkContext) else "spawn"
-
-
-def isolation(search: Search, phase: PhaseSettings, slots: Slots, parallelism: int) -> Isolation:
-    """How the tasks of a phase run, `parallelism` of them at a time."""
-    return Isolation(
-        method=method_of(search, phase),
-        timeout=phase.trial_timeout,
-        threads=slots.threads(parallelism),
-        gpus=slots.gpus,
-        trials_per_gpu=phase.trials_per_gpu,
-    )
+from cnn.worker import Result
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from cnn.phase import Phase, Search
+from cnn.context import Search
+from cnn.phase import Phase
 from cnn.preflight import remarks
 from cnn.results import TRIALS, TrialResult, count_by_status, now
 from cnn.session import shortcomings

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnn.config import CONF_DIR, load_settings, resume_settings
+from cnn.context import Search
 from cnn.journal import Start, claim_run, read_start, recover_trials
 from cnn.manifest import Manifest, read_manifest
 from cnn.mlflow_tracking import MlflowLog, log_finished
 from cnn.outcome import RESULT
-from cnn.phase import Search
 from cnn.preflight import SETTINGS, check_inputs, check_run_dir, warm_start
 from cnn.report import REPORT, write_report
 from cnn.results import TrialResult, now, read_trials

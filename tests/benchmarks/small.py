@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
+from report import job
 
-REPOSITORY = Path(__file__).parent.parent.parent
 SIZE = 64
 SHAPES = ("circle", "cross", "ring", "square", "triangle")
 EACH, FRESH = 60, 200
@@ -82,18 +82,6 @@ def write(folder: Path, seed: int) -> None:
         path = folder / SHAPES[label] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[..., 0]).save(path)
-
-
-def job(*words: str) -> None:
-    done = subprocess.run(
-        [str(REPOSITORY / "spark-submit.sh"), *words],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(done.stderr)
 
 
 def ours(data: str, folder: Path, seed: int) -> Outcome:
