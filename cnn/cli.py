@@ -1,6 +1,7 @@
 """What the jobs share on the command line: one clear line for what is wrong, and exit codes."""
 
 import argparse
+import logging
 import os
 import re
 import shlex
@@ -54,6 +55,8 @@ def go_on_with(*command: str) -> None:
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     """Ctrl-C: the job unwinds; the second time it stops at once, whatever it is at."""
     signal.signal(signal.SIGINT, _stop)
+    # py4j logs, with a traceback, that it was interrupted where it waited for the JVM.
+    logging.disable(logging.ERROR)
     raise KeyboardInterrupt
 
 

@@ -48,6 +48,14 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
+def _console() -> Console:
+    console = Console(file=sys.stdout, highlight=False)
+    if not console.is_jupyter:
+        return console
+    # Its output calls itself a terminal, but nothing in it redraws.
+    return Console(file=sys.stdout, highlight=False, force_jupyter=False, force_terminal=False)
+
+
 @dataclass(frozen=True)
 class _Running:
     params: Mapping[str, Any]
@@ -94,7 +102,7 @@ class SearchProgress:
         self._left = "time left not yet known"
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="progress", daemon=True)
-        self._console = Console(file=sys.stdout, highlight=False, force_jupyter=False)
+        self._console = _console()
         self._live = None
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(
