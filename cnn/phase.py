@@ -21,8 +21,8 @@ from cnn.progress import SearchProgress
 from cnn.results import TRIALS, Status, TrialResult, best_trial, now, trial_file, write_trial
 from cnn.running import forget, read_reached
 from cnn.search import TIMEOUT, Refused, Repeated, Trials
-from cnn.session import count_slots, task_profile
 from cnn.settings import ModelParams, PhaseSettings
+from cnn.slots import count_slots, task_profile
 from cnn.space import GRID, Point, SearchSpace, Vals, document_of
 from cnn.strategies import Suggest, strategy
 from cnn.tracking import write_events

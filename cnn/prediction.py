@@ -20,8 +20,9 @@ from cnn.device import environment_for, gpus_of_task
 from cnn.hadoop import SparkReader
 from cnn.images import Unreadable
 from cnn.listing import Gathered, find_images, real_path
-from cnn.session import Slots, count_slots, failure
+from cnn.session import failure
 from cnn.settings import Error
+from cnn.slots import Slots, count_slots
 from cnn.splits import ImageFile
 from cnn.storage import Directory
 

@@ -8,8 +8,8 @@ from cnn.builder import check_builder
 from cnn.manifest import Manifest, read_manifest
 from cnn.pixels import choose
 from cnn.results import best_trial, now, read_trials
-from cnn.session import Slots
 from cnn.settings import FOLDS, InputError, PhaseSettings, Settings
+from cnn.slots import Slots
 from cnn.space import SearchSpace
 from cnn.splits import TRAIN
 from cnn.storage import Directory

@@ -21,8 +21,9 @@ from cnn.preflight import SETTINGS, check_visible
 from cnn.report import write_report
 from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
 from cnn.running import forget_all
-from cnn.session import count_slots, failure, task_profile
+from cnn.session import failure
 from cnn.settings import Error, ModelParams, PhaseSettings
+from cnn.slots import count_slots, task_profile
 from cnn.splits import TRAIN
 from cnn.tracking import write_events
 from cnn.winner import expected_accuracy

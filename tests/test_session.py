@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY, clean_environment
 
-from cnn.session import Slots, count_slots, failure
+from cnn.session import failure
+from cnn.slots import Slots, count_slots
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def listening_addresses(pid: int) -> Iterator[str]:
 
 def in_a_session(code: str, options: str) -> subprocess.CompletedProcess[str]:
     """Runs code with `spark` in a process of its own, under Spark's options."""
-    script = "from cnn.session import TUNE, count_slots, spark_session\n"
+    script = "from cnn.session import TUNE, spark_session\nfrom cnn.slots import count_slots\n"
     script += f"with spark_session('test', TUNE) as spark:\n{textwrap.indent(code, '    ')}"
     return subprocess.run(
         [sys.executable, "-c", script],
