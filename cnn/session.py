@@ -88,8 +88,11 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
         defaults = {key: value for key, value in defaults.items() if key not in _PRELOADED}
     for key, value in defaults.items():
         conf.setIfMissing(key, value)
+    if conf.get("spark.app.name") in (None, "pyspark-shell"):
+        # What spark-submit calls every application that Python starts.
+        conf.setAppName(name)
     interrupt = signal.getsignal(signal.SIGINT)
-    spark = SparkSession.builder.appName(name).config(conf=conf).getOrCreate()
+    spark = SparkSession.builder.config(conf=conf).getOrCreate()
     # Spark's own would talk to the JVM in the middle of whatever is being said to it.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, interrupt)

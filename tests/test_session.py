@@ -22,8 +22,9 @@ from cnn.slots import Slots, count_slots
         (Slots(2, 2, 1), 2, 1),
         (Slots(2, 2, 1), 1, 2),
         (Slots(8, 8, 1), 3, 2),
-        (Slots(8, 4, 1), 2, 4),  # two executors of four cores
+        (Slots(8, 4, 1, executors=2), 2, 4),
         (Slots(2, 8, 4), 2, 4),
+        (Slots(2, 4, 1, executors=2), 2, 4),  # a GPU each
     ],
 )
 def test_trials_share_an_executors_cores(slots: Slots, parallelism: int, threads: int) -> None:
