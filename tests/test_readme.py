@@ -129,7 +129,9 @@ def test_the_clusters_commands(clone: Path) -> None:
 def test_the_standalone_cluster_step_by_step(clone: Path) -> None:
     environment = clean_environment()
     started = [
-        subprocess.Popen(shlex.split(command), cwd=clone, env=environment)
+        subprocess.Popen(
+            shlex.split(command), cwd=clone, env=environment, stderr=subprocess.DEVNULL
+        )
         for command in commands(START)
     ]
     try:
@@ -162,7 +164,8 @@ def ask(url: str) -> Any:
 def wait_for(happened: Callable[[], bool]) -> None:
     until = time.monotonic() + 300
     while time.monotonic() < until:
-        with contextlib.suppress(OSError):
+        # Spark's page says at first, in HTML, that it is starting up.
+        with contextlib.suppress(OSError, ValueError):
             if happened():
                 return
         time.sleep(0.2)

@@ -69,14 +69,14 @@ def test_what_the_user_has_configured_stays_and_ports_are_on_loopback() -> None:
     done = in_a_session(
         "conf = spark.sparkContext.getConf()\n"
         "print(conf.get('spark.speculation'), conf.get('spark.python.worker.reuse'),"
-        " conf.get('spark.python.daemon.module'), count_slots(spark.sparkContext))\n"
+        " conf.get('spark.python.daemon.module'), tuple(count_slots(spark.sparkContext)))\n"
         "from test_session import listening_addresses\n"
         "print(*listening_addresses(spark.sparkContext._gateway.proc.pid))",
         "--master local[6] --conf spark.speculation=true --conf spark.task.cpus=2",
     )
     assert done.returncode == 0, done.stderr
     first, addresses = done.stdout.splitlines()
-    assert first == "true false cnn.daemon Slots(total=3, executor_cores=6, task_cpus=2, gpus=())"
+    assert first == "true false cnn.daemon (3, 6, 2, 1, ())"
     assert set(addresses.split()) == {"127.0.0.1"}
 
 
