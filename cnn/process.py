@@ -173,7 +173,7 @@ def _reason(code: int | None, timeout: float | None, out_of_memory: bool) -> str
 def _run_child(
     payload: bytes, sender: Connection, folder: str, environment: dict[str, str]
 ) -> None:
-    """The child: runs the work, with its output and its files in `folder`; sends what came of it."""
+    """The child: runs the work, its output and its files in `folder`, and sends what came of it."""
     global _parent
     _die_with_parent()
     # A group of its own: what it starts can be ended with it, and Ctrl-C is not for it.
