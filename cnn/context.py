@@ -8,8 +8,9 @@ from cnn.job import Job
 from cnn.manifest import Manifest
 from cnn.process import Method
 from cnn.results import TrialResult
-from cnn.session import Slots, preloads
+from cnn.session import preloads
 from cnn.settings import PhaseSettings, Settings
+from cnn.slots import Slots
 from cnn.splits import TRAIN
 from cnn.storage import Directory
 from cnn.worker import Isolation

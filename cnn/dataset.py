@@ -18,6 +18,7 @@ from cnn.parts import PartResult, cut_parts
 from cnn.readers import Reader
 from cnn.session import failure
 from cnn.settings import Error, InputError
+from cnn.slots import wait_for_executors
 from cnn.splits import TEST, TRAIN, assign, connected_groups, tie_keys
 from cnn.storage import Directory
 
@@ -46,6 +47,7 @@ def make_dataset(
     that was there. Raises Error where too many files cannot be decoded; nothing is left then.
     """
     started = time.monotonic()
+    wait_for_executors(spark.sparkContext)
     with _one_line():
         digests = digest_lookalikes(
             listing.files, lambda files, whole: reader.digests(spark, files, whole)

@@ -21,8 +21,8 @@ from cnn.progress import SearchProgress
 from cnn.results import TRIALS, Status, TrialResult, best_trial, now, trial_file, write_trial
 from cnn.running import forget, read_reached
 from cnn.search import TIMEOUT, Refused, Repeated, Trials
-from cnn.session import count_slots, task_profile
 from cnn.settings import ModelParams, PhaseSettings
+from cnn.slots import count_slots, slots_now, task_profile
 from cnn.space import GRID, Point, SearchSpace, Vals, document_of
 from cnn.strategies import Suggest, strategy
 from cnn.tracking import write_events
@@ -155,8 +155,14 @@ class Phase:
         """Has all trials of a round done; whether the time was up before they were."""
         context = self._search.spark.sparkContext
         slots = count_slots(context, self._phase)
-        limit = min(self._phase.parallelism or slots.total, slots.total, work.total)
-        parallelism = max(1, limit)
+        most = min(self._phase.parallelism or work.total, work.total)
+        parallelism = max(1, min(slots.total, most))
+        there = slots_now(context, self._phase)
+
+        def slots_to_use() -> int:
+            self._progress.parallelism = max(1, min(there(), most))
+            return self._progress.parallelism
+
         objective = TrialObjective(work.job, work.repeats)
         apart = isolation(self._search, self._phase, slots, parallelism)
         trials = Trials(
@@ -174,6 +180,7 @@ class Phase:
             on_launch=lambda number, point: self._on_launch(work, number, point),
             on_result=lambda number, point, result: self._on_result(work, number, point, result),
             stop=work.stop,
+            slots=slots_to_use,
         )
         for trial, vals in work.finished:
             counts = trial.status != "invalid"

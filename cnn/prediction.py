@@ -20,8 +20,9 @@ from cnn.device import environment_for, gpus_of_task
 from cnn.hadoop import SparkReader
 from cnn.images import Unreadable
 from cnn.listing import Gathered, find_images, real_path
-from cnn.session import Slots, count_slots, failure
+from cnn.session import failure
 from cnn.settings import Error
+from cnn.slots import Slots, count_slots, wait_for_executors
 from cnn.splits import ImageFile
 from cnn.storage import Directory
 
@@ -122,6 +123,7 @@ def predict_images(
     from pyspark import StorageLevel
     from pyspark.sql.functions import col
 
+    wait_for_executors(spark.sparkContext)
     slots = count_slots(spark.sparkContext)
     tasks = min(-(-len(found.files) // _IMAGES_A_TASK), slots.total * _TASKS_A_CORE)
     staging = beside(out, "partial")

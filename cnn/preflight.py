@@ -10,8 +10,9 @@ from cnn.launch import TaskFailed, again_where_lost
 from cnn.manifest import Manifest, read_manifest
 from cnn.pixels import choose
 from cnn.results import best_trial, now, read_trials
-from cnn.session import Slots, failure
+from cnn.session import failure
 from cnn.settings import FOLDS, Error, InputError, PhaseSettings, Settings
+from cnn.slots import Slots
 from cnn.space import SearchSpace
 from cnn.splits import TRAIN
 from cnn.storage import Directory

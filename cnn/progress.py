@@ -85,7 +85,8 @@ class SearchProgress:
         """
         self._title = title
         self._total = total
-        self._parallelism = parallelism
+        # Changes where executors come and go.
+        self.parallelism = parallelism
         self._objective = objective
         self._varying = varying
         self._read = read
@@ -174,7 +175,7 @@ class SearchProgress:
             list(self._durations),
             [now - one.since for one in running.values()],
             max(0, self._total - self._number_done() - len(running)),
-            self._parallelism,
+            self.parallelism,
         )
         if left is None:
             return "time left not yet known"
@@ -194,7 +195,7 @@ class SearchProgress:
         running, reached, best = self._running, self._reached, self._best
         lines = [", ".join(self._done())]
         if running:
-            lines.append(f"{len(running)} of {self._parallelism} slots busy, {self._left}")
+            lines.append(f"{len(running)} of {self.parallelism} slots busy, {self._left}")
         best_row = None if best is None else _best_row(best)
         rows = [self._row(number, running[number], reached) for number in sorted(running)]
         return screen(self._console, rows, best_row, self._varying, lines)

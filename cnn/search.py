@@ -7,6 +7,7 @@ where an early-stopping function meets an unfinished one. `Trials` keeps its int
 hyperopt is pinned exactly, since what is overridden here is not its public interface.
 """
 
+import math
 import queue
 import threading
 import time
@@ -32,6 +33,8 @@ from cnn.worker import Isolation, Result, Task, conclude
 MAX_REFUSALS = 1000
 # How long trials that were told to stop may take to be gone.
 _STOP_SECONDS = 15.0
+# How soon a slot is noticed that no trial has freed: that of an executor that has come.
+_LOOK_SECONDS = 5.0
 # Hyperopt's own word for it.
 TIMEOUT = "fmin run timeout"
 Document = dict[str, Any]
@@ -53,7 +56,8 @@ class Trials(SparkTrials):
     by `trial_number()`; `conclude(number, argument, ended)` makes the result where that process
     was, and `before()` sees to what its host must have, before the trial's time begins. A trial
     whose executor is lost is launched again up to `max_lost` times, unless `recover(number)` has
-    its result.
+    its result. Where executors come and go, `slots()` says how many trials may run at the moment,
+    in place of `parallelism`.
 
     `prepare(point)` makes of a point what the objective is called with; it may raise Refused or
     Repeated. `on_launch(number, point)` and `on_result(number, point, result)` are called in the
@@ -81,6 +85,7 @@ class Trials(SparkTrials):
         on_launch: Callable[[int, Point], None] = lambda number, point: None,
         on_result: Callable[[int, Point, Result], None] = lambda number, point, result: None,
         stop: Callable[[], str | None] = lambda: None,
+        slots: Callable[[], int] | None = None,
     ) -> None:
         super().__init__(parallelism=parallelism, timeout=timeout, spark_session=spark)
         self._next_number = first_number
@@ -94,6 +99,7 @@ class Trials(SparkTrials):
         self._on_launch = on_launch
         self._on_result = on_result
         self._stop = stop
+        self._slots = slots or (lambda: self.parallelism)
         self._finished: queue.SimpleQueue[Finished] = queue.SimpleQueue()
         self._group = f"trials-{uuid.uuid4().hex[:12]}"
         self._threads: dict[int, threading.Thread] = {}
@@ -151,7 +157,7 @@ class Trials(SparkTrials):
         ended = _Ending(loss_threshold, early_stop_fn, self._stop)
         try:
             while True:
-                while not exhausted and len(running) < self.parallelism and launched < max_evals:
+                while not exhausted and launched < max_evals and len(running) < self._slots():
                     proposal = self._propose(domain, algo, rstate)
                     if proposal is None:
                         exhausted = True
@@ -164,6 +170,8 @@ class Trials(SparkTrials):
                     break
                 finished = self._wait(deadline)
                 if finished is None:
+                    if deadline is None or time.monotonic() < deadline:
+                        continue
                     self._cancel(TIMEOUT)
                     break
                 document, point, result = finished
@@ -234,9 +242,12 @@ class Trials(SparkTrials):
         self._on_result(document["tid"], point, result)
 
     def _wait(self, deadline: float | None) -> Finished | None:
-        """The next finished trial, or None when the time is up first."""
+        """The next finished trial, or None where there is none before the time is up, or before
+        it is worth a look whether there are more slots.
+        """
+        left = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+            timeout = min(left, _LOOK_SECONDS)
             return self._finished.get(timeout=timeout)
         except queue.Empty:
             return None

@@ -1,6 +1,5 @@
 """The Spark session of a job: what Spark must have set, where the user has not set it."""
 
-import math
 import os
 import re
 import signal
@@ -10,17 +9,13 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
-from pyspark.resource import ResourceProfile as SparkResourceProfile
-from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests
 from pyspark.sql import SparkSession
 
 from cnn.daemon import PRELOAD
-from cnn.device import local_gpus
-from cnn.settings import InputError, ResourceProfile, SearchSettings
+from cnn.settings import InputError
 
 # What executors' processes have in their environment; glibc reads its part when one starts.
 EXECUTOR_ENVIRONMENT = {
@@ -64,8 +59,8 @@ _LOCAL = {
     "spark.ui.enabled": "false",
 }
 # local[threads, times that a task may fail]
-_LOCAL_MASTER = re.compile(r"local(?:\[(\*|\d+)(?:,\s*(\d+))?\])?$")
-_LOCAL_CLUSTER = re.compile(r"local-cluster\[(\d+),\s*(\d+),\s*\d+\]$")
+LOCAL_MASTER = re.compile(r"local(?:\[(\*|\d+)(?:,\s*(\d+))?\])?$")
+LOCAL_CLUSTER = re.compile(r"local-cluster\[(\d+),\s*(\d+),\s*\d+\]$")
 
 
 @contextmanager
@@ -82,7 +77,7 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
         if os.environ.get("SPARK_LOCAL_IP") in {"127.0.0.1", "localhost"}:
             # The UI binds to this address alone, so it may be on.
             del defaults["spark.ui.enabled"]
-        one_process = not _LOCAL_CLUSTER.match(conf.get("spark.master", ""))
+        one_process = not LOCAL_CLUSTER.match(conf.get("spark.master", ""))
         if one_process and conf.get("spark.task.resource.gpu.amount"):
             raise InputError(
                 "spark.task.resource.gpu.amount must not be set in local mode, where Spark cannot "
@@ -94,8 +89,11 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
         defaults = {key: value for key, value in defaults.items() if key not in _PRELOADED}
     for key, value in defaults.items():
         conf.setIfMissing(key, value)
+    if conf.get("spark.app.name") in (None, "pyspark-shell"):
+        # What spark-submit calls every application that Python starts.
+        conf.setAppName(name)
     interrupt = signal.getsignal(signal.SIGINT)
-    spark = SparkSession.builder.appName(name).config(conf=conf).getOrCreate()
+    spark = SparkSession.builder.config(conf=conf).getOrCreate()
     # Spark's own would talk to the JVM in the middle of whatever is being said to it.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, interrupt)
@@ -196,7 +194,7 @@ def shortcomings(context: SparkContext) -> list[str]:
             "spark.speculation is on: Spark may run a slow trial twice, at the cost of others"
         )
     failures = int(conf.get("spark.task.maxFailures", "4"))
-    if local := _LOCAL_MASTER.match(str(context.master)):
+    if local := LOCAL_MASTER.match(str(context.master)):
         failures = int(local.group(2) or 1)
     if failures > 1:
         found.append(
@@ -204,93 +202,3 @@ def shortcomings(context: SparkContext) -> list[str]:
             "executor was lost again by itself, before the search counts it"
         )
     return found
-
-
-class Slots(NamedTuple):
-    """What the cluster has for tasks: slots over all executors, and cores of one executor."""
-
-    total: int
-    executor_cores: int
-    task_cpus: int
-    # In local mode: the devices from which trials lease one.
-    gpus: tuple[str, ...] = ()
-
-    def threads(self, parallelism: int) -> int:
-        """Threads for each of `parallelism` tasks at a time: never more than cores on a host.
-
-        As many as `spark.task.cpus` where all slots are in use; fewer tasks share the cores.
-        """
-        executors = max(1, self.total * self.task_cpus // self.executor_cores)
-        together = math.ceil(parallelism / executors)
-        return max(self.task_cpus, self.executor_cores // together, 1)
-
-
-def count_slots(context: SparkContext, search: SearchSettings | None = None) -> Slots:
-    """How many trials can run at a time, as Spark's master, its configuration and settings say."""
-    search = search or SearchSettings()
-    conf, master = context.getConf(), str(context.master)
-    profile = search.resource_profile or ResourceProfile()
-    task_cpus = profile.cpus or int(conf.get("spark.task.cpus", "1"))
-    if match := _LOCAL_MASTER.match(master):
-        limit = match.group(1) or "1"
-        cores = (os.cpu_count() or 1) if limit == "*" else int(limit)
-        total = max(1, cores // task_cpus)
-        gpus = local_gpus() if search.gpus is None else search.gpus
-        if gpus:
-            total = min(total, len(gpus) * search.trials_per_gpu)
-        return Slots(total, max(1, cores), task_cpus, gpus)
-    executors, executor_cores = _executors(context)
-    each = executor_cores // task_cpus
-    wanted = profile.gpus or float(conf.get("spark.task.resource.gpu.amount", "0"))
-    if wanted > 0:
-        # Fractions as Spark defines them: 0.5 puts two tasks on a GPU.
-        there = float(conf.get("spark.executor.resource.gpu.amount", "0"))
-        shared = there * math.floor(1 / wanted) if wanted < 1 else there // wanted
-        each = min(each, int(shared))
-    return Slots(max(1, executors * each), max(1, executor_cores), task_cpus)
-
-
-def _executors(context: SparkContext) -> tuple[int, int]:
-    """How many executors there are, or at most will be, and the cores of one."""
-    conf = context.getConf()
-    if match := _LOCAL_CLUSTER.match(str(context.master)):
-        return int(match.group(1)), int(match.group(2))
-    cores = max(1, context.defaultParallelism)
-    executor_cores = int(conf.get("spark.executor.cores", str(cores)))
-    most = conf.get("spark.dynamicAllocation.maxExecutors")
-    if conf.get("spark.dynamicAllocation.enabled") == "true" and most is not None:
-        return int(most), executor_cores
-    return max(1, cores // executor_cores), executor_cores
-
-
-def task_profile(
-    context: SparkContext, wanted: ResourceProfile | None
-) -> SparkResourceProfile | None:
-    """Spark's profile for trials that ask for resources of their own.
-
-    Raises InputError where Spark cannot give them.
-    """
-    if wanted is None:
-        return None
-    requests = TaskResourceRequests()
-    if wanted.cpus is not None:
-        requests = requests.cpus(wanted.cpus)
-    if wanted.gpus is not None:
-        requests = requests.resource("gpu", wanted.gpus)
-    profile = ResourceProfileBuilder().require(requests).build
-    try:
-        context.parallelize([0], 1).withResources(profile)
-    except Exception as error:
-        raise InputError(
-            "search.resource_profile must be one that Spark can give here, but "
-            f"{wanted.model_dump(exclude_none=True)} is not: {failure(error)}"
-        ) from None
-    if (
-        wanted.gpus is not None
-        and float(context.getConf().get("spark.executor.resource.gpu.amount", "0")) < wanted.gpus
-    ):
-        raise InputError(
-            "search.resource_profile.gpus must not be more than an executor has "
-            f"(spark.executor.resource.gpu.amount), but got {wanted.gpus:g}"
-        )
-    return profile

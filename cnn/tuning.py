@@ -21,8 +21,9 @@ from cnn.preflight import SETTINGS, check_visible
 from cnn.report import write_report
 from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
 from cnn.running import forget_all
-from cnn.session import count_slots, failure, task_profile
+from cnn.session import failure
 from cnn.settings import Error, ModelParams, PhaseSettings
+from cnn.slots import count_slots, task_profile, wait_for_executors
 from cnn.splits import TRAIN
 from cnn.tracking import write_events
 from cnn.winner import expected_accuracy
@@ -47,6 +48,7 @@ def run_search(
     began = now()
     run, settings, manifest = search.run, search.settings, search.manifest
     context = search.spark.sparkContext
+    wait_for_executors(context, search.say)
     for phase in settings.phases:
         task_profile(context, phase.resource_profile)  # refused now, not after hours
     slots = count_slots(context, settings.phases[-1])

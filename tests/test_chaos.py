@@ -49,7 +49,7 @@ LIMITS = {
 # Those that run without --all: one of each job, and the faults that differ most.
 IN_CI = [
     ("preprocess", "executor killed"),
-    ("tune", "Python process stopped"),
+    ("tune", "executor stopped"),
     ("tune", "disk full"),
     ("final", "Worker killed"),
     ("predict", "read-only for a while"),
@@ -193,6 +193,9 @@ class start:
         conf = {
             f"spark.executorEnv.{faults.MARK}": mark,
             "spark.executor.extraJavaOptions": SHORT_LIVED,
+            # So that a job waits for both executors.
+            "spark.executor.cores": "1",
+            "spark.cores.max": "2",
             **(LIMITS if fault.endswith("stopped") else {}),
         }
         options = [word for key, value in conf.items() for word in ("--conf", f"{key}={value}")]

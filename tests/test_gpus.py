@@ -58,7 +58,8 @@ class Seen(NamedTuple):
 def search(master: str, conf: dict[str, str], **settings: Any) -> Seen:
     options = [f"--master {master}", *(f"--conf {key}={value}" for key, value in conf.items())]
     code = SEARCH.replace("SETTINGS", repr(settings)).replace("TRIALS,", f"{TRIALS},")
-    script = "import json\nfrom cnn.session import TUNE, count_slots, spark_session, task_profile\n"
+    script = "import json\nfrom cnn.session import TUNE, spark_session\n"
+    script += "from cnn.slots import count_slots, task_profile\n"
     script += f"with spark_session('gpus', TUNE) as spark:\n{textwrap.indent(code, '')}"
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -1,11 +1,16 @@
 """The README's commands, run as they stand there but for the places that are the reader's."""
 
+import contextlib
 import json
 import re
 import shlex
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import REPOSITORY, clean_environment, write_images
@@ -67,7 +72,7 @@ def commands(pattern: str) -> list[str]:
 
 
 def test_every_command_is_run_by_a_test_here() -> None:
-    tested = [MAIN, TESTS, MINE, AGAIN, RESUME, CLUSTER]
+    tested = [MAIN, TESTS, MINE, AGAIN, RESUME, CLUSTER, START, STEP]
     assert all(any(re.search(p, command) for p in tested) for command in COMMANDS)
 
 
@@ -76,7 +81,9 @@ TESTS = r"^\./spark-submit\.sh tests"
 MINE = r"^\./spark-submit\.sh jobs/\w+\.py .*/mine"
 AGAIN = r"--config RUN/settings\.toml"
 RESUME = r"--resume RUN"
-CLUSTER = r"--master spark://"
+CLUSTER = r"--master spark://HOST"
+START = r"^spark-class "
+STEP = r"--master spark://127\.0\.0\.1"
 
 
 def test_the_main_command_tunes_on_the_sample(clone: Path) -> None:
@@ -116,6 +123,53 @@ def test_the_clusters_commands(clone: Path) -> None:
     for command in commands(CLUSTER):
         run(shrunk(command) + (" --max-trials 2" if "tune.py" in command else ""), clone)
     assert (clone / "shared" / "runs" / "first" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_standalone_cluster_step_by_step(clone: Path) -> None:
+    environment = clean_environment()
+    started = [
+        subprocess.Popen(
+            shlex.split(command), cwd=clone, env=environment, stderr=subprocess.DEVNULL
+        )
+        for command in commands(START)
+    ]
+    try:
+        wait_for(lambda: len(ask("http://127.0.0.1:8080/json/")["workers"]) == 2)
+        preprocess, tune, predict = commands(STEP)
+        run(preprocess, clone)
+        words = shlex.split(tune.replace("./spark-submit.sh", str(REPOSITORY / "spark-submit.sh")))
+        job = subprocess.Popen(words, cwd=clone, env=environment)
+        wait_for(both_work)
+        assert job.wait() == 0
+        run(predict, clone)
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait()
+
+
+def both_work() -> bool:
+    """Whether two executors have done tasks, as the application's page says."""
+    (application,) = ask("http://127.0.0.1:4040/api/v1/applications")
+    page = f"http://127.0.0.1:4040/api/v1/applications/{application['id']}/executors"
+    return sum(each["completedTasks"] > 0 for each in ask(page) if each["id"] != "driver") == 2
+
+
+def ask(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return json.load(answer)
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    until = time.monotonic() + 300
+    while time.monotonic() < until:
+        # Spark's page says at first, in HTML, that it is starting up.
+        with contextlib.suppress(OSError, ValueError):
+            if happened():
+                return
+        time.sleep(0.2)
+    raise AssertionError("it did not happen within 300 s")
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY, clean_environment
 
-from cnn.session import Slots, count_slots, failure
+from cnn.session import failure
+from cnn.slots import Slots, count_slots
 
 
 @pytest.mark.parametrize(
@@ -21,8 +22,9 @@ from cnn.session import Slots, count_slots, failure
         (Slots(2, 2, 1), 2, 1),
         (Slots(2, 2, 1), 1, 2),
         (Slots(8, 8, 1), 3, 2),
-        (Slots(8, 4, 1), 2, 4),  # two executors of four cores
+        (Slots(8, 4, 1, executors=2), 2, 4),
         (Slots(2, 8, 4), 2, 4),
+        (Slots(2, 4, 1, executors=2), 2, 4),  # a GPU each
     ],
 )
 def test_trials_share_an_executors_cores(slots: Slots, parallelism: int, threads: int) -> None:
@@ -45,7 +47,7 @@ def listening_addresses(pid: int) -> Iterator[str]:
 
 def in_a_session(code: str, options: str) -> subprocess.CompletedProcess[str]:
     """Runs code with `spark` in a process of its own, under Spark's options."""
-    script = "from cnn.session import TUNE, count_slots, spark_session\n"
+    script = "from cnn.session import TUNE, spark_session\nfrom cnn.slots import count_slots\n"
     script += f"with spark_session('test', TUNE) as spark:\n{textwrap.indent(code, '    ')}"
     return subprocess.run(
         [sys.executable, "-c", script],
@@ -67,14 +69,14 @@ def test_what_the_user_has_configured_stays_and_ports_are_on_loopback() -> None:
     done = in_a_session(
         "conf = spark.sparkContext.getConf()\n"
         "print(conf.get('spark.speculation'), conf.get('spark.python.worker.reuse'),"
-        " conf.get('spark.python.daemon.module'), count_slots(spark.sparkContext))\n"
+        " conf.get('spark.python.daemon.module'), tuple(count_slots(spark.sparkContext)))\n"
         "from test_session import listening_addresses\n"
         "print(*listening_addresses(spark.sparkContext._gateway.proc.pid))",
         "--master local[6] --conf spark.speculation=true --conf spark.task.cpus=2",
     )
     assert done.returncode == 0, done.stderr
     first, addresses = done.stdout.splitlines()
-    assert first == "true false cnn.daemon Slots(total=3, executor_cores=6, task_cpus=2, gpus=())"
+    assert first == "true false cnn.daemon (3, 6, 2, 1, ())"
     assert set(addresses.split()) == {"127.0.0.1"}
 
 

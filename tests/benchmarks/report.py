@@ -1,8 +1,10 @@
 """The report's whole procedure as the loop that its notebook was, against jobs/tune.py.
 
-    python tests/benchmarks/report.py --quick           # 400 images of 64x64, about ten minutes
-    python tests/benchmarks/report.py                   # 4,000 of 128x128, three seeds: hours
+    python tests/benchmarks/report.py --size quick      # 400 images of 64x64: minutes
+    python tests/benchmarks/report.py --size middle     # 4,000 of 64x64, narrower: an hour
+    python tests/benchmarks/report.py                   # 4,000 of 128x128, three seeds: a day
     python tests/benchmarks/report.py --group none      # split without regard to pairs, as it did
+    python tests/benchmarks/report.py loop default      # without conf/report.toml
 
 loop      three phases one configuration after another in one process, Keras's `fit` on arrays in
           memory, TensorFlow as it comes; chosen on validation images, tested once
@@ -40,8 +42,11 @@ class Size(NamedTuple):
     seeds: int
 
 
-FULL = Size(2500, 128, (32, 64, 128), 3)
-QUICK = Size(250, 64, (16, 32, 64), 1)
+SIZES = {
+    "full": Size(2500, 128, (32, 64, 128), 3),
+    "middle": Size(2500, 64, (16, 32, 64), 3),
+    "quick": Size(250, 64, (16, 32, 64), 1),
+}
 
 
 class Outcome(NamedTuple):
@@ -170,23 +175,25 @@ def prepared(folder: Path, size: Size, group: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("kinds", nargs="*", default=KINDS, help="some of: " + ", ".join(KINDS))
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("--quick", action="store_const", const="quick", dest="size")
+    parser.add_argument("--seeds", type=int, help="instead of the size's own")
     parser.add_argument("--group", choices=("auto", "none"), default="auto")
     default = Path(tempfile.gettempdir()) / "cnn-benchmarks"
     parser.add_argument("--cache", type=Path, default=default)
     parser.add_argument("--one-loop", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    size = QUICK if args.quick else FULL
+    size = SIZES[args.size]
     if args.one_loop:
         data, seed = args.one_loop
         print(json.dumps(loop(data, size.filters, int(seed))))
         return
     data = prepared(args.cache, size, args.group)
     found: dict[str, list[Outcome]] = {kind: [] for kind in args.kinds}
-    for seed in range(size.seeds):
+    for seed in range(args.seeds or size.seeds):
         for kind, outcomes in found.items():
             outcomes.append(
-                loop_apart(args.quick, data, seed)
+                loop_apart(args.size, data, seed)
                 if kind == "loop"
                 else tuned(data, kind, size.filters, seed)
             )
@@ -198,9 +205,9 @@ def main() -> None:
         print(f"{kind:8}{seconds:10.0f}{spent:14,.0f}{accuracy:15.4f}{base / seconds:14.2f}")
 
 
-def loop_apart(quick: bool, data: str, seed: int) -> Outcome:
+def loop_apart(size: str, data: str, seed: int) -> Outcome:
     """The loop in a process of its own, with TensorFlow as it comes."""
-    words = ["--quick"] if quick else []
+    words = ["--size", size]
     done = subprocess.run(
         [sys.executable, __file__, *words, "--one-loop", data, str(seed)],
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
