@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
+from py4j.protocol import Py4JError
+
+from cnn.session import failure
 from cnn.settings import Error
 
 
@@ -35,7 +38,11 @@ def run_job(main: Callable[[Sequence[str]], None]) -> NoReturn:
         sys.exit(_complain(str(error), code=error.exit_code))
     except OSError as error:
         # A disk that is full, a folder that is not ours: nothing that a traceback explains better.
-        sys.exit(_complain(f"{error.strerror or error}: {error.filename or 'unknown'}", code=1))
+        cause = f"{error.strerror or error}: {error.filename or 'unknown'}"
+        sys.exit(_complain(cause + _further(), code=1))
+    except Py4JError as error:
+        # Spark's JVM is gone, or did what no part of the program expects of it.
+        sys.exit(_complain(f"Spark failed: {failure(error)}{_further()}", code=1))
     except KeyboardInterrupt:
         print(_interrupted(), file=sys.stderr, flush=True)
         sys.exit(130)
@@ -71,8 +78,11 @@ def _stop(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _interrupted() -> str:
-    further = f"; go on with: {_go_on}" if _go_on else ""
-    return f"error: interrupted; what was finished is on disk{further}"
+    return f"error: interrupted; what was finished is on disk{_further()}"
+
+
+def _further() -> str:
+    return f"; go on with: {_go_on}" if _go_on else ""
 
 
 def _quoted(word: str) -> str:

@@ -46,6 +46,12 @@ def beside(out: Directory, kind: str) -> Directory:
     return Directory(f"{parent}/.{name}.{kind}-{uuid.uuid4().hex[:8]}")
 
 
+def clear_away(staging: Directory) -> None:
+    """Removes what beside() named; where the storage fails, the next writer's claim() does it."""
+    with suppress(OSError):
+        staging.remove()
+
+
 def check_out(out: Directory, *, overwrite: bool, marker: str, kind: str) -> None:
     """Raises InputError where `out` holds what must not be replaced.
 

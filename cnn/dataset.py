@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cnn.commit import beside, put_in_place
+from cnn.commit import beside, clear_away, put_in_place
 from cnn.duplicates import count_duplicates, digest_lookalikes, drop_contradictions
 from cnn.listing import Listing
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest, write_manifest
@@ -92,7 +92,7 @@ def make_dataset(
         write_manifest(staging, manifest)
         put_in_place(staging, out)
     finally:
-        staging.remove()
+        clear_away(staging)
     return manifest
 
 

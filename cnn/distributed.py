@@ -137,7 +137,7 @@ def run_member(member: Member) -> dict[str, Any]:
         if member.rank == 0:
             # Each epoch: what dies costs all workers their time.
             first = {
-                "on_epoch": lambda progress: saved.save([model], progress),
+                "on_epoch": lambda progress: saved.keep([model], progress),
                 "on_end": lambda progress: saved.save([model], progress),
             }
         try:

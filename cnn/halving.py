@@ -56,11 +56,16 @@ class Rungs:
         """Tells the others what trial `number` has at `rung`; returns whether it goes on.
 
         It is told before the others are read, so of two at the same time at least one sees both.
-        Told in full precision: a rounded result would not tie with one that is equal.
+        Told in full precision: a rounded result would not tie with one that is equal. Where the
+        storage fails it goes on: not to be compared costs epochs, to fail would cost the trial.
         """
         folder = f"{RUNGS}/{self.phase}/{rung}"
-        self.run.write(f"{folder}/{number:05d}_{float(key[0])!r}_{float(key[1])!r}", b"")
-        return goes_on(key, self._others(folder, number), self.eta)
+        try:
+            self.run.write(f"{folder}/{number:05d}_{float(key[0])!r}_{float(key[1])!r}", b"")
+            return goes_on(key, self._others(folder, number), self.eta)
+        except OSError as error:
+            print(f"not compared at rung {rung}: {error}", flush=True)
+            return True
 
     def _others(self, folder: str, number: int) -> Iterable[Key]:
         for name in self.run.names(folder):

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cnn.job import Job
+from cnn.launch import TaskFailed, again_where_lost
 from cnn.pixels import arrays_size, is_built, verify_pixels
 from cnn.process import Ended, Method, supervise
+from cnn.session import failure
 from cnn.settings import Error
 from cnn.splits import TRAIN
 from cnn.storage import Directory, Locked
@@ -56,7 +58,14 @@ def prepare_hosts(
     say(f"bringing the images to the executors' hosts, {size} each")
     context.setJobDescription("bringing the images to each host")
     work = Task(_bring, Isolation(method=method), _concluded)
-    found: list[_Brought] = context.parallelize([job] * tasks, tasks).map(work).collect()
+    try:
+        found: list[_Brought] = again_where_lost(
+            context,
+            lambda: context.parallelize([job] * tasks, tasks).map(work).collect(),
+            job.phase.max_lost,
+        )
+    except TaskFailed as error:
+        raise Error(f"the images cannot be brought to the hosts: {failure(error)}") from None
     for brought in found:
         if brought.error is not None:
             raise Error(f"the images cannot be brought to host {brought.host}: {brought.error}")

@@ -1,14 +1,17 @@
-"""One task on one executor, as the driver sees it: launched again where its executor was lost."""
+"""Spark jobs as the driver sees them: launched again where an executor was lost."""
 
 import dataclasses
 import re
 from collections.abc import Callable
 from typing import Any, Literal
 
+from py4j.protocol import Py4JError
 from pyspark import SparkContext
 from pyspark.resource import ResourceProfile
 
 from cnn.results import now
+from cnn.session import failure
+from cnn.settings import Error
 from cnn.worker import Task
 
 Kind = Literal["lost", "out_of_memory", "failed"]
@@ -29,6 +32,13 @@ class TaskFailed(Exception):
         self.kind = kind
 
 
+class SparkGone(Error):
+    """Spark has ended under its jobs, so that nothing is known of what they came to."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"Spark has ended: {failure(error)}")
+
+
 def launch(
     context: SparkContext,
     task: Task,
@@ -41,16 +51,38 @@ def launch(
 ) -> Any:
     """Runs task(argument) as a Spark job of one task, and again up to `max_lost` times.
 
-    After a loss `recover()` may have the value nevertheless. Raises TaskFailed.
+    After a loss `recover()` may have the value nevertheless. Raises TaskFailed, SparkGone.
+    """
+
+    def run() -> Any:
+        launched = dataclasses.replace(task, launched=now())
+        work = context.parallelize([argument], 1).map(launched)
+        if profile is not None:
+            work = work.withResources(profile)
+        return work.collect()[0]
+
+    return again_where_lost(context, run, max_lost, recover=recover, cancelled=cancelled)
+
+
+def again_where_lost(
+    context: SparkContext,
+    run: Callable[[], Any],
+    max_lost: int,
+    *,
+    recover: Callable[[], Any] = lambda: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Any:
+    """Runs a Spark job, and again up to `max_lost` times where it lost an executor or a worker.
+
+    As a trial's task fails for good with its first failure (cnn.session.TUNE), so does every job of
+    its session. Raises TaskFailed, SparkGone.
     """
     for _ in range(max_lost + 1):
         try:
-            launched = dataclasses.replace(task, launched=now())
-            work = context.parallelize([argument], 1).map(launched)
-            if profile is not None:
-                work = work.withResources(profile)
-            return work.collect()[0]
+            return run()
         except Exception as error:
+            if is_gone(context):
+                raise SparkGone(error) from None
             failed = TaskFailed(_reason(error), _kind(str(error)))
         if failed.kind != "lost" or cancelled():
             break
@@ -58,6 +90,16 @@ def launch(
         if value is not None:
             return value
     raise failed
+
+
+def is_gone(context: SparkContext) -> bool:
+    """Whether a session's Spark has ended: it was stopped, or its JVM died."""
+    try:
+        java: Any = context._jsc
+        return bool(java.sc().isStopped())
+    except (Py4JError, OSError, AttributeError):
+        # Its JVM has died, or another thread has found that out.
+        return True
 
 
 def _kind(reason: str) -> Kind:

@@ -14,7 +14,7 @@ import pyarrow.dataset
 from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
 
 from cnn.card import ModelCard
-from cnn.commit import beside, put_in_place
+from cnn.commit import beside, clear_away, put_in_place
 from cnn.dataset import write_rejects
 from cnn.device import environment_for, gpus_of_task
 from cnn.hadoop import SparkReader
@@ -155,7 +155,7 @@ def predict_images(
     except Exception as error:
         raise Error(f"predicting failed, and nothing was written: {failure(error)}") from error
     finally:
-        staging.remove()
+        clear_away(staging)
     return Summary(predicted, sorted(rejects), confusion)
 
 

@@ -5,10 +5,13 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from cnn.builder import check_builder
+from cnn.journal import START
+from cnn.launch import TaskFailed, again_where_lost
 from cnn.manifest import Manifest, read_manifest
 from cnn.pixels import choose
 from cnn.results import best_trial, now, read_trials
-from cnn.settings import FOLDS, InputError, PhaseSettings, Settings
+from cnn.session import failure
+from cnn.settings import FOLDS, Error, InputError, PhaseSettings, Settings
 from cnn.slots import Slots
 from cnn.space import SearchSpace
 from cnn.splits import TRAIN
@@ -144,14 +147,19 @@ def check_run_dir(run: Directory, *, overwrite: bool) -> None:
         raise InputError(
             f"--out must be a new or empty directory or a run's, but {run.uri} is neither"
         )
+    if not run.exists(START):
+        return  # Its driver died before there was anything to go on with.
     if not overwrite:
         raise InputError(f"--out must not exist without --overwrite, but {run.uri} holds a run")
 
 
-def check_visible(spark: SparkSession, data: Directory, run: Directory, slots: Slots) -> None:
+def check_visible(
+    spark: SparkSession, data: Directory, run: Directory, slots: Slots, *, max_lost: int = 0
+) -> None:
     """Executors must read what the driver writes: a token beside the run tells.
 
-    Raises InputError where one cannot; nothing of the token is left then.
+    Raises InputError where one cannot, Error where more than `max_lost` times an executor is lost;
+    nothing of the token is left then.
     """
     probe = Directory(f"{run.uri}.probe")
     token = now().isoformat().encode()
@@ -164,9 +172,15 @@ def check_visible(spark: SparkSession, data: Directory, run: Directory, slots: S
             seen = False
         return seen, data.exists("manifest.json")
 
+    context, tasks = spark.sparkContext, 2 * slots.total
     try:
-        tasks = 2 * slots.total
-        answers = spark.sparkContext.parallelize(range(tasks), tasks).map(sees).collect()
+        answers = again_where_lost(
+            context,
+            lambda: context.parallelize(range(tasks), tasks).map(sees).collect(),
+            max_lost,
+        )
+    except TaskFailed as error:
+        raise Error(f"executors cannot be asked what they see: {failure(error)}") from None
     finally:
         probe.remove()
     if not all(seen for seen, _ in answers):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn.commit import beside, check_out, claim
+from cnn.commit import beside, check_out, claim, clear_away
 from cnn.dataset import Reject, describe_rejects, existing_dataset, make_dataset, read_rejects
 from cnn.hadoop import SparkReader
 from cnn.listing import Listing
@@ -138,7 +138,7 @@ class _Work:
                 with self.session as spark:
                     self._make(spark, reader, listing, SAMPLE)
             finally:
-                images.remove()
+                clear_away(images)
         return True
 
     def folder(self, folder: Path, source: Source) -> bool:

@@ -28,6 +28,8 @@ from cnn.results import now
 
 Method = Literal["fork", "spawn"]
 
+# In the folder of a child.
+_LOG, _TEMPORARY = "log", "tmp"
 _LOG_BYTES = 64 * 1024
 # How long a child may take to exit once it has returned its value.
 _EXIT_SECONDS = 5.0
@@ -86,7 +88,8 @@ def supervise(
 
     A forked child has what the parent has imported; a spawned one imports it anew and is safe where
     forking is not (macOS; libraries that have started threads). `timeout` is in seconds. The child
-    and all that it started in its process group are killed at the timeout and with the parent.
+    and all that it started in its process group are killed at the timeout and with the parent. It
+    has a directory for temporary files of its own, which goes with it, however it ends.
     """
     # A daemon that ignores its children's ends would hide how ours ends.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -94,11 +97,12 @@ def supervise(
     receiver, sender = context.Pipe(duplex=False)
     payload = _pickle.dumps((function, argument))
     with tempfile.TemporaryDirectory(prefix="cnn-trial-") as folder:
-        log = Path(folder) / "log"
+        log = Path(folder) / _LOG
+        (Path(folder) / _TEMPORARY).mkdir()
         killed_before = _out_of_memory_kills()
         started = now()
         child = context.Process(
-            target=_run_child, args=(payload, sender, str(log), dict(environment or {}))
+            target=_run_child, args=(payload, sender, folder, dict(environment or {}))
         )
         child.start()
         sender.close()
@@ -166,14 +170,16 @@ def _reason(code: int | None, timeout: float | None, out_of_memory: bool) -> str
     return f"exited with code {code} and returned nothing"
 
 
-def _run_child(payload: bytes, sender: Connection, log: str, environment: dict[str, str]) -> None:
-    """The child: runs the work with its output in `log`, and sends what came of it."""
+def _run_child(
+    payload: bytes, sender: Connection, folder: str, environment: dict[str, str]
+) -> None:
+    """The child: runs the work, its output and its files in `folder`, and sends what came of it."""
     global _parent
     _die_with_parent()
     # A group of its own: what it starts can be ended with it, and Ctrl-C is not for it.
     os.setsid()
-    _leave_guard()
-    with Path(log).open("wb") as handle:
+    _leave_guard(folder)
+    with (Path(folder) / _LOG).open("wb") as handle:
         os.dup2(handle.fileno(), 1)
         os.dup2(handle.fileno(), 2)
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
@@ -182,7 +188,9 @@ def _run_child(payload: bytes, sender: Connection, log: str, environment: dict[s
     with contextlib.suppress(OSError):
         # Where memory runs out the trial is to go, not the executor.
         Path("/proc/self/oom_score_adj").write_text("1000")
-    os.environ.update(environment)
+    # Python reads the variable once, and the parent may have had it read.
+    tempfile.tempdir = str(Path(folder) / _TEMPORARY)
+    os.environ.update(environment, TMPDIR=tempfile.tempdir)
     _parent = sender
     try:
         function, argument = _pickle.loads(payload)
@@ -216,17 +224,25 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _leave_guard() -> None:
-    """A shell that ends what this process has started where it was killed with its parent.
+# What is left of a child ($1) that was killed with its parent ($2): processes, and its folder ($3).
+# A zombie is dead too: nobody may come to reap it where no init runs, as in containers.
+_GUARD = """
+alive() { kill -0 "$1" && ! grep -q "^State:[[:space:]]*Z" "/proc/$1/status"; }
+while alive "$1"; do sleep 1; done
+kill -s KILL -- "-$1"
+while [ -d "$3" ] && alive "$2"; do sleep 1; done
+rm -rf -- "$3"
+"""
+
+
+def _leave_guard(folder: str) -> None:
+    """A shell that clears up after this process where it was killed with its parent.
 
     Spawned, not forked: that costs a tenth, next to a framework's memory.
     """
-    # A zombie is dead too: nobody may come to reap it where no init runs, as in containers.
-    zombie = 'grep -q "^State:[[:space:]]*Z" "/proc/$1/status"'
-    script = f'while kill -0 "$1" && ! {zombie}; do sleep 1; done; kill -s KILL -- "-$1"'
     quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
     with contextlib.suppress(FileNotFoundError):
-        command = ["sh", "-c", script, "guard", str(os.getpid())]
+        command = ["sh", "-c", _GUARD, "guard", str(os.getpid()), str(os.getppid()), folder]
         os.posix_spawn("/bin/sh", command, os.environ, file_actions=quiet, setpgroup=0)
 
 

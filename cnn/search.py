@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 from hyperopt import STATUS_FAIL, STATUS_OK, SparkTrials, base
 from hyperopt.utils import coarse_utcnow
+from py4j.protocol import Py4JError
 from pyspark import inheritable_thread_target
 from pyspark.resource import ResourceProfile
 from pyspark.sql import SparkSession
 
-from cnn.launch import TaskFailed, launch
+from cnn.launch import SparkGone, TaskFailed, is_gone, launch
 from cnn.process import Ended
 from cnn.space import Point, document_of, point_of
 from cnn.strategies import Suggest
@@ -37,6 +38,7 @@ _LOOK_SECONDS = 5.0
 # Hyperopt's own word for it.
 TIMEOUT = "fmin run timeout"
 Document = dict[str, Any]
+Finished = tuple[Document, Point, Result | SparkGone]
 
 
 class Refused(Exception):
@@ -98,7 +100,7 @@ class Trials(SparkTrials):
         self._on_result = on_result
         self._stop = stop
         self._slots = slots or (lambda: self.parallelism)
-        self._finished: queue.SimpleQueue[tuple[Document, Point, Result]] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[Finished] = queue.SimpleQueue()
         self._group = f"trials-{uuid.uuid4().hex[:12]}"
         self._threads: dict[int, threading.Thread] = {}
         # Trials of an earlier run of this search that count towards max_evals.
@@ -173,6 +175,8 @@ class Trials(SparkTrials):
                     self._cancel(TIMEOUT)
                     break
                 document, point, result = finished
+                if isinstance(result, SparkGone):
+                    raise result
                 del running[document["tid"]]
                 # A configuration that turned out to be impossible was no trial.
                 launched -= bool(result.get("refused"))
@@ -181,8 +185,12 @@ class Trials(SparkTrials):
                 if reason is not None:
                     self._cancel(reason)
                     break
-        except BaseException:
-            self._cancel("fmin run cancelled by user")
+        except BaseException as error:
+            # With Spark went all that ran, and whoever could be told to cancel it.
+            if not is_gone(self._spark_context):
+                self._cancel("fmin run cancelled by user")
+            elif isinstance(error, Py4JError | OSError):
+                raise SparkGone(error) from None
             raise
         finally:
             if self._fmin_cancelled:
@@ -233,7 +241,7 @@ class Trials(SparkTrials):
         document["refresh_time"] = coarse_utcnow()
         self._on_result(document["tid"], point, result)
 
-    def _wait(self, deadline: float | None) -> tuple[Document, Point, Result] | None:
+    def _wait(self, deadline: float | None) -> Finished | None:
         """The next finished trial, or None where there is none before the time is up, or before
         it is worth a look whether there are more slots.
         """
@@ -257,8 +265,11 @@ class Trials(SparkTrials):
         self._on_launch(number, point)
 
         def run() -> None:
+            result: Result | SparkGone
             try:
                 result = self._run(fn, number, argument)
+            except SparkGone as error:
+                result = error
             except BaseException as error:
                 result = {"status": STATUS_FAIL, "error": repr(error)}
             self._threads.pop(number, None)

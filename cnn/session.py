@@ -7,9 +7,10 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
@@ -99,7 +100,9 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
     try:
         yield spark
     finally:
-        spark.stop()
+        # Where its JVM has died there is nothing left to stop.
+        with suppress(Py4JError, OSError):
+            spark.stop()
 
 
 # What a job leaves behind in the thread that ran it.

@@ -125,7 +125,8 @@ def _expected_executors(context: SparkContext) -> int | None:
     conf = context.getConf()
     if str(context.master).startswith("spark://"):
         # There spark.executor.instances is no promise.
-        return None
+        most, each = conf.get("spark.cores.max"), conf.get("spark.executor.cores")
+        return int(most) // int(each) if most and each else None
     return int(conf.get("spark.executor.instances", "2"))
 
 

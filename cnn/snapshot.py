@@ -45,6 +45,16 @@ class Snapshot:
         }
         write_checkpoint(self.directory, self.name, arrays, state)
 
+    def keep(self, models: Sequence[keras.Model], progress: Progress) -> None:
+        """The same where the storage lets it: no training is to fail for what it could do without.
+
+        What was saved before stays.
+        """
+        try:
+            self.save(models, progress)
+        except OSError as error:
+            print(f"epoch {len(progress.epochs)}: the state was not saved: {error}", flush=True)
+
     def load(self, models: Sequence[keras.Model]) -> Progress | None:
         """Puts compiled models in the state that was saved.
 
@@ -80,7 +90,7 @@ class Snapshot:
         def save(progress: Progress) -> None:
             nonlocal last
             if time.monotonic() - last >= seconds:
-                self.save(models, progress)
+                self.keep(models, progress)
                 last = time.monotonic()
 
         return save

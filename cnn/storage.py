@@ -8,7 +8,7 @@ import fcntl
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, TextIO
@@ -97,9 +97,12 @@ class Directory:
             with filesystem.open_output_stream(hidden) as stream:
                 yield stream
             filesystem.move(hidden, path)
-        except BaseException:
-            if filesystem.get_file_info(hidden).type != fs.FileType.NotFound:
+        except BaseException as error:
+            with suppress(OSError):
                 filesystem.delete_file(hidden)
+            if isinstance(error, OSError) and error.errno is not None:
+                # Arrow does not name the file when the disk is full.
+                raise OSError(error.errno, os.strerror(error.errno), path) from error
             raise
 
     def write(self, name: str, data: bytes) -> None:
@@ -155,7 +158,9 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
                 try:
                     yield
                 finally:
-                    path.unlink(missing_ok=True)
+                    # A file that stays is no lock.
+                    with suppress(OSError):
+                        path.unlink()
                 return
             finally:
                 fcntl.flock(handle, fcntl.LOCK_UN)

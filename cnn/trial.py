@@ -159,7 +159,7 @@ def _train(
         go_on=lambda rung, key: board.report(rung, number, key),
         start=start,
         on_epoch=on_epoch,
-        on_end=lambda progress: saved.save(models, progress) if job.keep_state else None,
+        on_end=lambda progress: saved.keep(models, progress) if job.keep_state else None,
     )
     compiling = built - opened + (fitted.first_step or 0.0)
     known["seconds"]["compile"] = round(compiling, 4)

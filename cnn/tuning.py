@@ -53,7 +53,8 @@ def run_search(
         task_profile(context, phase.resource_profile)  # refused now, not after hours
     slots = count_slots(context, settings.phases[-1])
     check_workers(context, settings.final.workers, slots.total)
-    check_visible(search.spark, search.data, run, slots)
+    max_lost = settings.phases[0].max_lost
+    check_visible(search.spark, search.data, run, slots, max_lost=max_lost)
     if not resume:
         run.remove()
     forget_all(run)

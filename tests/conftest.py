@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chaos_table import table
 from PIL import Image
 
 from cnn.config import CONF_DIR
@@ -30,6 +31,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of faults that jobs have survived, where tests/test_chaos.py has run."""
+    passed = terminalreporter.getreports("passed")
+    hits = [value for report in passed for key, value in report.user_properties if key == "chaos"]
+    if hits:
+        terminalreporter.write_sep("=", "faults survived: by itself + run again")
+        for line in table(hits):
+            terminalreporter.write_line(line)
 
 
 def clean_environment() -> dict[str, str]:

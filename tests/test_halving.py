@@ -111,3 +111,8 @@ def test_a_pruned_trial_ranks_behind_all_that_got_further(objective: str) -> Non
     losses = {id(t): ranking_loss(objective, t) for t in shuffled}  # type: ignore[arg-type]
     assert sorted(shuffled, key=lambda t: losses[id(t)] or 0) == trials
     assert ranking_loss("val_accuracy", trial("crashed", 0.9)) is None
+
+
+def test_a_trial_that_cannot_tell_its_rung_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()  # no directory
+    assert Rungs(Directory(tmp_path / "run"), "search", 3).report(0, 7, (0.5, 1.0))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import REPOSITORY, Run, clean_environment, one_line
 
@@ -104,6 +105,33 @@ def test_ctrl_c_twice_stops_at_once(noise_data: Path, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     assert not (run / RUNNING).exists()
     assert {path.name for path in tmp_path.iterdir()} == {run.name}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_jvm_that_dies_makes_no_trial_a_failure(noise_data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ["jobs/tune.py", "--data", noise_data, "--out", run, "--config", "conf/test.toml"]
+    process = subprocess.Popen(
+        [REPOSITORY / "spark-submit.sh", *map(str, command), "--max-trials", "100"],
+        cwd=REPOSITORY,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("trial 1:"):
+            break
+    (jvm,) = [p for p in psutil.Process(process.pid).children() if p.name() == "java"]
+    jvm.kill()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    # pyspark's own server of accumulators may say with a traceback that its client is gone.
+    assert errors.splitlines()[-1].startswith("error: Spark has ended: ")
+    statuses = [trial.status for trial in read_trials(Directory(run))]
+    assert statuses.count("ok") >= 2
+    assert set(statuses) <= {"ok", "cancelled"}
 
 
 def test_a_job_that_cannot_be_resumed_says_no_more(tmp_path: Path) -> None:

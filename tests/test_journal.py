@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from cnn.config import load_settings
-from cnn.journal import Start, _lease, claim_run, read_start, recover_trials, write_start
+from cnn.journal import START, Start, _lease, claim_run, read_start, recover_trials, write_start
+from cnn.preflight import SETTINGS as SETTINGS_FILE
+from cnn.preflight import check_run_dir
 from cnn.process import supervise
 from cnn.results import TrialResult, now, write_trial
 from cnn.seeds import derive_seed
@@ -65,6 +67,15 @@ def test_what_is_torn_or_foreign_is_set_aside_and_reported(tmp_path: Path) -> No
     assert any("00003.json" in line and "there is no phase another" in line for line in said)
     assert any("00005.json" in line and "its seed is another search's" in line for line in said)
     assert [path.name for path in folder.iterdir()] == ["00004.json"]
+
+
+def test_a_run_whose_driver_died_before_its_start_was_noted_may_begin_again(tmp_path: Path) -> None:
+    run = Directory(tmp_path / "run")
+    run.write(SETTINGS_FILE, b"")
+    check_run_dir(run, overwrite=False)
+    run.write(START, b"{}")
+    with pytest.raises(InputError, match="holds a run"):
+        check_run_dir(run, overwrite=False)
 
 
 def test_a_start_comes_back_and_anything_else_is_refused(tmp_path: Path) -> None:

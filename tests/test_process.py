@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ def work(how: str) -> Any:
             time.sleep(100)
         case "grandchild":
             return subprocess.Popen(["sleep", "1000"]).pid
+        case "temporary":
+            descriptor, path = tempfile.mkstemp()
+            os.close(descriptor)
+            return path
     return os.environ["GIVEN"]
 
 
@@ -89,22 +94,41 @@ def test_what_the_child_started_ends_with_it() -> None:
     assert gone(ended.value)
 
 
-def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_its_temporary_files_go_with_it(method: Method) -> None:
+    before = tempfile.gettempdir()
+    path = Path(supervise(work, "temporary", method=method).value)
+    assert path.is_relative_to(before)
+    assert path.parent != Path(before)
+    assert not path.parent.exists()
+    assert tempfile.gettempdir() == before
+
+
+def test_the_child_dies_with_its_parent_and_nothing_is_left(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
 
     def nap(_: None) -> None:
-        pid_file.write_text(str(os.getpid()))
+        Path(tempfile.gettempdir(), "half").touch()
+        tmp_path.joinpath("pid.new").write_text(f"{os.getpid()} {tempfile.gettempdir()}")
+        tmp_path.joinpath("pid.new").rename(pid_file)
         time.sleep(100)
 
     parent = os.fork()
     if parent == 0:
         supervise(nap, None)
         os._exit(0)
-    while not pid_file.exists() or not pid_file.read_text():
+    while not pid_file.exists():
         time.sleep(0.02)
+    pid, _, temporary = pid_file.read_text().partition(" ")
+    assert Path(temporary, "half").exists()
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
-    assert gone(int(pid_file.read_text()))
+    assert gone(int(pid))
+    for _ in range(100):
+        if not Path(temporary).parent.exists():
+            return
+        time.sleep(0.1)
+    pytest.fail(f"still there: {temporary}")
 
 
 def gone(pid: int) -> bool:

@@ -152,3 +152,16 @@ def test_what_is_damaged_or_pickled_counts_as_none(tmp_path: Path) -> None:
         assert read_checkpoint(run, "x") is None
     np.savez(path, state=np.array([{"a": print}], dtype=object))
     assert read_checkpoint(run, "x") is None
+
+
+def test_storage_that_fails_costs_the_state_and_no_more(
+    images: Images, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoints").touch()  # no directory
+    model = compiled(1)
+    snapshot = Snapshot(Directory(tmp_path / "checkpoints"), "00000", {})
+    found = train(model, images, on_epoch=snapshot.every(0, [model]))
+    assert len(found.epochs) == 5
+    assert "epoch 5: the state was not saved" in capsys.readouterr().out
+    with pytest.raises(OSError, match="checkpoints"):
+        snapshot.save([model], Progress())

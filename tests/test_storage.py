@@ -1,6 +1,7 @@
 """Files of a run directory are whole or absent."""
 
 import pickle
+import resource
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,21 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     directory.write("file", b"old")
     with pytest.raises(TypeError):
         directory.write("file", object())  # type: ignore[arg-type]
+    assert directory.read("file") == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_where_there_is_no_room_the_file_is_named(tmp_path: Path) -> None:
+    directory = Directory(tmp_path)
+    directory.write("file", b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            directory.write("file", bytes(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.filename == str(tmp_path / "file")
     assert directory.read("file") == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
