@@ -1,9 +1,10 @@
 """A run's model on any number of images with Spark: a directory of predictions and rejects."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.dataset
+import pyarrow.parquet as pq
 from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
 
 from cnn.card import ModelCard
-from cnn.commit import beside, put_in_place
+from cnn.commit import staged
 from cnn.dataset import write_rejects
 from cnn.device import environment_for, gpus_of_task
 from cnn.hadoop import SparkReader
@@ -32,6 +34,16 @@ if TYPE_CHECKING:
 
 PREDICTIONS = "predictions"
 CSV = "predictions.csv"
+# As Spark itself marks that a directory of files is complete.
+MARKER = f"{PREDICTIONS}/_SUCCESS"
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("prediction", pa.string()),
+        ("probability", pa.float64()),
+        ("probabilities", pa.list_(pa.float64())),
+    ]
+)
 FOUND = StructType(
     [
         StructField("prediction", StringType()),
@@ -124,37 +136,65 @@ def predict_images(
 
     slots = count_slots(spark.sparkContext)
     tasks = min(-(-len(found.files) // _IMAGES_A_TASK), slots.total * _TASKS_A_CORE)
-    staging = beside(out, "partial")
     try:
-        frame = images.frame(spark, found.files, max(1, tasks))
-        udf = _udf(run, card, images.opener(), slots)
-        classified = frame.select("path", udf("item").alias("found")).select("path", "found.*")
-        classified = classified.persist(StorageLevel.DISK_ONLY)
-        staging.create()
-        right = classified.where(col("reason").isNull()).drop("reason")
-        # The plan may differ from what was asked for: files from Spark come in tasks of its own.
-        with _watched(spark, frame.rdd.getNumPartitions(), progress):
-            right.write.parquet(_hadoop_uri(staging.sub(PREDICTIONS)))
-        unreadable = classified.where(col("reason").isNotNull()).select("path", "reason").collect()
-        rejects = [*found.rejects, *map(tuple, unreadable)]
-        predicted = right.count()
-        if predicted + len(unreadable) < len(found.files):
-            seen = {row.path for row in classified.select("path").collect()}
-            unseen = [file.path for file in found.files if file.path not in seen]
-            rejects += [(path, "unreadable: Spark could not read it") for path in unseen]
-        confusion = _confusion(spark, right, found.files, card)
-        classified.unpersist()
-        write_rejects(staging, rejects)
-        if csv:
-            _write_csv(staging, card)
-        put_in_place(staging, out)
+        with staged(out, MARKER) as staging:
+            frame = images.frame(spark, found.files, max(1, tasks))
+            udf = _udf(run, card, images.opener(), slots)
+            classified = frame.select("path", udf("item").alias("found")).select("path", "found.*")
+            classified = classified.persist(StorageLevel.DISK_ONLY)
+            right = classified.where(col("reason").isNull()).drop("reason")
+            # The plan may differ from what was asked for: files from Spark come in tasks of its
+            # own.
+            with _watched(spark, frame.rdd.getNumPartitions(), progress):
+                written = right.mapInArrow(_writer(staging), "rows long").collect()
+            predicted = sum(row.rows for row in written)
+            unreadable = classified.where(col("reason").isNotNull()).select("path", "reason")
+            rejects = [*found.rejects, *map(tuple, unreadable.collect())]
+            if predicted + len(rejects) < len(found.files) + len(found.rejects):
+                seen = {row.path for row in classified.select("path").collect()}
+                unseen = [file.path for file in found.files if file.path not in seen]
+                rejects += [(path, "unreadable: Spark could not read it") for path in unseen]
+            confusion = _confusion(spark, right, found.files, card)
+            classified.unpersist()
+            write_rejects(staging, rejects)
+            if csv:
+                _write_csv(staging, card)
+            staging.write(MARKER, b"")
     except Error:
         raise
     except Exception as error:
         raise Error(f"predicting failed, and nothing was written: {failure(error)}") from error
-    finally:
-        staging.remove()
     return Summary(predicted, sorted(rejects), confusion)
+
+
+def _writer(staging: Directory) -> Any:
+    """For `mapInArrow`: each task writes one file and gives the number of its rows.
+
+    A second attempt at a task writes the same file again. Spark's own writer would need Hadoop's
+    connector to the store.
+    """
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        from pyspark import TaskContext
+
+        task = TaskContext.get()
+        assert task is not None
+        number, rows = task.partitionId(), 0
+        filled = (batch for batch in batches if batch.num_rows)
+        first = next(filled, None)
+        if first is None and number:
+            return
+        with (
+            staging.writer(f"{PREDICTIONS}/part-{number:05d}.parquet") as sink,
+            pq.ParquetWriter(sink, SCHEMA) as writer,
+        ):
+            # The first task's file is there in any case: it says what the columns are.
+            for batch in () if first is None else chain([first], filled):
+                writer.write_batch(batch.cast(SCHEMA))
+                rows += batch.num_rows
+        yield pa.RecordBatch.from_pydict({"rows": pa.array([rows], pa.int64())})
+
+    return run
 
 
 def _udf(run: Directory, card: ModelCard, opener: Callable[[Any], Any], slots: Slots) -> Any:
@@ -266,11 +306,3 @@ def _watched(
             # None takes a property away, which the types do not know.
             context.setLocalProperty(key, None)  # type: ignore[arg-type]
     progress(tasks, tasks)
-
-
-def _hadoop_uri(directory: Directory) -> str:
-    """As Spark writes to it: a plain path would be one of its default file system."""
-    scheme, separator, rest = directory.uri.partition("://")
-    if not separator:
-        return f"file://{directory.uri}"
-    return f"{'s3a' if scheme == 's3' else scheme}://{rest}"

@@ -24,7 +24,7 @@ from cnn.dataset import describe_rejects
 from cnn.listing import Gathered
 from cnn.prediction import (
     CSV,
-    PREDICTIONS,
+    MARKER,
     FolderImages,
     Images,
     SparkImages,
@@ -34,7 +34,7 @@ from cnn.prediction import (
 from cnn.results import wilson_interval
 from cnn.session import PREDICT, spark_session
 from cnn.settings import InputError
-from cnn.storage import Directory
+from cnn.storage import Directory, reachable
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -56,20 +56,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> None:
     args = parse(arguments)
-    run, out = Directory(args.model), Directory(args.out)
+    run, out = reachable(args.model), reachable(args.out)
     card = read_card(run)
     if not run.exists(MODEL):
         raise InputError(f"--model must name a finished run, but {run.uri} has no {MODEL}")
-    check_out(out, overwrite=args.overwrite, marker=PREDICTIONS, kind="predictions")
-    if "://" in args.images:
-        with spark_session("cnn predict", PREDICT) as spark, claim(out):
-            images: Images = SparkImages(spark, args.images)
-            predict(spark, run, card, images, images.gather(), out, csv=args.csv)
-        return
-    images = FolderImages(Path(args.images))
-    found = images.gather()
-    with claim(out):
-        check_out(out, overwrite=args.overwrite, marker=PREDICTIONS, kind="predictions")
+    with claim(out, MARKER):
+        check_out(out, overwrite=args.overwrite, marker=MARKER, kind="predictions")
+        if "://" in args.images:
+            with spark_session("cnn predict", PREDICT) as spark:
+                images: Images = SparkImages(spark, args.images)
+                predict(spark, run, card, images, images.gather(), out, csv=args.csv)
+            return
+        images = FolderImages(Path(args.images))
+        found = images.gather()
         with spark_session("cnn predict", PREDICT) as spark:
             predict(spark, run, card, images, found, out, csv=args.csv)
 
