@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from cnn.builder import check_builder
-from cnn.manifest import Manifest, read_manifest
+from cnn.manifest import MANIFEST, Manifest, read_manifest
 from cnn.pixels import choose
 from cnn.results import best_trial, now, read_trials
 from cnn.session import Slots
@@ -157,27 +157,27 @@ def check_visible(spark: SparkSession, data: Directory, run: Directory, slots: S
     token = now().isoformat().encode()
     probe.write(_TOKEN, token)
 
-    def sees(_: int) -> tuple[bool, bool]:
+    def unseen(_: int) -> tuple[str, str] | None:
+        """The flag whose directory is not seen, and why."""
+        flag = "--out"
         try:
-            seen = probe.read(_TOKEN) == token
-        except OSError:
-            seen = False
-        return seen, data.exists("manifest.json")
+            if probe.read(_TOKEN) != token:
+                return flag, "there is another file"
+            flag = "--data"
+            return None if data.exists(MANIFEST) else (flag, f"it has no {MANIFEST}")
+        except (OSError, InputError) as error:
+            return flag, str(error)
 
     try:
         tasks = 2 * slots.total
-        answers = spark.sparkContext.parallelize(range(tasks), tasks).map(sees).collect()
+        answers = spark.sparkContext.parallelize(range(tasks), tasks).map(unseen).collect()
     finally:
         probe.remove()
-    if not all(seen for seen, _ in answers):
+    for flag, why in filter(None, answers):
+        uri = run.uri if flag == "--out" else data.uri
+        use = f"there: {why}" if "://" in uri else "use a shared file system or a URI"
         raise InputError(
-            f"--out must be a directory that every executor can see, but {run.uri} is not: "
-            "use a shared file system or a URI"
-        )
-    if not all(data_seen for _, data_seen in answers):
-        raise InputError(
-            f"--data must be a directory that every executor can see, but {data.uri} is not: "
-            "use a shared file system or a URI"
+            f"{flag} must be a directory that every executor can see, but {uri} is not: {use}"
         )
 
 

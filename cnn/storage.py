@@ -84,7 +84,8 @@ class Directory:
             there = there or filesystem.get_file_info(bucket).type != fs.FileType.NotFound
         except OSError as error:
             raise InputError(
-                f"a directory must be on a store that can be reached, but {self.uri}: {error}"
+                "a directory must be on a store that can be reached with the credentials that "
+                f"there are, but {self.uri} is not: {error}"
             ) from None
         if not there:
             raise InputError(f"a bucket must exist, but there is none of {self.uri}")

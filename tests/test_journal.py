@@ -127,9 +127,14 @@ def test_the_lease_of_a_driver_that_died_expires(tmp_path: Path, leased: ExitSta
 
 def test_who_loses_the_lease_is_interrupted(tmp_path: Path, capfd: Any) -> None:
     place = Directory(tmp_path).beside("lease")
-    with pytest.raises(KeyboardInterrupt), lease(Directory(tmp_path), "taken", 0.6):
-        place.write("", b"another 1")
-        time.sleep(5)
+
+    def lose() -> None:
+        with lease(Directory(tmp_path), "taken", 0.6):
+            place.write("", b"another 1")
+            time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        lose()
     assert "lost to another process" in capfd.readouterr().err
     # What is another's stays.
     assert place.read() == b"another 1"
