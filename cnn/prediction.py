@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +19,9 @@ from cnn.card import ModelCard
 from cnn.commit import staged
 from cnn.dataset import write_rejects
 from cnn.device import environment_for, gpus_of_task
-from cnn.hadoop import SparkReader
 from cnn.images import Unreadable
-from cnn.listing import Gathered, find_images, real_path
+from cnn.listing import Gathered
+from cnn.new_images import Images
 from cnn.session import Slots, count_slots, failure
 from cnn.settings import Error
 from cnn.splits import ImageFile
@@ -56,51 +56,6 @@ FOUND = StructType(
 _TASKS_A_CORE = 8
 _IMAGES_A_TASK = 32
 _POLL_SECONDS = 0.2
-
-
-class Images(Protocol):
-    """Where new images lie."""
-
-    def gather(self) -> Gathered: ...
-
-    def frame(self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
-        """Columns `path` and `item`, from which `opener` makes what a Classifier takes."""
-
-    def opener(self) -> Callable[[Any], Path | bytes]: ...
-
-
-class FolderImages:
-    """On a file system that driver and executors share: each task opens its own files."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root.absolute()
-
-    def gather(self) -> Gathered:
-        return find_images(self._root)
-
-    def frame(self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
-        paths = pa.array([file.path for file in files], pa.string())
-        return spark.createDataFrame(pa.table({"path": paths, "item": paths})).repartition(tasks)
-
-    def opener(self) -> Callable[[Any], Path | bytes]:
-        root = self._root
-        return lambda path: real_path(root, path)
-
-
-class SparkImages:
-    """On a file system that Spark alone can reach: tasks get whole files from it."""
-
-    def __init__(self, spark: "SparkSession", uri: str) -> None:
-        self._reader = SparkReader(spark, uri)
-
-    def gather(self) -> Gathered:
-        return self._reader.gather()
-
-    def frame(self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
-        return self._reader.contents(files).withColumnRenamed("content", "item")
-
-    def opener(self) -> Callable[[Any], Path | bytes]:
-        return lambda content: content
 
 
 @dataclass(frozen=True)
@@ -217,24 +172,26 @@ def _udf(run: Directory, card: ModelCard, opener: Callable[[Any], Any], slots: S
         from cnn.classifier import Classifier
 
         classifier = Classifier.load(uri)
-        return lambda items: _classify(classifier, [opener(item) for item in items])
+        return lambda items: _classify(classifier, opener, items)
 
     return predict_batch_udf(load, return_type=FOUND, batch_size=card.batch_size)
 
 
-def _classify(classifier: "Classifier", images: Sequence[Path | bytes]) -> dict[str, np.ndarray]:
+def _classify(
+    classifier: "Classifier", opener: Callable[[Any], Path | bytes], items: np.ndarray
+) -> dict[str, np.ndarray]:
     """Columns as FOUND has them; an image that is unreadable has a reason and nothing else."""
     card = classifier.card
-    reasons = np.full(len(images), None, object)
-    pixels = np.zeros((len(images), card.size, card.size, card.channels), np.uint8)
-    for i, image in enumerate(images):
+    reasons = np.full(len(items), None, object)
+    pixels = np.zeros((len(items), card.size, card.size, card.channels), np.uint8)
+    for i, item in enumerate(items):
         try:
-            pixels[i] = classifier.pixels(image)
+            pixels[i] = classifier.pixels(opener(item))
         except Unreadable as reason:
             reasons[i] = str(reason)
     readable = np.array([reason is None for reason in reasons])
-    rows = np.full((len(images), len(card.classes)), np.nan)
-    predictions = np.full(len(images), None, object)
+    rows = np.full((len(items), len(card.classes)), np.nan)
+    predictions = np.full(len(items), None, object)
     if readable.any():
         rows[readable] = classifier.probabilities(pixels[readable])
         predictions[readable] = np.array(card.classes, object)[rows[readable].argmax(axis=1)]

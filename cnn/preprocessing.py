@@ -21,7 +21,8 @@ from cnn.settings import InputError, validate
 from cnn.shown import data_html
 from cnn.sources import fetch_kaggle
 from cnn.splits import TEST, TRAIN
-from cnn.storage import Directory
+from cnn.storage import Directory, reachable
+from cnn.store_images import StoreReader
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -73,6 +74,8 @@ def preprocess(
         made = work.folder(folder, source)
     elif origin.images is None:
         made = work.sample(origin.pairs)
+    elif origin.images.startswith("s3://"):
+        made = work.store(reachable(origin.images))
     elif "://" in origin.images:
         made = work.uri(origin.images)
     else:
@@ -155,7 +158,12 @@ class _Work:
             images.remove()
 
     def folder(self, folder: Path, source: Source) -> bool:
-        reader = FileReader(folder)
+        return self._read(FileReader(folder), source)
+
+    def store(self, root: Directory) -> bool:
+        return self._read(StoreReader(root), Source(name=root.uri))
+
+    def _read(self, reader: Reader, source: Source) -> bool:
         listing = reader.find(self.settings)
         with claim(self.out, MANIFEST):
             wanted = self._wanted(listing.inputs)

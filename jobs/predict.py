@@ -22,15 +22,8 @@ from cnn.cli import Parser, run_job
 from cnn.commit import check_out, claim
 from cnn.dataset import describe_rejects
 from cnn.listing import Gathered
-from cnn.prediction import (
-    CSV,
-    MARKER,
-    FolderImages,
-    Images,
-    SparkImages,
-    Summary,
-    predict_images,
-)
+from cnn.new_images import FolderImages, Images, SparkImages, StoreImages
+from cnn.prediction import CSV, MARKER, Summary, predict_images
 from cnn.results import wilson_interval
 from cnn.session import PREDICT, spark_session
 from cnn.settings import InputError
@@ -62,12 +55,15 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"--model must name a finished run, but {run.uri} has no {MODEL}")
     with claim(out, MARKER):
         check_out(out, overwrite=args.overwrite, marker=MARKER, kind="predictions")
-        if "://" in args.images:
+        if "://" in args.images and not args.images.startswith("s3://"):
             with spark_session("cnn predict", PREDICT) as spark:
                 images: Images = SparkImages(spark, args.images)
                 predict(spark, run, card, images, images.gather(), out, csv=args.csv)
             return
-        images = FolderImages(Path(args.images))
+        if "://" in args.images:
+            images = StoreImages(reachable(args.images))
+        else:
+            images = FolderImages(Path(args.images))
         found = images.gather()
         with spark_session("cnn predict", PREDICT) as spark:
             predict(spark, run, card, images, found, out, csv=args.csv)

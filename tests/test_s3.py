@@ -43,16 +43,28 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(submit: Run, s3: S3Server, images: Path) -> str:
+def stored(s3: S3Server, images: Path) -> str:
+    """The images in the bucket, and what is none."""
+    stored = Directory(f"s3://{BUCKET}/images")
+    for path in images.rglob("*.png"):
+        stored.write(path.relative_to(images).as_posix(), path.read_bytes())
+    for name in ("cats/.hidden", "__MACOSX/cats/a.png", "README.md"):
+        stored.write(name, b"none")
+    return stored.uri
+
+
+@pytest.fixture(scope="module")
+def data(submit: Run, s3: S3Server, stored: str) -> str:
     """A data directory in the bucket, 32x32."""
     data = f"s3://{BUCKET}/path/data"
-    arguments = ("--images", images, "--out", data, "--image-size", "32")
+    arguments = ("--images", stored, "--out", data, "--image-size", "32")
     done = submit("jobs/preprocess.py", *arguments, env=s3.env)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "60  and 3 others ignored" in done.stdout
     return data
 
 
-def test_the_whole_path(submit: Run, s3: S3Server, data: str, images: Path, tmp_path: Path) -> None:
+def test_the_whole_path(submit: Run, s3: S3Server, data: str, stored: str, images: Path) -> None:
     run, out = f"s3a://{BUCKET}/path/run", f"s3://{BUCKET}/path/out"
     said = []
 
@@ -70,7 +82,7 @@ def test_the_whole_path(submit: Run, s3: S3Server, data: str, images: Path, tmp_
     assert not kinds & {"checkpoints", "running", "tested.json"}
     assert [trial.status for trial in read_trials(Directory(run))] == ["ok", "ok"]
     assert "the run had finished" in does("jobs/tune.py", "--resume", run)
-    assert does("jobs/predict.py", "--model", run, "--images", images, "--out", out, "--csv")
+    assert does("jobs/predict.py", "--model", run, "--images", stored, "--out", out, "--csv")
     table = pq.read_table(f"{BUCKET}/path/out/predictions", filesystem=s3.files)
     assert len(table) == 60
     image = next((images / "cats").iterdir())
@@ -154,7 +166,7 @@ def _die_while_copying(uri: str) -> None:
         staging.write("a/1", b"2")
         staging.write("marker", b"2")
         # The killing: nothing that is copied arrives.
-        Directory.copy = lambda *_: os._exit(9)  # type: ignore[method-assign, assignment]
+        Directory.copy = lambda *_: os._exit(9)  # type: ignore[method-assign]
 
 
 def test_a_second_process_is_refused(s3: S3Server, place: Directory) -> None:
