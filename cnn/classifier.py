@@ -14,7 +14,7 @@ import numpy as np
 from cnn.card import ModelCard, read_card
 from cnn.images import Unreadable, decode, reduce_array
 from cnn.settings import InputError
-from cnn.storage import Directory
+from cnn.storage import reachable
 
 if TYPE_CHECKING:
     import keras
@@ -53,7 +53,7 @@ class Classifier:
         """
         import keras
 
-        directory = Directory(run)
+        directory = reachable(run)
         card = read_card(directory)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / MODEL

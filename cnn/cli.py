@@ -38,7 +38,8 @@ def run_job(main: Callable[[Sequence[str]], None]) -> NoReturn:
         sys.exit(_complain(str(error), code=error.exit_code))
     except OSError as error:
         # A disk that is full, a folder that is not ours: nothing that a traceback explains better.
-        cause = f"{error.strerror or error}: {error.filename or 'unknown'}"
+        # Of a store's errors there is but the text.
+        cause = f"{error.strerror}: {error.filename}" if error.filename else str(error)
         sys.exit(_complain(cause + _further(), code=1))
     except Py4JError as error:
         # Spark's JVM is gone, or did what no part of the program expects of it.

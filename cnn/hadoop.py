@@ -35,6 +35,8 @@ class SparkReader:
     """
 
     def __init__(self, spark: "SparkSession", root: str) -> None:
+        # A URI is shown and kept: credentials in it are refused.
+        Directory(root)
         jvm: Any = spark.sparkContext._jvm
         java: Any = spark.sparkContext._jsc
         from py4j.protocol import Py4JJavaError

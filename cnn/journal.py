@@ -1,27 +1,19 @@
 """What a run directory remembers of its search, so that it can go on after its driver has died."""
 
-import json
-import os
-import socket
-import threading
-import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from cnn.checkpoint import checkpoint_file
+from cnn.lease import held
 from cnn.results import CHECKPOINTS, TRIALS, TrialResult, trial_file, trial_name
 from cnn.seeds import derive_seed
 from cnn.settings import InputError, Settings
-from cnn.storage import Directory, Locked, file_lock
+from cnn.storage import Directory
 
 START = "run.json"
 SET_ASIDE = "set-aside"
-_LEASE = "lease.json"
-# On file systems without locks: how long a driver that has died still counts as alive.
-_LEASE_SECONDS = 60.0
 
 
 class Start(BaseModel):
@@ -101,59 +93,6 @@ def _foreign(trial: TrialResult, name: str, settings: Settings) -> str | None:
     return None
 
 
-@contextmanager
-def claim_run(run: Directory) -> Iterator[None]:
-    """Keeps other drivers out of a run directory. Raises InputError where another is at work.
-
-    A lock that dies with its process; on object stores, which have none, a lease that expires.
-    """
-    path = run.local_path
-    taken = f"a run directory must have one driver, but another is at work on {run.uri}"
-    if path is None:
-        with _lease(run, taken):
-            yield
-        return
-    try:
-        with file_lock(path.with_name(f".{path.name}.lock"), wait=False):
-            yield
-    except Locked:
-        raise InputError(taken) from None
-
-
-@contextmanager
-def _lease(run: Directory, taken: str, seconds: float = _LEASE_SECONDS) -> Iterator[None]:
-    """Best effort: two drivers that start within the same moment may both get it."""
-    owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    if _holder(run) not in {None, owner}:
-        raise InputError(taken)
-    stop = threading.Event()
-
-    def renew() -> None:
-        lease = {"owner": owner, "expires": time.time() + seconds}
-        run.write(_LEASE, json.dumps(lease).encode())
-
-    def keep() -> None:
-        while not stop.wait(seconds / 3):
-            renew()
-
-    renew()
-    if _holder(run) != owner:
-        raise InputError(taken)
-    thread = threading.Thread(target=keep, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        if run.exists(_LEASE):
-            run.delete(_LEASE)
-
-
-def _holder(run: Directory) -> str | None:
-    """Who holds an unexpired lease, if anybody does."""
-    try:
-        lease = json.loads(run.read(_LEASE))
-        return str(lease["owner"]) if float(lease["expires"]) > time.time() else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
+def claim_run(run: Directory) -> AbstractContextManager[None]:
+    """Keeps other drivers out of a run directory. Raises InputError where another is at work."""
+    return held(run, f"a run directory must have one driver, but another is at work on {run.uri}")

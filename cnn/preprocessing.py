@@ -2,9 +2,10 @@
 
 import hashlib
 import re
+import tempfile
 import textwrap
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ from cnn.settings import InputError, validate
 from cnn.shown import data_html
 from cnn.sources import fetch_kaggle
 from cnn.splits import TEST, TRAIN
-from cnn.storage import Directory
+from cnn.storage import Directory, reachable
+from cnn.store_images import StoreReader
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -72,6 +74,8 @@ def preprocess(
         made = work.folder(folder, source)
     elif origin.images is None:
         made = work.sample(origin.pairs)
+    elif origin.images.startswith("s3://"):
+        made = work.store(reachable(origin.images))
     elif "://" in origin.images:
         made = work.uri(origin.images)
     else:
@@ -124,27 +128,44 @@ class _Work:
             raise InputError(f"--sample must be 1 or more, but got {pairs}")
         text = f"sample {pairs} {self.settings.model_dump_json()}"
         inputs = hashlib.sha256(text.encode()).hexdigest()
-        with claim(self.out):
+        with claim(self.out, MANIFEST):
             if not self._wanted(inputs):
                 return False
-            # Beside the data set, where executors on other machines can see the images as well.
-            images = beside(self.out, "partial")
-            try:
-                print(f"drawing the sample: {pairs} faces and {pairs} comics", flush=True)
-                root = images.local_path or Path(images.uri)
+            print(f"drawing the sample: {pairs} faces and {pairs} comics", flush=True)
+            with self._room() as root:
                 write_sample(root, pairs, seed=self.settings.seed)
                 reader = FileReader(root)
                 listing = reader.find(self.settings)._replace(inputs=inputs)
                 with self.session as spark:
                     self._make(spark, reader, listing, SAMPLE)
-            finally:
-                clear_away(images)
         return True
 
+    @contextmanager
+    def _room(self) -> Iterator[Path]:
+        """A folder for drawn images, which is gone afterwards.
+
+        Beside the data set, where executors on other machines can see it as well; where the data
+        set is on no file system it is this machine's own.
+        """
+        images = beside(self.out, "partial")
+        if images.local_path is None:
+            with tempfile.TemporaryDirectory(prefix="cnn-sample-") as folder:
+                yield Path(folder)
+            return
+        try:
+            yield images.local_path
+        finally:
+            clear_away(images)
+
     def folder(self, folder: Path, source: Source) -> bool:
-        reader = FileReader(folder)
+        return self._read(FileReader(folder), source)
+
+    def store(self, root: Directory) -> bool:
+        return self._read(StoreReader(root), Source(name=root.uri))
+
+    def _read(self, reader: Reader, source: Source) -> bool:
         listing = reader.find(self.settings)
-        with claim(self.out):
+        with claim(self.out, MANIFEST):
             wanted = self._wanted(listing.inputs)
             if wanted:
                 with self.session as spark:
@@ -156,7 +177,7 @@ class _Work:
         with self.session as spark:
             reader = SparkReader(spark, uri)
             listing = reader.find(self.settings)
-            with claim(self.out):
+            with claim(self.out, MANIFEST):
                 wanted = self._wanted(listing.inputs)
                 if wanted:
                     self._make(spark, reader, listing, Source(name=uri))

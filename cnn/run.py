@@ -12,7 +12,7 @@ from cnn.report import REPORT
 from cnn.results import TrialResult, read_trials
 from cnn.settings import InputError
 from cnn.shown import run_html
-from cnn.storage import Directory
+from cnn.storage import Directory, reachable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ class Run:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """A run that had finished, by path or URI. Raises InputError."""
-        run = Directory(path)
+        run = reachable(path)
         try:
             return cls(run.uri, json.loads(run.read(RESULT)), new=False)
         except (FileNotFoundError, NotADirectoryError):

@@ -49,6 +49,8 @@ PREDICT = {
     "spark.python.daemon.module": "cnn.daemon",
     **{f"spark.executorEnv.{name}": value for name, value in EXECUTOR_ENVIRONMENT.items()},
 }
+# What it takes to fork trials.
+_FORKED = ("spark.python.daemon.module", "spark.python.worker.reuse")
 # What takes the framework's import out of a trial; `cnn` must be installed on the executors.
 _PRELOADED = ("spark.python.daemon.module", f"spark.executorEnv.{PRELOAD}")
 _QUIET = {"spark.ui.showConsoleProgress": "false", "spark.log.level": "ERROR"}
@@ -177,8 +179,13 @@ def _comes_as_zip(conf: SparkConf) -> bool:
 
 
 def preloads(context: SparkContext) -> bool:
-    """Whether a trial's process can be forked from one that has the framework imported."""
-    return context.getConf().get("spark.python.daemon.module") == TUNE["spark.python.daemon.module"]
+    """Whether a trial's process can be forked from one that has the framework imported.
+
+    And that has run nothing yet: a worker that served a task before may have spoken to an object
+    store, whose client has threads.
+    """
+    conf = context.getConf()
+    return all(conf.get(key) == TUNE[key] for key in _FORKED)
 
 
 def shortcomings(context: SparkContext) -> list[str]:
@@ -186,8 +193,8 @@ def shortcomings(context: SparkContext) -> list[str]:
     conf, found = context.getConf(), []
     if not preloads(context):
         found.append(
-            "trials are spawned, each with an import of its own: the session's "
-            "spark.python.daemon.module is not cnn.daemon"
+            "trials are spawned, each with an import of its own: the session has not "
+            "spark.python.daemon.module=cnn.daemon and spark.python.worker.reuse=false"
         )
     if conf.get("spark.speculation") == "true":
         found.append(

@@ -16,7 +16,7 @@ from cnn.mlflow_tracking import EXPERIMENT, check_mlflow
 from cnn.runs import Wanted, begin, resume_run
 from cnn.session import TUNE, spark_session
 from cnn.settings import InputError
-from cnn.storage import Directory
+from cnn.storage import Directory, reachable
 from cnn.tuning import default_run_dir
 
 # The flags that are keys of [search].
@@ -81,15 +81,15 @@ def main(arguments: Sequence[str]) -> None:
     session = spark_session("cnn tune", TUNE)
     if args.resume is not None:
         _check_resume(args)
-        data = Directory(args.data) if args.data else None
-        run = resume_run(session, Directory(args.resume), wanted, data=data)
+        data = reachable(args.data) if args.data else None
+        run = resume_run(session, reachable(args.resume), wanted, data=data)
     else:
         run = begin(
             session,
-            Directory(args.data or "data"),
-            Directory(args.out or default_run_dir()),
+            reachable(args.data or "data"),
+            reachable(args.out or default_run_dir()),
             wanted,
-            earlier=None if args.warm_start is None else Directory(args.warm_start),
+            earlier=None if args.warm_start is None else reachable(args.warm_start),
             overwrite=args.overwrite,
         )
     print(run.summary() if run.new else f"report: {run.report}")
