@@ -35,7 +35,6 @@ def run_job(main: Callable[[Sequence[str]], None]) -> NoReturn:
         sys.exit(_complain(str(error), code=error.exit_code))
     except OSError as error:
         # A disk that is full, a folder that is not ours: nothing that a traceback explains better.
-        # Of a store's errors there is but the text.
         reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
         sys.exit(_complain(reason, code=1))
     except KeyboardInterrupt:

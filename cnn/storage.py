@@ -217,6 +217,11 @@ class Directory:
         filesystem.copy_file(path, target.path(name)[1])
 
 
+def is_stores(error: BaseException) -> bool:
+    """Whether an error is a store's that was asked in vain: of these there is but the text."""
+    return isinstance(error, OSError) and "AWS Error" in str(error)
+
+
 def reachable(uri: str | Path) -> Directory:
     """The directory that a user names. Raises InputError where its store cannot be reached."""
     directory = Directory(uri)

@@ -288,8 +288,8 @@ def test_a_killed_driver_is_missed_after_its_lease(
     assert "waiting up to 60 s" in done.stdout
     assert all_done(place)
     assert {name: place.read(name) for name in finished} == finished
-    again = ("jobs/tune.py", "--data", data, "--out", place.uri, "--config", "conf/train.toml")
-    again += ("--set", "final.attempts=1", "--set", "final.epochs=1")
+    again = ["jobs/tune.py", "--data", data, "--out", place.uri, "--config", "conf/train.toml"]
+    again += ["--set", "final.attempts=1", "--set", "final.epochs=1"]
     assert "--overwrite" in one_line(submit(*again, env=s3.env).stderr)
     done = submit(*again, "--overwrite", env=s3.env)
     assert done.returncode == 0, done.stdout + done.stderr
