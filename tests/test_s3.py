@@ -23,22 +23,6 @@ from cnn.storage import Directory, reachable
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    server = S3Server()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def s3(server: S3Server) -> Iterator[S3Server]:
-    """The server, and this process's environment names it too."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in server.env.items():
-            patch.setenv(name, value)
-        yield server
-
-
-@pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("s3") / "images", {"cats": 30, "dogs": 30})
 
