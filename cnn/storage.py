@@ -21,8 +21,9 @@ from cnn.settings import InputError
 _OBJECT = re.compile(r"s3a?://([^/]*)(.*)")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Times that a request is made before it counts as failed: with the pauses between them, which
-# double, a store may be gone for most of a minute. The first request of all is not so patient.
-_ATTEMPTS, _FIRST_ATTEMPTS = 8, 2
+# double, a store may be gone for most of a minute. And seconds that it may be silent: copying a
+# large file takes it some. The first request of all is not so patient.
+_PATIENCE, _FIRST_PATIENCE = (8, 20), (2, 5)
 
 
 class Directory:
@@ -79,7 +80,7 @@ class Directory:
                 return
             path = self.uri.removeprefix("s3://")
             bucket = path.partition("/")[0]
-            filesystem = _s3(bucket, _FIRST_ATTEMPTS)
+            filesystem = _s3(bucket, _FIRST_PATIENCE)
             there = filesystem.get_file_info(path).type != fs.FileType.NotFound
             there = there or filesystem.get_file_info(bucket).type != fs.FileType.NotFound
         except OSError as error:
@@ -219,6 +220,11 @@ class Directory:
         filesystem.copy_file(path, target.path(name)[1])
 
 
+def is_stores(error: BaseException) -> bool:
+    """Whether an error is a store's that was asked in vain: of these there is but the text."""
+    return isinstance(error, OSError) and "AWS Error" in str(error)
+
+
 def reachable(uri: str | Path) -> Directory:
     """The directory that a user names. Raises InputError where its store cannot be reached."""
     directory = Directory(uri)
@@ -226,23 +232,24 @@ def reachable(uri: str | Path) -> Directory:
     return directory
 
 
-def _s3(bucket: str, attempts: int = _ATTEMPTS) -> fs.FileSystem:
+def _s3(bucket: str, patience: tuple[int, int] = _PATIENCE) -> fs.FileSystem:
     """The file system of a bucket, with the endpoint and region that AWS's variables name."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if endpoint is None and region is None:
         region = fs.resolve_s3_region(bucket)
-    return _s3_of(endpoint, region, attempts)
+    return _s3_of(endpoint, region, *patience)
 
 
 @cache
-def _s3_of(endpoint: str | None, region: str | None, attempts: int) -> fs.FileSystem:
+def _s3_of(endpoint: str | None, region: str | None, attempts: int, timeout: int) -> fs.FileSystem:
     """One for each process: its connections are kept."""
     return fs.S3FileSystem(
         endpoint_override=endpoint,
         region=region,
         # What is small is one request.
         allow_delayed_open=True,
+        request_timeout=timeout,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=attempts),
     )
 

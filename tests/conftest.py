@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from chaos_table import table
 from PIL import Image
+from s3_server import S3Server
 
 from cnn.config import CONF_DIR
 from cnn.sample import write_sample
@@ -110,6 +111,17 @@ def noise_data(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("noise")
     write_images(root / "images", {"cats": 30, "dogs": 30})
     return preprocess(submit, root)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    """A server that speaks S3; this process's environment names it."""
+    server = S3Server()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.env.items():
+            patch.setenv(name, value)
+        yield server
+    server.stop()
 
 
 def preprocess(submit: Run, root: Path) -> Path:

@@ -5,7 +5,6 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from pyarrow import fs
 
 BUCKET = "bucket"
@@ -43,6 +42,9 @@ class S3Server:
         }
 
     def start(self) -> None:
+        # Here, since each test module's fixtures import this one.
+        from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
         self._server = ThreadedMotoServer("127.0.0.1", self._port, verbose=False)
         self._server.start()
 

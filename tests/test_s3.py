@@ -16,25 +16,10 @@ from cnn.classifier import Classifier
 from cnn.commit import claim, staged
 from cnn.lease import lease
 from cnn.process import supervise
+from cnn.report import main as report_main
 from cnn.results import read_trials
 from cnn.settings import InputError
 from cnn.storage import Directory, reachable
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    server = S3Server()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def s3(server: S3Server) -> Iterator[S3Server]:
-    """The server, and this process's environment names it too."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in server.env.items():
-            patch.setenv(name, value)
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +66,7 @@ def test_the_whole_path(submit: Run, s3: S3Server, data: str, stored: str, image
     assert kinds >= {"settings.toml", "test.parquet", "tensorboard", "trials"}
     assert not kinds & {"checkpoints", "running", "tested.json"}
     assert [trial.status for trial in read_trials(Directory(run))] == ["ok", "ok"]
+    report_main([run])
     assert "the run had finished" in does("jobs/tune.py", "--resume", run)
     assert does("jobs/predict.py", "--model", run, "--images", stored, "--out", out, "--csv")
     table = pq.read_table(f"{BUCKET}/path/out/predictions", filesystem=s3.files)
@@ -274,7 +260,7 @@ def test_a_server_that_stays_away_ends_the_search_which_then_goes_on(
 
 @pytest.mark.slow
 def test_a_killed_driver_is_missed_after_its_lease(
-    submit: Run, s3: S3Server, begun: subprocess.Popen[str], place: Directory
+    submit: Run, s3: S3Server, data: str, begun: subprocess.Popen[str], place: Directory
 ) -> None:
     second = submit("jobs/tune.py", "--resume", place.uri, env=s3.env)
     assert second.returncode == 2
@@ -286,6 +272,12 @@ def test_a_killed_driver_is_missed_after_its_lease(
     assert "waiting up to 60 s" in done.stdout
     assert all_done(place)
     assert {name: place.read(name) for name in finished} == finished
+    again = ["jobs/tune.py", "--data", data, "--out", place.uri, "--config", "conf/train.toml"]
+    again += ["--set", "final.attempts=1", "--set", "final.epochs=1"]
+    assert "--overwrite" in one_line(submit(*again, env=s3.env).stderr)
+    done = submit(*again, "--overwrite", env=s3.env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(read_trials(place)) == 1
 
 
 @pytest.mark.slow
