@@ -157,7 +157,7 @@ def _context_of(spark: SparkSession) -> SparkContext:
 
 def failure(error: Exception) -> str:
     """What a failed Spark job failed of, in one line: the first error that is not Spark's frame."""
-    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line.strip().removeprefix(": ") for line in str(error).splitlines()]
     named = [line for line in lines if re.search(r"(Error|Exception)\b", line)]
     frame = r"Py4JJavaError|PYTHON_EXCEPTION|Job aborted|occurred while"
     inner = [line for line in named if not re.search(frame, line)]
