@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnn.documents import Malformed, read_json
 from cnn.evaluation import Evaluation, evaluate
 from cnn.examination import examine
 from cnn.job import Job, all_images, choose_images, compiled, part, run_fit, snapshot
@@ -64,8 +65,8 @@ def final_value(number: int, final: FinalJob, ended: Ended) -> dict[str, Any]:
 def read_tested(run: Directory, number: int) -> dict[str, Any] | None:
     """What `run_final` returned for trial `number` before the driver died, if it came to that."""
     try:
-        found = json.loads(run.read(TESTED))
-    except (FileNotFoundError, ValueError):
+        found = read_json(run, TESTED)
+    except (FileNotFoundError, Malformed):
         return None
     known = isinstance(found, dict) and found.get("number") == number
     return dict(found["outcome"]) if known and isinstance(found.get("outcome"), dict) else None

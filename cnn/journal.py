@@ -1,6 +1,5 @@
 """What a run directory remembers of its search, so that it can go on after its driver has died."""
 
-import json
 import os
 import socket
 import threading
@@ -9,10 +8,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat
 
 from cnn.checkpoint import checkpoint_file
-from cnn.results import CHECKPOINTS, TRIALS, TrialResult, trial_file, trial_name
+from cnn.documents import Malformed, read_model
+from cnn.results import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
 from cnn.seeds import derive_seed
 from cnn.settings import InputError, Settings
 from cnn.storage import Directory, Locked, file_lock
@@ -36,6 +36,13 @@ class Start(BaseModel):
     command: tuple[str, ...] = ()
 
 
+class _Lease(BaseModel):
+    """Who is at work on a run, and until when that is to be believed."""
+
+    owner: str
+    expires: FiniteFloat
+
+
 def write_start(run: Directory, start: Start) -> None:
     run.write(START, start.model_dump_json(indent=1).encode())
 
@@ -43,11 +50,11 @@ def write_start(run: Directory, start: Start) -> None:
 def read_start(run: Directory) -> Start:
     """Raises InputError where `run` is no run that can be resumed."""
     try:
-        return Start.model_validate_json(run.read(START))
+        return read_model(Start, run, START)
     except (FileNotFoundError, NotADirectoryError):
         reason = f"has no {START}"
-    except ValidationError as error:
-        reason = f"has a {START} that cannot be read: {error.errors()[0]['msg']}"
+    except Malformed as error:
+        reason = f"has a {START} that cannot be read: {error}"
     raise InputError(f"--resume must name a run directory, but {run.uri} {reason}")
 
 
@@ -60,17 +67,16 @@ def recover_trials(
     """
     trials = []
     for name in run.names(TRIALS):
-        content = run.read(f"{TRIALS}/{name}")
         try:
-            trial = TrialResult.model_validate_json(content)
+            trial = read_trial(run, name)
             foreign = _foreign(trial, name, settings)
-        except ValidationError as error:
-            foreign = str(error.errors()[0]["msg"])
+        except Malformed as error:
+            foreign = str(error)
         if foreign is None:
             trials.append(trial)
             continue
-        run.write(f"{SET_ASIDE}/{name}", content)
-        run.delete(f"{TRIALS}/{name}")
+        # Moved, not copied: it may be huge, or a link to what its author may not read.
+        run.move(f"{TRIALS}/{name}", f"{SET_ASIDE}/{name}")
         say(f"{TRIALS}/{name} is not a trial of this search and was set aside: {foreign}")
     return sorted(trials, key=lambda trial: trial.number)
 
@@ -129,8 +135,8 @@ def _lease(run: Directory, taken: str, seconds: float = _LEASE_SECONDS) -> Itera
     stop = threading.Event()
 
     def renew() -> None:
-        lease = {"owner": owner, "expires": time.time() + seconds}
-        run.write(_LEASE, json.dumps(lease).encode())
+        lease = _Lease(owner=owner, expires=time.time() + seconds)
+        run.write(_LEASE, lease.model_dump_json().encode())
 
     def keep() -> None:
         while not stop.wait(seconds / 3):
@@ -153,7 +159,7 @@ def _lease(run: Directory, taken: str, seconds: float = _LEASE_SECONDS) -> Itera
 def _holder(run: Directory) -> str | None:
     """Who holds an unexpired lease, if anybody does."""
     try:
-        lease = json.loads(run.read(_LEASE))
-        return str(lease["owner"]) if float(lease["expires"]) > time.time() else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        lease = read_model(_Lease, run, _LEASE)
+    except (FileNotFoundError, Malformed):
         return None
+    return lease.owner if lease.expires > time.time() else None

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from cnn.builder import check_builder
+from cnn.config import SETTINGS
 from cnn.manifest import Manifest, read_manifest
 from cnn.pixels import choose
 from cnn.results import best_trial, now, read_trials
@@ -14,7 +15,6 @@ from cnn.space import SearchSpace
 from cnn.splits import TRAIN
 from cnn.storage import Directory
 
-SETTINGS = "settings.toml"
 _TOKEN = "token"
 
 

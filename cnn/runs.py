@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn.config import CONF_DIR, load_settings, resume_settings
+from cnn.config import CONF_DIR, load_settings, resume_settings, settings_text
 from cnn.context import Search
 from cnn.journal import Start, claim_run, read_start, recover_trials
 from cnn.manifest import Manifest, read_manifest
 from cnn.mlflow_tracking import MlflowLog, log_finished
 from cnn.outcome import RESULT
-from cnn.preflight import SETTINGS, check_inputs, check_run_dir, warm_start
+from cnn.preflight import check_inputs, check_run_dir, warm_start
 from cnn.report import REPORT, write_report
 from cnn.results import TrialResult, now, read_trials
 from cnn.run import Run
@@ -107,7 +107,7 @@ def resume_run(
             log_finished(log, read_trials(run), found.result)
         return found
     settings = resume_settings(
-        run.read(SETTINGS).decode(),
+        settings_text(run),
         tables=wanted.tables,
         flags=wanted.flags,
         assignments=wanted.assignments,

@@ -423,8 +423,25 @@ def validate(kind: type[Model], tree: Any, name: Callable[[str], str] = _as_it_i
         raise InputError(explain(error, name)) from None
 
 
+# Each wrong value costs a kilobyte when all are described.
+MOST_ERRORS = 1000
+_MOST_SHOWN = 200
+
+
+def shown(value: Any) -> str:
+    """A value as a message has room for it."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        # A whole number of more digits than Python writes; lists in lists without end.
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
 def explain(error: ValidationError, name: Callable[[str], str] = _as_it_is) -> str:
     """The first thing wrong, as one line that names the key, the rule and the value."""
+    if error.error_count() > MOST_ERRORS:
+        return f"{error.error_count():,} values are wrong"
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
@@ -441,4 +458,4 @@ def explain(error: ValidationError, name: Callable[[str], str] = _as_it_is) -> s
     if first["type"] == "value_error":
         return f"{where}: {first['ctx']['error']}" if where else str(first["ctx"]["error"])
     rule = message.replace("Input should be", "must be").replace("Value should", "must")
-    return f"{where} {rule[0].lower()}{rule[1:]}, but got {first['input']!r}"
+    return f"{where} {rule[0].lower()}{rule[1:]}, but got {shown(first['input'])}"

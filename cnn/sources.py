@@ -10,9 +10,10 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cnn.documents import Malformed, read_model
 from cnn.manifest import Source
 from cnn.settings import Error, InputError
-from cnn.storage import file_lock
+from cnn.storage import Directory, file_lock
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*/[A-Za-z0-9][\w-]*")
 # What an archive may unpack to, whatever its headers say.
@@ -34,20 +35,29 @@ def fetch_kaggle(dataset: str, downloads: Path) -> tuple[Path, Source]:
     """
     if not _NAME.fullmatch(dataset):
         raise InputError(f"--kaggle must be an owner and a name, owner/name, but got {dataset}")
-    folder = downloads / dataset.replace("/", "--")
-    card = folder.with_name(f"{folder.name}.json")
+    folder, home = downloads / dataset.replace("/", "--"), Directory(downloads)
+    card = f"{folder.name}.json"
     with file_lock(folder.with_name(f".{folder.name}.lock")):
-        if folder.is_dir() and card.is_file():
-            return folder, Source.model_validate_json(card.read_bytes())
+        source = _known_source(home, card)
+        if folder.is_dir() and source is not None:
+            return folder, source
         with _clear_errors(dataset, downloads):
             downloads.mkdir(parents=True, exist_ok=True)
             client = _client()
             source = _describe(client, dataset)
             archive = _download(client, dataset, folder.with_name(f"{folder.name}.zip"))
             unpack(archive, folder)
-            card.write_text(source.model_dump_json(indent=1))
+            home.write(card, source.model_dump_json(indent=1).encode())
             archive.unlink()
     return folder, source
+
+
+def _known_source(downloads: Directory, card: str) -> Source | None:
+    """What an earlier download has left last, when all was there."""
+    try:
+        return read_model(Source, downloads, card)
+    except (FileNotFoundError, Malformed):
+        return None
 
 
 def _client() -> Any:

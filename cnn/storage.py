@@ -110,6 +110,12 @@ class Directory:
         with self.writer(name) as stream:
             stream.write(data)
 
+    def move(self, name: str, target: str) -> None:
+        """Moves a file, in place of one that was there."""
+        filesystem, path = self.path(name)
+        filesystem.create_dir(self.path(target)[1].rpartition("/")[0], recursive=True)
+        filesystem.move(path, self.path(target)[1])
+
     def delete(self, name: str) -> None:
         """Removes a file."""
         filesystem, path = self.path(name)
