@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
+from cnn.formats import plain
 from cnn.settings import Error
 
 
@@ -83,6 +84,11 @@ def _quoted(word: str) -> str:
     return f"$'{escaped}'"
 
 
+def say(text: str) -> None:
+    """Prints a line that may hold names which anybody has chosen."""
+    print(plain(text), flush=True)
+
+
 # What may stand before a host in a URI: a user and a password.
 _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 
@@ -93,5 +99,5 @@ def redacted(text: str) -> str:
 
 
 def _complain(message: str, *, code: int) -> int:
-    print(f"error: {redacted(' '.join(message.split()))}", file=sys.stderr, flush=True)
+    print(f"error: {plain(redacted(' '.join(message.split())))}", file=sys.stderr, flush=True)
     return code

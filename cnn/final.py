@@ -17,6 +17,7 @@ from cnn.documents import Malformed, read_json
 from cnn.evaluation import Evaluation, evaluate
 from cnn.examination import examine
 from cnn.job import Job, all_images, choose_images, compiled, part, run_fit, snapshot
+from cnn.model_file import MODEL
 from cnn.pixels import open_pixels
 from cnn.process import Ended
 from cnn.results import trial_name
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from cnn.batches import Images
     from cnn.training import Fit, Part
 
-MODEL = "model.keras"
 # What came of the one test, until it is in result.json.
 TESTED = "tested.json"
 _REPORTED = ("keras", "tensorflow", "pyspark", "hyperopt", "numpy", "pillow")

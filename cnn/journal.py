@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat
 
 from cnn.checkpoint import checkpoint_file
+from cnn.cli import say
 from cnn.documents import Malformed, read_model
 from cnn.results import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
 from cnn.seeds import derive_seed
@@ -59,7 +60,7 @@ def read_start(run: Directory) -> Start:
 
 
 def recover_trials(
-    run: Directory, settings: Settings, say: Callable[[str], None] = print
+    run: Directory, settings: Settings, say: Callable[[str], None] = say
 ) -> list[TrialResult]:
     """The trials that were finished, by number.
 

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cnn.cli import redacted
+from cnn.cli import redacted, say
 from cnn.documents import Malformed, read_model
 from cnn.mlflow_runs import log_result, log_trial, milliseconds, nested_runs
 from cnn.results import TrialResult
@@ -81,7 +81,7 @@ class MlflowLog:
         started: datetime,
         *,
         experiment: str | None = None,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = say,
     ) -> None:
         # Without credentials.
         self.uri = redacted(uri)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnn.builder import check_named_function
+from cnn.cli import say
 from cnn.config import CONF_DIR, load_settings, resume_settings, settings_text
 from cnn.context import Search
 from cnn.journal import Start, claim_run, read_start, recover_trials
@@ -112,6 +114,7 @@ def resume_run(
         flags=wanted.flags,
         assignments=wanted.assignments,
     )
+    check_named_function(run, settings, _names_function(wanted))
     data = data or Directory(start.data)
     manifest = check_inputs(data, settings, wanted.build)
     if manifest.fingerprint != start.fingerprint:
@@ -152,7 +155,7 @@ def _search(
             settings,
             manifest,
             earlier or [],
-            print,
+            say,
             on_trial=log.add if log else lambda trial: None,
             build=wanted.build,
         )
@@ -160,6 +163,13 @@ def _search(
         if log is not None:
             log.finish(result)
     return Run(run.uri, result)
+
+
+def _names_function(wanted: Wanted) -> bool:
+    """Whether the network's function is given anew, and not taken from the run directory."""
+    assigned = {assignment.partition("=")[0].strip() for assignment in wanted.assignments}
+    table = (wanted.tables or {}).get("model", {})
+    return wanted.build is not None or "builder" in table or "model.builder" in assigned
 
 
 def _log(run: Directory, start: Start, wanted: Wanted) -> MlflowLog | None:

@@ -6,6 +6,7 @@ system can rename, and on object stores appears when its upload is complete.
 
 import fcntl
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +18,31 @@ from pyarrow import fs
 
 from cnn.settings import InputError
 
+# A user's name alone may be part of an address, as in hdfs:// and abfss://.
+_PASSWORD = re.compile(r"[^/?#]*://[^/?#@]*:[^/?#]*@")
+
+
+def check_uri(uri: str) -> None:
+    """Raises InputError where a path or a URI holds a password, or what no file could hold.
+
+    It is kept in files and logs, and shown.
+    """
+    if _PASSWORD.match(uri):
+        scheme, _, rest = uri.partition("://")
+        raise InputError(
+            "a URI must hold no credentials, which belong into the environment or where its "
+            f"storage's own tools keep them, but got {scheme}://...@{rest.rpartition('@')[2]}"
+        )
+    if any("\ud800" <= character <= "\udfff" for character in uri):
+        raise InputError(f"a path must be UTF-8, but got {uri!r}")
+
 
 class Directory:
     """A directory by path or URI (`s3a://` means `s3://`). Pickles to its URI alone."""
 
     def __init__(self, uri: str | Path) -> None:
         text = str(uri)
+        check_uri(text)
         if "://" not in text:
             text = str(Path(text).absolute())
         self.uri = text.rstrip("/") or "/"
