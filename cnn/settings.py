@@ -41,7 +41,9 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-PositiveInt = Annotated[int, Field(ge=1)]
+# More than anybody means, and no more than TOML and TensorFlow can hold.
+_MOST = 2**31 - 1
+PositiveInt = Annotated[int, Field(ge=1, le=_MOST)]
 # One width for every layer, or a list with one a layer.
 Widths = Annotated[
     PositiveInt | Annotated[tuple[PositiveInt, ...], Field(min_length=1)],
@@ -104,7 +106,7 @@ class Dimension(Frozen):
     low: FiniteFloat | int | None = None
     high: FiniteFloat | int | None = None
     log: bool = False
-    steps: Annotated[int, Field(ge=2)] | None = None
+    steps: Annotated[int, Field(ge=2, le=_MOST)] | None = None
     same_as: str | None = None
     # The parameter that says how many values this one has, each drawn by itself.
     per_layer: str | None = None
@@ -200,7 +202,7 @@ class SearchSettings(Frozen):
     max_stalled: PositiveInt | None = None
     max_consecutive_failures: PositiveInt = 10
     # Times that a trial is tried again when its machine was lost.
-    max_lost: Annotated[int, Field(ge=0)] = 2
+    max_lost: Annotated[int, Field(ge=0, le=_MOST)] = 2
     parallelism: PositiveInt | None = None
     process: Literal["fork", "spawn"] = "fork"
     # In local mode; those that are found where not given.
@@ -208,12 +210,12 @@ class SearchSettings(Frozen):
     trials_per_gpu: PositiveInt = 1
     resource_profile: ResourceProfile | None = None
     halving: bool = False
-    eta: Annotated[int, Field(ge=2)] = 3
+    eta: Annotated[int, Field(ge=2, le=_MOST)] = 3
     grace_epochs: Annotated[FiniteFloat, Field(gt=0)] = 1.0
     seed: Seed = 0
     epochs: PositiveInt = 10
     patience: PositiveInt | None = None
-    min_steps: Annotated[int, Field(ge=0)] = 0
+    min_steps: Annotated[int, Field(ge=0, le=_MOST)] = 0
     checkpoint_seconds: Annotated[FiniteFloat, Field(ge=0)] = 30.0
     train_images: PositiveInt | None = None
     subset_seed: Seed = 0

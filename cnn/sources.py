@@ -134,6 +134,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     staging = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
     try:
         with zipfile.ZipFile(archive) as opened:
             members = [member for member in opened.infolist() if not member.is_dir()]
@@ -145,7 +146,12 @@ def unpack(archive: Path, folder: Path) -> None:
                 left = _extract(opened, member, staging, left)
         shutil.rmtree(folder, ignore_errors=True)
         staging.rename(folder)
-    except (zipfile.BadZipFile, EOFError, zipfile.LargeZipFile) as error:
+    except Error:
+        raise
+    except Exception as error:
+        # Python's archive raises whatever a damaged file provokes.
+        if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:
+            raise
         archive.unlink()
         raise Error(
             f"{archive.name} is damaged ({error}) and was removed; the same command fetches it anew"
@@ -157,8 +163,10 @@ def unpack(archive: Path, folder: Path) -> None:
 def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
     path = PurePosixPath(member.filename.replace("\\", "/"))
     mode = member.external_attr >> 16
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in str(path):
+    if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
         reason = "lies outside its folder"
+    elif not path.parts or "\0" in str(path) or any(len(p.encode()) > 255 for p in path.parts):
+        reason = "has a name that no file can have"
     elif mode and not (stat.S_ISREG(mode) or stat.S_IFMT(mode) == 0):
         reason = "is a link or another special file"
     elif member.flag_bits & 1:
@@ -171,7 +179,13 @@ def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, staging: Path, left: int) -> int:
     """Writes one file, whose checksum the archive's reader verifies; how many bytes are left."""
     target = staging / member.filename.replace("\\", "/")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        raise Error(
+            f"an archive must hold plain files, but {member.filename!r} is a folder too"
+        ) from None
     with opened.open(member) as packed, target.open("wb") as file:
         while chunk := packed.read(_CHUNK):
             left -= len(chunk)
