@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from py4j.protocol import Py4JError
 
+from cnn.formats import plain
 from cnn.session import failure
 from cnn.settings import Error
 
@@ -94,6 +95,11 @@ def _quoted(word: str) -> str:
     return f"$'{escaped}'"
 
 
+def say(text: str) -> None:
+    """Prints a line that may hold names which anybody has chosen."""
+    print(plain(text), flush=True)
+
+
 # What may stand before a host in a URI: a user and a password.
 _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 
@@ -104,5 +110,5 @@ def redacted(text: str) -> str:
 
 
 def _complain(message: str, *, code: int) -> int:
-    print(f"error: {redacted(' '.join(message.split()))}", file=sys.stderr, flush=True)
+    print(f"error: {plain(redacted(' '.join(message.split())))}", file=sys.stderr, flush=True)
     return code

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat
 
 from cnn.checkpoint import checkpoint_file
+from cnn.cli import say
+from cnn.documents import Malformed, read_model
 from cnn.lease import held
-from cnn.results import CHECKPOINTS, TRIALS, TrialResult, trial_file, trial_name
+from cnn.results import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
 from cnn.seeds import derive_seed
 from cnn.settings import InputError, Settings
 from cnn.storage import Directory
@@ -28,6 +30,13 @@ class Start(BaseModel):
     command: tuple[str, ...] = ()
 
 
+class _Lease(BaseModel):
+    """Who is at work on a run, and until when that is to be believed."""
+
+    owner: str
+    expires: FiniteFloat
+
+
 def write_start(run: Directory, start: Start) -> None:
     run.write(START, start.model_dump_json(indent=1).encode())
 
@@ -35,16 +44,16 @@ def write_start(run: Directory, start: Start) -> None:
 def read_start(run: Directory) -> Start:
     """Raises InputError where `run` is no run that can be resumed."""
     try:
-        return Start.model_validate_json(run.read(START))
+        return read_model(Start, run, START)
     except (FileNotFoundError, NotADirectoryError):
         reason = f"has no {START}"
-    except ValidationError as error:
-        reason = f"has a {START} that cannot be read: {error.errors()[0]['msg']}"
+    except Malformed as error:
+        reason = f"has a {START} that cannot be read: {error}"
     raise InputError(f"--resume must name a run directory, but {run.uri} {reason}")
 
 
 def recover_trials(
-    run: Directory, settings: Settings, say: Callable[[str], None] = print
+    run: Directory, settings: Settings, say: Callable[[str], None] = say
 ) -> list[TrialResult]:
     """The trials that were finished, by number.
 
@@ -52,17 +61,16 @@ def recover_trials(
     """
     trials = []
     for name in run.names(TRIALS):
-        content = run.read(f"{TRIALS}/{name}")
         try:
-            trial = TrialResult.model_validate_json(content)
+            trial = read_trial(run, name)
             foreign = _foreign(trial, name, settings)
-        except ValidationError as error:
-            foreign = str(error.errors()[0]["msg"])
+        except Malformed as error:
+            foreign = str(error)
         if foreign is None:
             trials.append(trial)
             continue
-        run.write(f"{SET_ASIDE}/{name}", content)
-        run.delete(f"{TRIALS}/{name}")
+        # Moved, not copied: it may be huge, or a link to what its author may not read.
+        run.move(f"{TRIALS}/{name}", f"{SET_ASIDE}/{name}")
         say(f"{TRIALS}/{name} is not a trial of this search and was set aside: {foreign}")
     return sorted(trials, key=lambda trial: trial.number)
 

@@ -15,11 +15,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from cnn.documents import Malformed, read_document
 from cnn.settings import InputError
 from cnn.storage import Directory, Locked, file_lock
 
 # How long a holder that has died still counts as alive; it is renewed three times as often.
 _SECONDS = 60.0
+_MOST_BYTES = 4096
 
 
 @contextmanager
@@ -98,9 +100,12 @@ def _renew(place: Directory, owner: str) -> None:
 
 def _read(place: Directory) -> bytes | None:
     try:
-        return place.read()
+        return read_document(place, "", _MOST_BYTES)
     except FileNotFoundError:
         return None
+    except Malformed:
+        # None of ours; it does not change, and so expires.
+        return b""
 
 
 def _holder(place: Directory) -> str | None:

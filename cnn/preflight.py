@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from cnn.builder import check_builder
+from cnn.config import SETTINGS
 from cnn.journal import START
 from cnn.launch import TaskFailed, again_where_lost
 from cnn.manifest import MANIFEST, Manifest, read_manifest
@@ -17,7 +18,6 @@ from cnn.space import SearchSpace
 from cnn.splits import TRAIN
 from cnn.storage import Directory
 
-SETTINGS = "settings.toml"
 _TOKEN = "token"
 
 

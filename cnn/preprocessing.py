@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnn.cli import say
 from cnn.commit import beside, check_out, claim, clear_away
 from cnn.dataset import Reject, describe_rejects, existing_dataset, make_dataset, read_rejects
+from cnn.formats import plain
 from cnn.hadoop import SparkReader
 from cnn.listing import Listing
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
@@ -103,7 +105,7 @@ class DataSet:
         lines = []
         for name in manifest.classes:
             train, test = (manifest.counts[split][name] for split in (TRAIN, TEST))
-            lines.append(f"  {name:{width}}  {train:>9,} train  {test:>9,} test")
+            lines.append(f"  {plain(name):{width}}  {train:>9,} train  {test:>9,} test")
         lines.append(f"  {'rejected':{width}}  {manifest.rejects:>9,}")
         kinds = describe_rejects(self.rejects())
         lines += [textwrap.indent(line, " " * (width + 6)) for line in kinds]
@@ -198,7 +200,7 @@ class _Work:
         self, spark: "SparkSession", reader: Reader, listing: Listing, source: Source
     ) -> None:
         listed = len(listing.files) + len(listing.rejects)
-        print(f"{listed:,} files of {', '.join(listing.classes)}", flush=True)
+        say(f"{listed:,} files of {', '.join(listing.classes)}")
         make_dataset(
             spark,
             reader,

@@ -24,6 +24,23 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # double, a store may be gone for most of a minute. And seconds that it may be silent: copying a
 # large file takes it some. The first request of all is not so patient.
 _PATIENCE, _FIRST_PATIENCE = (8, 20), (2, 5)
+# A user's name alone may be part of an address, as in hdfs:// and abfss://.
+_PASSWORD = re.compile(r"[^/?#]*://[^/?#@]*:[^/?#]*@")
+
+
+def check_uri(uri: str) -> None:
+    """Raises InputError where a path or a URI holds a password, or what no file could hold.
+
+    It is kept in files and logs, and shown.
+    """
+    if _PASSWORD.match(uri):
+        scheme, _, rest = uri.partition("://")
+        raise InputError(
+            "a URI must hold no credentials, which belong into the environment or where its "
+            f"storage's own tools keep them, but got {scheme}://...@{rest.rpartition('@')[2]}"
+        )
+    if any("\ud800" <= character <= "\udfff" for character in uri):
+        raise InputError(f"a path must be UTF-8, but got {uri!r}")
 
 
 class Directory:
@@ -35,6 +52,7 @@ class Directory:
 
     def __init__(self, uri: str | Path) -> None:
         text = str(uri)
+        check_uri(text)
         if "://" not in text:
             text = str(Path(text).absolute())
         elif found := _OBJECT.fullmatch(text):
@@ -45,8 +63,6 @@ class Directory:
                     "into AWS_ENDPOINT_URL, a region into AWS_REGION, credentials into "
                     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or ~/.aws"
                 )
-        elif re.match(r"[^/]+://[^/]*:[^/]*@", text):
-            raise InputError("the URI of a directory must have no password in it")
         self.uri = text.rstrip("/") or "/"
 
     def __reduce__(self) -> tuple[type["Directory"], tuple[str]]:
@@ -182,6 +198,13 @@ class Directory:
         filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         with self.writer(name) as stream:
             stream.write(content)
+
+    def move(self, name: str, target: str) -> None:
+        """Moves a file, in place of one that was there."""
+        filesystem, path = self.path(name)
+        if not self.is_store:
+            filesystem.create_dir(self.path(target)[1].rpartition("/")[0], recursive=True)
+        filesystem.move(path, self.path(target)[1])
 
     def delete(self, name: str = "") -> None:
         """Removes a file."""

@@ -17,16 +17,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from cnn.card import ModelCard, read_card
-from cnn.classifier import MODEL
 from cnn.cli import Parser, run_job
 from cnn.commit import check_out, claim
 from cnn.dataset import describe_rejects
+from cnn.formats import plain
 from cnn.listing import Gathered
+from cnn.model_file import check_model_file
 from cnn.new_images import FolderImages, Images, SparkImages, StoreImages
 from cnn.prediction import CSV, MARKER, Summary, predict_images
 from cnn.results import wilson_interval
 from cnn.session import PREDICT, spark_session
-from cnn.settings import InputError
 from cnn.storage import Directory, reachable
 
 
@@ -51,8 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     args = parse(arguments)
     run, out = reachable(args.model), reachable(args.out)
     card = read_card(run)
-    if not run.exists(MODEL):
-        raise InputError(f"--model must name a finished run, but {run.uri} has no {MODEL}")
+    check_model_file(run)
     with claim(out, MARKER):
         check_out(out, overwrite=args.overwrite, marker=MARKER, kind="predictions")
         if "://" in args.images and not args.images.startswith("s3://"):
@@ -119,10 +118,11 @@ def report(done: Summary, card: ModelCard) -> None:
         f"accuracy {right / count:.4f} on {count:,} images in folders named after classes "
         f"(95 % interval {low:.4f} to {high:.4f})"
     )
-    width = max(map(len, ("folder", *card.classes)))
-    cell = max(9, *map(len, card.classes))
-    print(f"  {'folder':{width}}  " + "  ".join(f"{name:>{cell}}" for name in card.classes))
-    for name, row in zip(card.classes, done.confusion, strict=True):
+    names = list(map(plain, card.classes))
+    width = max(map(len, ("folder", *names)))
+    cell = max(9, *map(len, names))
+    print(f"  {'folder':{width}}  " + "  ".join(f"{name:>{cell}}" for name in names))
+    for name, row in zip(names, done.confusion, strict=True):
         print(f"  {name:{width}}  " + "  ".join(f"{value:>{cell},}" for value in row))
 
 

@@ -110,7 +110,9 @@ def _resuming(run: Directory, mlflow: str | None) -> list[str]:
 
 def _recorded(arguments: Sequence[str], uri: str | None) -> list[str]:
     """The command line as it is kept, without the credentials that the server's URI may hold."""
-    return [a.replace(uri, redacted(uri)) if uri else a for a in arguments]
+    words = [word.replace(uri, redacted(uri)) if uri else word for word in arguments]
+    # Bytes that are no UTF-8 are escaped: no JSON could hold them.
+    return [word.encode(errors="backslashreplace").decode() for word in words]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from chaos_table import table
@@ -23,6 +24,13 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="the slow tests too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """How many examples a property is tried on where its test does not say."""
+    hypothesis.settings.register_profile("ci", max_examples=50)
+    hypothesis.settings.register_profile("all", max_examples=2000)
+    hypothesis.settings.load_profile("all" if config.getoption("--all") else "ci")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
