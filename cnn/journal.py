@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from cnn.checkpoint import checkpoint_file
 from cnn.cli import say
@@ -28,13 +28,6 @@ class Start(BaseModel):
     started: AwareDatetime
     configs: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
-
-
-class _Lease(BaseModel):
-    """Who is at work on a run, and until when that is to be believed."""
-
-    owner: str
-    expires: FiniteFloat
 
 
 def write_start(run: Directory, start: Start) -> None:
