@@ -12,7 +12,6 @@ from s3_server import S3Server
 from cnn.results import read_trials
 from cnn.storage import Directory
 
-
 # A request to a server that is gone is made again for most of a minute.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
