@@ -99,6 +99,7 @@ def predict_images(
             udf = _udf(run, card, images.opener(), slots)
             classified = frame.select("path", udf("item").alias("found")).select("path", "found.*")
             classified = classified.persist(StorageLevel.DISK_ONLY)
+            staging.sub(PREDICTIONS).create()
             right = classified.where(col("reason").isNull()).drop("reason")
             # The plan may differ from what was asked for: files from Spark come in tasks of its
             # own.

@@ -18,7 +18,7 @@ from pyarrow import fs
 
 from cnn.settings import InputError
 
-_OBJECT = re.compile(r"s3a?://([^/]*)(.*)")
+_OBJECT = re.compile(r"s3a?://([^/]*)(.*)", re.DOTALL)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Times that a request is made before it counts as failed: with the pauses between them, which
 # double, a store may be gone for most of a minute. And seconds that it may be silent: copying a

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from chaos_table import table
 from PIL import Image
-from s3_server import S3Server
+from s3_server import BUCKET, S3Server
 
 from cnn.config import CONF_DIR
 from cnn.sample import write_sample
+from cnn.storage import Directory
 
 REPOSITORY = Path(__file__).parent.parent
 # A JVM that lives for seconds spends much of them on its best compiler.
@@ -130,6 +131,13 @@ def s3() -> Iterator[S3Server]:
             patch.setenv(name, value)
         yield server
     server.stop()
+
+
+@pytest.fixture
+def place(s3: S3Server) -> Directory:
+    """A directory of this test's own."""
+    test = os.environ["PYTEST_CURRENT_TEST"].rpartition(":")[2].partition(" ")[0]
+    return Directory(f"s3://{BUCKET}/{test}/place")
 
 
 def preprocess(submit: Run, root: Path) -> Path:
