@@ -4,29 +4,25 @@ import json
 import os
 import re
 import resource
-import shutil
 import stat
 import subprocess
 import sys
 import time
-import urllib.request
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import keras
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, one_line, preprocess, write_images
-from listening import watched
+from conftest import REPOSITORY, Run, one_line, write_images
 from test_fuzz import CARD
 from test_journal import SETTINGS, trial
 
 from cnn.builder import check_named_function
 from cnn.classifier import Classifier
-from cnn.config import CONF_DIR, dump_settings, load_settings
+from cnn.config import dump_settings, load_settings
 from cnn.device import lease
 from cnn.documents import MOST_BYTES
-from cnn.hadoop import SparkReader
 from cnn.journal import recover_trials
 from cnn.manifest import read_manifest
 from cnn.model_file import check_model_file
@@ -252,196 +248,6 @@ def test_a_path_that_is_no_utf8_is_one_line(submit: Run, tmp_path: Path, flag: s
     done = submit("jobs/preprocess.py", *sum(words.items(), ()), flag, tmp_path / "\udcff")
     assert done.returncode == 2, done.stderr
     assert one_line(done.stderr)
-
-
-# Secrets.
-
-SECRETS = {
-    "KAGGLE_KEY": "kaggle-one-5d41402a",
-    "KAGGLE_API_TOKEN": "kaggle-two-5d41402a",
-    "AWS_ACCESS_KEY_ID": "AKIA5D41402A",
-    "AWS_SECRET_ACCESS_KEY": "aws-secret-5d41402a",
-    "AWS_SESSION_TOKEN": "aws-session-5d41402a",
-    "MLFLOW_TRACKING_PASSWORD": "mlflow-password-5d41402a",
-    "MLFLOW_TRACKING_TOKEN": "mlflow-token-5d41402a",
-}
-CONF = {
-    "spark.hadoop.fs.s3a.access.key": "AKIACONF5D41402A",
-    "spark.hadoop.fs.s3a.secret.key": "s3a-secret-5d41402a",
-    "spark.hadoop.fs.s3a.encryption.key": "s3a-encryption-5d41402a",
-    "spark.hadoop.fs.azure.account.key.x.net": "azure-5d41402a",
-    **{f"spark.executorEnv.{name}": value for name, value in SECRETS.items()},
-}
-URI_PASSWORD = "uri-password-5d41402a"
-
-
-@pytest.fixture(scope="module")
-def small(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory of two classes of noise."""
-    root = tmp_path_factory.mktemp("small")
-    write_images(root / "images", {"cats": 30, "dogs": 30})
-    return preprocess(submit, root)
-
-
-def asked_of_the_ui(log: Path, process: "subprocess.Popen[bytes]") -> str:
-    """Spark's environment page and its API's, once it says where its UI is."""
-    while process.poll() is None:
-        for port in range(4040, 4060):
-            root = f"http://127.0.0.1:{port}"
-            try:
-                with urllib.request.urlopen(f"{root}/api/v1/applications", timeout=2) as reply:
-                    [application] = json.load(reply)
-                if application["name"] != log.stem:
-                    continue
-                address = f"{root}/api/v1/applications/{application['id']}/environment"
-                pages = [address, f"{root}/environment/"]
-                return "".join(
-                    urllib.request.urlopen(page, timeout=10).read().decode() for page in pages
-                )
-            except (OSError, ValueError):
-                continue
-        time.sleep(0.2)
-    raise AssertionError(log.read_text())
-
-
-@pytest.fixture(scope="module")
-def told(small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """All that a search writes, says and shows where secrets are set in every way, by name."""
-    root = tmp_path_factory.mktemp("told")
-    (root / "events").mkdir()
-    log = root / f"application-{os.getpid()}.log"
-    conf = CONF | {
-        "spark.eventLog.enabled": "true",
-        "spark.eventLog.dir": (root / "events").as_uri(),
-        "spark.eventLog.compress": "false",
-        "spark.app.name": log.stem,
-    }
-    options = [word for key, value in conf.items() for word in ("--conf", f"{key}={value}")]
-    uri = f"http://user:{URI_PASSWORD}@127.0.0.1:9"
-    job = ("jobs/tune.py", "--data", str(small), "--out", str(root / "run"), "--mlflow", uri)
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [
-                *(str(REPOSITORY / "spark-submit.sh"), "--master", "local[2]", *options, *job),
-                *("--config", str(CONF_DIR / "test.toml")),
-            ],
-            cwd=REPOSITORY,
-            env=clean_environment() | SECRETS,
-            stdout=sink,
-            stderr=sink,
-        )
-        shown = asked_of_the_ui(log, process)
-        assert process.wait(timeout=500) == 0, log.read_text()
-    written = {
-        str(path): path.read_bytes().decode(errors="replace")
-        for path in root.rglob("*")
-        if path.is_file()
-    }
-    return {**written, "Spark's UI": shown}
-
-
-def test_no_secret_is_kept_said_or_shown(told: dict[str, str]) -> None:
-    secrets = {*SECRETS.values(), *CONF.values(), URI_PASSWORD}
-    leaks = [(place, s) for place, text in told.items() for s in secrets if s in text]
-    assert leaks == []
-    assert "spark.executorEnv.KAGGLE_KEY" in told["Spark's UI"]
-    assert any("events" in place and "KAGGLE_KEY" in text for place, text in told.items())
-    assert any(place.endswith("settings.toml") for place in told)
-
-
-def test_a_password_in_a_uri_is_refused(spark: Any) -> None:
-    for make in (Directory, lambda uri: SparkReader(spark, uri)):
-        with pytest.raises(InputError, match=r"hold no credentials.*\.\.\.@bucket/x") as raised:
-            make("s3a://AKIA:secret-1@bucket/x")
-        assert "secret-1" not in str(raised.value)
-    assert Directory("abfss://container@account.dfs.core.windows.net/x")
-
-
-# Modes of files.
-
-
-@pytest.mark.parametrize("mask", [0o077, pytest.param(0o022, marks=pytest.mark.slow)])
-def test_files_have_the_users_umask(small: Path, tmp_path: Path, mask: int) -> None:
-    run, images = tmp_path / "run", small.parent / "images"
-    jobs: list[tuple[str | Path, ...]] = [
-        ("jobs/preprocess.py", "--images", images, "--out", tmp_path / "data")
-    ]
-    if mask == 0o077:
-        shutil.copytree(small, tmp_path / "given")
-        save(tmp_path / "given")
-        (tmp_path / "given" / "model.json").write_text(json.dumps(CARD))
-        out = ("--out", tmp_path / "predictions", "--csv")
-        jobs.append(("jobs/predict.py", "--model", tmp_path / "given", "--images", images, *out))
-    else:
-        flags = ("--data", small, "--out", run, "--config", CONF_DIR / "test.toml")
-        jobs.append(("jobs/tune.py", *flags))
-    for job in jobs:
-        done = subprocess.run(
-            [str(REPOSITORY / "spark-submit.sh"), *map(str, job)],
-            cwd=REPOSITORY,
-            env=clean_environment(),
-            umask=mask,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-    made = [
-        path for name in ("data", "run", "predictions") for path in (tmp_path / name).rglob("*")
-    ]
-    wrong = {
-        str(path): oct(path.stat().st_mode)
-        for path in made
-        if stat.S_IMODE(path.stat().st_mode) != ((0o777 if path.is_dir() else 0o666) & ~mask)
-    }
-    assert len(made) > 5
-    assert wrong == {}
-
-
-# Ports.
-
-LAUNCHERS = {
-    "./spark-submit.sh": (["./spark-submit.sh", "--master", "MASTER"], {}),
-    "spark-submit": (["spark-submit", "--master", "MASTER"], {}),
-    "python": (["python"], {"PYSPARK_SUBMIT_ARGS": "--master MASTER pyspark-shell"}),
-}
-LOCAL = "local[2]"
-
-
-@pytest.mark.parametrize(
-    ("launcher", "master"),
-    [
-        pytest.param(
-            launcher,
-            master,
-            marks=() if (launcher, master) == ("spark-submit", LOCAL) else pytest.mark.slow,
-        )
-        for master in (LOCAL, "local-cluster[2,1,1024]")
-        for launcher in LAUNCHERS
-    ],
-)
-def test_every_port_is_on_loopback(small: Path, tmp_path: Path, launcher: str, master: str) -> None:
-    words, environment = LAUNCHERS[launcher]
-    job = ("jobs/tune.py", "--data", str(small), "--out", str(tmp_path / "run"))
-    log = tmp_path / "log"
-    with log.open("w") as sink:
-        process = subprocess.Popen(
-            [word.replace("MASTER", master) for word in words]
-            + [*job, "--config", "conf/test.toml", "--max-trials", "1"],
-            cwd=REPOSITORY,
-            env=clean_environment()
-            | {key: value.replace("MASTER", master) for key, value in environment.items()},
-            stdout=sink,
-            stderr=sink,
-            text=True,
-        )
-        seen = watched(process)
-    assert process.returncode == 0, log.read_text()
-    assert len(seen) > 2
-    assert {place: who for place, who in seen.items() if place[0] not in LOOPBACK} == {}
-
-
-LOOPBACK = {"127.0.0.1", "::1"}
 
 
 # What Spark cannot do.
