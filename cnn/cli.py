@@ -38,7 +38,8 @@ def run_job(main: Callable[[Sequence[str]], None]) -> NoReturn:
         sys.exit(_complain(str(error), code=error.exit_code))
     except OSError as error:
         # A disk that is full, a folder that is not ours: nothing that a traceback explains better.
-        cause = f"{error.strerror or error}: {error.filename or 'unknown'}"
+        # Arrow's errors name the file in their text.
+        cause = ": ".join(map(str, filter(None, (error.strerror or error, error.filename))))
         sys.exit(_complain(cause + _further(), code=1))
     except Py4JError as error:
         # Spark's JVM is gone, or did what no part of the program expects of it.
