@@ -20,7 +20,7 @@ from cnn.run import Run
 from cnn.runs import Wanted, begin, resume_run
 from cnn.session import existing_session
 from cnn.settings import Error, InputError, unknown_key
-from cnn.storage import Directory
+from cnn.storage import Directory, reachable
 from cnn.tuning import default_run_dir
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def preprocess(
         return make_data(
             session,
             Origin(None if images is None else str(images), kaggle, Path(download_dir), sample),
-            Directory(out),
+            reachable(out),
             data_settings(settings, lambda key: key),
             overwrite=overwrite,
         )
@@ -112,18 +112,18 @@ def tune(
         command=("cnn.tune",),
         on_start=started.append,
     )
-    where = None if data is None else Directory(data.path if isinstance(data, DataSet) else data)
+    where = None if data is None else reachable(data.path if isinstance(data, DataSet) else data)
     with _named_as_here(), _says_how_to_go_on(started, packed):
         if resume:
             given = {"config": configs, "overwrite": overwrite, "warm_start": warm_start}
             _check_resume(out, {**given, "phases": phases})
-            return resume_run(session, Directory(str(out)), wanted, data=where)
+            return resume_run(session, reachable(str(out)), wanted, data=where)
         return begin(
             session,
-            where or Directory("data"),
-            Directory(out or default_run_dir()),
+            where or reachable("data"),
+            reachable(out or default_run_dir()),
             wanted,
-            earlier=None if warm_start is None else Directory(warm_start),
+            earlier=None if warm_start is None else reachable(warm_start),
             overwrite=overwrite,
         )
 

@@ -5,14 +5,19 @@ and none is ever read from there: a run directory must not be able to bring code
 """
 
 import importlib
+import os
 import re
+import stat
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from pyspark import cloudpickle
 
-from cnn.settings import InputError, ModelSettings
+from cnn.config import SETTINGS
+from cnn.model_file import foreign_part
+from cnn.settings import InputError, ModelSettings, Settings
+from cnn.storage import Directory
 
 Build = Callable[..., Any]
 
@@ -60,6 +65,29 @@ def check_builder(model: ModelSettings, packed: bytes | None) -> None:
         )
 
 
+def check_named_function(run: Directory, settings: Settings, named: bool) -> None:
+    """Raises InputError where a function would be called because others may have named it.
+
+    `named`: whether the user names it too. A run directory is trusted with that where it is this
+    user's own; who may write to an object store cannot be known.
+    """
+    builder = settings.model.builder
+    if settings.model.is_ours or named or _is_own(run):
+        return
+    raise InputError(
+        f"--resume must be given model.builder={builder} again, since {run.uri}, which names it, "
+        "may have been written by others"
+    )
+
+
+def _is_own(run: Directory) -> bool:
+    path = run.local_path
+    if path is None:
+        return False
+    states = [path.stat(), (path / SETTINGS).stat()]
+    return all(s.st_uid in {os.getuid(), 0} and not s.st_mode & stat.S_IWOTH for s in states)
+
+
 def load_builder(builder: str, packed: bytes | None) -> Build:
     """The function itself, on an executor."""
     if packed is not None:
@@ -79,6 +107,9 @@ def check_readable(model: Any) -> None:
 
     try:
         content = keras.saving.serialize_keras_object(model)
+        found = foreign_part(content)
+        if found is not None:
+            raise TypeError(f"it has {found}")
         keras.saving.deserialize_keras_object(content, safe_mode=True)
     except Exception as error:
         reason = " ".join(str(error).split())

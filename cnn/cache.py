@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,14 +42,13 @@ class Cache:
         self.root = base / f"cnn-cache-{os.getuid()}"
         self._limit = int(settings.limit * 2**30)
         try:
-            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            is_own = make_own(self.root)
         except OSError as error:
             raise Error(
                 f"the cache directory must be one that can be made, but got {self.root}: "
                 f"{error.strerror}; name another place with --cache-dir"
             ) from None
-        info = self.root.lstat()
-        if self.root.is_symlink() or info.st_uid != os.getuid() or info.st_mode & 0o022:
+        if not is_own:
             raise Error(
                 "the cache directory must be a directory that its user alone can write to, "
                 f"but {self.root} is not; name another place with --cache-dir"
@@ -164,6 +164,16 @@ class Cache:
             f"{self.root} has {_mebibytes(self._free())} MiB free; name another place with "
             "--cache-dir"
         )
+
+
+def make_own(folder: Path) -> bool:
+    """Makes a folder of this user's alone; whether it is one, where it was there before.
+
+    In a directory that all can write to another user may have been the first to make it.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    info = folder.lstat()
+    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o022
 
 
 def local_dir() -> Path:

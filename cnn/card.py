@@ -1,12 +1,14 @@
 """RUN/model.json: what a saved model takes and gives; read before any use of it."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field
 
 from cnn.batches import EVALUATION_BATCH
+from cnn.documents import Malformed, read_model
 from cnn.images import Fit
-from cnn.settings import Frozen, InputError, PositiveInt
+from cnn.manifest import Side
+from cnn.settings import Frozen, InputError
 from cnn.storage import Directory
 
 MODEL_CARD = "model.json"
@@ -19,16 +21,16 @@ class ModelCard(Frozen):
     """
 
     schema_version: Literal[1] = 1
-    size: PositiveInt
+    size: Side
     channels: Literal[1, 3]
     color_mode: Literal["grayscale", "rgb"]
     fit: Fit
     scaling: str = "none: the network takes uint8 pixels and scales them itself"
     # In the order of the outputs.
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
     # What it computes in, and how many images at a time it was tested with.
     precision: Literal["float32"] = "float32"
-    batch_size: PositiveInt = EVALUATION_BATCH
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = EVALUATION_BATCH
     params: dict[str, Any]
     builder: str
     versions: dict[str, str]
@@ -37,16 +39,13 @@ class ModelCard(Frozen):
 def read_card(run: Directory) -> ModelCard:
     """Raises InputError where the run has no model that this program can use."""
     try:
-        text = run.read(MODEL_CARD)
+        return read_model(ModelCard, run, MODEL_CARD)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"--model must name a finished run, but {run.uri} has no {MODEL_CARD}"
         ) from None
-    try:
-        return ModelCard.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "it"
+    except Malformed as error:
         raise InputError(
-            f"{run.uri}/{MODEL_CARD} must describe a model, but {where} is wrong: {first['msg']}"
+            f"{run.uri}/{MODEL_CARD} must describe a model, but {error.where or 'it'} is wrong: "
+            f"{error}"
         ) from None

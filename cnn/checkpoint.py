@@ -10,10 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json
 
+from cnn.documents import Malformed, read_document
 from cnn.storage import Directory
 
 _STATE = "state"
+# Of a checkpoint's file, beside its arrays.
+_MOST_STATE = 64 << 20
 
 
 def checkpoint_file(name: str) -> str:
@@ -41,21 +45,34 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    directory: Directory, name: str
+    directory: Directory, name: str, most: int
 ) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]] | None:
-    """The arrays and the state, or None where there is no such checkpoint or it is damaged."""
+    """The arrays and the state, or None where there is no such checkpoint or it is damaged.
+
+    One with more than `most` bytes of arrays is none either.
+    """
     try:
-        content = directory.read(checkpoint_file(name))
-    except (FileNotFoundError, NotADirectoryError):
+        content = read_document(directory, checkpoint_file(name), most + _MOST_STATE)
+    except (FileNotFoundError, NotADirectoryError, Malformed):
         return None
     try:
         # The archive has a checksum of each entry.
         with np.load(io.BytesIO(content), allow_pickle=False) as entries:
-            about = json.loads(entries[_STATE].tobytes())
+            _check_sizes(entries.zip.infolist(), len(content))
+            about = from_json(entries[_STATE].tobytes())
             arrays = {
                 key: [entries[f"{key}-{place}"] for place in range(count)]
                 for key, count in about["counts"].items()
             }
             return arrays, dict(about["state"])
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile):
+    except Exception:
+        # NumPy and its archive raise whatever a damaged file provokes.
         return None
+
+
+def _check_sizes(entries: Sequence[zipfile.ZipInfo], most: int) -> None:
+    """Raises ValueError where entries are not as they are written, and may be much larger."""
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("a checkpoint's entries must be stored as they are")
+    if sum(entry.file_size for entry in entries) > most:
+        raise ValueError("a checkpoint's entries must not lie upon each other")

@@ -3,6 +3,7 @@
 Imports Keras, and with it TensorFlow, only when a model is loaded.
 """
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import partial
@@ -13,13 +14,13 @@ import numpy as np
 
 from cnn.card import ModelCard, read_card
 from cnn.images import Unreadable, decode, reduce_array
+from cnn.model_file import MODEL, check_model_file
 from cnn.settings import InputError
-from cnn.storage import Directory
+from cnn.storage import reachable
 
 if TYPE_CHECKING:
     import keras
 
-MODEL = "model.keras"
 Image = str | Path | bytes | np.ndarray
 
 
@@ -53,16 +54,14 @@ class Classifier:
         """
         import keras
 
-        directory = Directory(run)
+        directory = reachable(run)
         card = read_card(directory)
+        check_model_file(directory)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / MODEL
-            try:
-                path.write_bytes(directory.read(MODEL))
-            except FileNotFoundError:
-                raise InputError(
-                    f"--model must name a finished run, but {directory.uri} has no {MODEL}"
-                ) from None
+            filesystem, source = directory.path(MODEL)
+            with filesystem.open_input_stream(source) as stream, path.open("wb") as file:
+                shutil.copyfileobj(stream, file)
             try:
                 model = keras.models.load_model(path, safe_mode=True, compile=False)
             except Exception as error:

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from py4j.protocol import Py4JError
 
+from cnn.formats import plain
 from cnn.session import failure
 from cnn.settings import Error
 
@@ -38,8 +39,8 @@ def run_job(main: Callable[[Sequence[str]], None]) -> NoReturn:
         sys.exit(_complain(str(error), code=error.exit_code))
     except OSError as error:
         # A disk that is full, a folder that is not ours: nothing that a traceback explains better.
-        # Arrow's errors name the file in their text.
-        cause = ": ".join(map(str, filter(None, (error.strerror or error, error.filename))))
+        # Of a store's errors there is but the text.
+        cause = f"{error.strerror}: {error.filename}" if error.filename else str(error)
         sys.exit(_complain(cause + _further(), code=1))
     except Py4JError as error:
         # Spark's JVM is gone, or did what no part of the program expects of it.
@@ -94,6 +95,11 @@ def _quoted(word: str) -> str:
     return f"$'{escaped}'"
 
 
+def say(text: str) -> None:
+    """Prints a line that may hold names which anybody has chosen."""
+    print(plain(text), flush=True)
+
+
 # What may stand before a host in a URI: a user and a password.
 _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 
@@ -104,5 +110,5 @@ def redacted(text: str) -> str:
 
 
 def _complain(message: str, *, code: int) -> int:
-    print(f"error: {redacted(' '.join(message.split()))}", file=sys.stderr, flush=True)
+    print(f"error: {plain(redacted(' '.join(message.split())))}", file=sys.stderr, flush=True)
     return code

@@ -1,12 +1,12 @@
 """Settings read from TOML: the default file, overlays in order, then single assignments."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from cnn.documents import MOST_TOML_BYTES, Malformed, parse_toml, read_document
 from cnn.settings import (
     InputError,
     ModelSettings,
@@ -15,6 +15,7 @@ from cnn.settings import (
     Settings,
     validate,
 )
+from cnn.storage import Directory
 
 # In a source tree conf/ stands beside cnn/; an installed package has it inside (pyproject.toml).
 CONF_DIR = next(
@@ -22,7 +23,7 @@ CONF_DIR = next(
     for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf")
     if (folder / "default.toml").is_file()
 )
-
+SETTINGS = "settings.toml"
 
 # The parameters of the default space that mean the same whatever the network is.
 _OF_TRAINING = ("learning_rate", "batch_size")
@@ -67,12 +68,19 @@ def dump_settings(settings: Settings) -> str:
     return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
 
 
+def settings_text(run: Directory) -> str:
+    """What a run's settings.toml holds. Raises InputError where that cannot be read."""
+    try:
+        return read_document(run, SETTINGS, MOST_TOML_BYTES).decode()
+    except FileNotFoundError:
+        raise InputError(f"a run must have its settings, but {run.uri} has no {SETTINGS}") from None
+    except (Malformed, UnicodeDecodeError) as error:
+        raise InputError(f"{run.uri}/{SETTINGS} must be TOML, but {error}") from None
+
+
 def read_settings(text: str) -> Settings:
     """Settings as `dump_settings` wrote them."""
-    try:
-        return validate(Settings, tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"settings.toml must be TOML, but is not: {error}") from None
+    return validate(Settings, _parse(text))
 
 
 # What a resumed run may do otherwise: it changes no trial that is done, and none that would be.
@@ -104,8 +112,7 @@ def resume_settings(
 
     Raises InputError, naming the setting, where a change would make it another search.
     """
-    before = read_settings(text)
-    tree = tomllib.loads(text)
+    before, tree = read_settings(text), _parse(text)
     changes: dict[str, Any] = {"search": {k: v for k, v in (flags or {}).items() if v is not None}}
     changes["phases"] = [{} for _ in before.phases]
     changes = _overlay(changes, tables or {})
@@ -148,13 +155,21 @@ def _shown(value: Any) -> str:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = read_document(Directory(path.parent), path.name, MOST_TOML_BYTES)
+        return parse_toml(content.decode())
     except OSError as error:
         raise InputError(
             f"--config must name a readable file, but got {path}: {error.strerror}"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (Malformed, UnicodeDecodeError) as error:
         raise InputError(f"--config must name a TOML file, but {path} is none: {error}") from None
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        return parse_toml(text)
+    except Malformed as error:
+        raise InputError(f"settings.toml must be TOML, but is not: {error}") from None
 
 
 def _overlay(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,8 +189,8 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
     if not equals or not path.strip():
         raise InputError(f"--set must be KEY=VALUE, but got {assignment!r}")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = parse_toml(f"value = {text}")["value"]
+    except Malformed:
         value = text
     *parents, last = path.strip().split(".")
     node: Any = tree

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cnn.commit import beside, clear_away, put_in_place
+from cnn.commit import staged
 from cnn.duplicates import count_duplicates, digest_lookalikes, drop_contradictions
 from cnn.listing import Listing
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest, write_manifest
@@ -43,7 +43,7 @@ def make_dataset(
 ) -> Manifest:
     """Decodes the listed images in parallel and commits a data directory at `out`.
 
-    Everything is written beside `out` and moved there when complete, in place of a data directory
+    Everything is written beside `out` and put there when complete, in place of a data directory
     that was there. Raises Error where too many files cannot be decoded; nothing is left then.
     """
     started = time.monotonic()
@@ -59,8 +59,7 @@ def make_dataset(
     sizes = {file.path: file.size for file in files}
     parts = cut_parts(split, sizes, settings, spark.sparkContext.defaultParallelism)
 
-    staging = beside(out, "partial")
-    try:
+    with staged(out, MANIFEST) as staging:
         for name in (TRAIN, TEST):
             staging.sub(name).create()
         with _one_line():
@@ -90,9 +89,6 @@ def make_dataset(
         if sum(manifest.total(name) for name in (TRAIN, TEST)) + len(rejected) != listed:
             raise Error(f"of {listed} files some became neither a row nor a reject: a defect")
         write_manifest(staging, manifest)
-        put_in_place(staging, out)
-    finally:
-        clear_away(staging)
     return manifest
 
 

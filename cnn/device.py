@@ -14,6 +14,8 @@ from pathlib import Path
 
 from pyspark import TaskContext
 
+from cnn.cache import make_own
+from cnn.settings import Error
 from cnn.storage import Locked, file_lock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -74,6 +76,11 @@ def lease(gpus: Sequence[str], trials_per_gpu: int, folder: Path | None = None) 
     Waits until one is free. The emptiest are tried first.
     """
     folder = folder or Path(tempfile.gettempdir()) / f"cnn-gpus-{os.getuid()}"
+    if not make_own(folder):
+        raise Error(
+            "the directory of GPUs in use must be one that its user alone can write to, but "
+            f"{folder} is not; set TMPDIR to another place"
+        )
     while True:
         for place in range(trials_per_gpu):
             for gpu in gpus:

@@ -13,9 +13,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnn.documents import Malformed, read_json
 from cnn.evaluation import Evaluation, evaluate
 from cnn.examination import examine
 from cnn.job import Job, all_images, choose_images, compiled, part, run_fit, snapshot
+from cnn.model_file import MODEL
 from cnn.pixels import open_pixels
 from cnn.process import Ended
 from cnn.results import trial_name
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from cnn.batches import Images
     from cnn.training import Fit, Part
 
-MODEL = "model.keras"
 # What came of the one test, until it is in result.json.
 TESTED = "tested.json"
 _REPORTED = ("keras", "tensorflow", "pyspark", "hyperopt", "numpy", "pillow")
@@ -64,8 +65,8 @@ def final_value(number: int, final: FinalJob, ended: Ended) -> dict[str, Any]:
 def read_tested(run: Directory, number: int) -> dict[str, Any] | None:
     """What `run_final` returned for trial `number` before the driver died, if it came to that."""
     try:
-        found = json.loads(run.read(TESTED))
-    except (FileNotFoundError, ValueError):
+        found = read_json(run, TESTED)
+    except (FileNotFoundError, Malformed):
         return None
     known = isinstance(found, dict) and found.get("number") == number
     return dict(found["outcome"]) if known and isinstance(found.get("outcome"), dict) else None

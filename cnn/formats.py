@@ -18,6 +18,11 @@ def printable(value: Any) -> Any:
     return _UNPRINTABLE.sub("\ufffd", value) if type(value) is str else value
 
 
+def plain(text: str) -> str:
+    """Text in one line, without what would steer a terminal or break a log's line."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def percent(value: float | None) -> str:
     """One decimal, or as many as it takes not to round what is below 100 % up to it."""
     if value is None or not math.isfinite(value):

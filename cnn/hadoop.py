@@ -17,7 +17,7 @@ from cnn.manifest import DataSettings
 from cnn.parts import Decoded, Part, PartResult, write_part
 from cnn.settings import InputError
 from cnn.splits import ImageFile, Row
-from cnn.storage import Directory
+from cnn.storage import Directory, check_uri
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -35,6 +35,7 @@ class SparkReader:
     """
 
     def __init__(self, spark: "SparkSession", root: str) -> None:
+        check_uri(root)
         jvm: Any = spark.sparkContext._jvm
         java: Any = spark.sparkContext._jsc
         from py4j.protocol import Py4JJavaError

@@ -8,6 +8,7 @@ a trial is judged by its last rung again after each epoch, when others have come
 tell each other through the run directory, by the names of empty files.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -71,7 +72,9 @@ class Rungs:
         for name in self.run.names(folder):
             entry = _ENTRY.fullmatch(name)
             if entry and int(entry[1]) != number:
-                yield float(entry[2]), float(entry[3])
+                # A name that nobody here has written may look like a number and be none.
+                with contextlib.suppress(ValueError):
+                    yield float(entry[2]), float(entry[3])
 
 
 def ranking_loss(objective: Objective, trial: TrialResult) -> float | None:

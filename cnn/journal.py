@@ -1,27 +1,21 @@
 """What a run directory remembers of its search, so that it can go on after its driver has died."""
 
-import json
-import os
-import socket
-import threading
-import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from cnn.checkpoint import checkpoint_file
-from cnn.results import CHECKPOINTS, TRIALS, TrialResult, trial_file, trial_name
+from cnn.cli import say
+from cnn.documents import Malformed, read_model
+from cnn.lease import held
+from cnn.results import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
 from cnn.seeds import derive_seed
 from cnn.settings import InputError, Settings
-from cnn.storage import Directory, Locked, file_lock
+from cnn.storage import Directory
 
 START = "run.json"
 SET_ASIDE = "set-aside"
-_LEASE = "lease.json"
-# On file systems without locks: how long a driver that has died still counts as alive.
-_LEASE_SECONDS = 60.0
 
 
 class Start(BaseModel):
@@ -43,16 +37,16 @@ def write_start(run: Directory, start: Start) -> None:
 def read_start(run: Directory) -> Start:
     """Raises InputError where `run` is no run that can be resumed."""
     try:
-        return Start.model_validate_json(run.read(START))
+        return read_model(Start, run, START)
     except (FileNotFoundError, NotADirectoryError):
         reason = f"has no {START}"
-    except ValidationError as error:
-        reason = f"has a {START} that cannot be read: {error.errors()[0]['msg']}"
+    except Malformed as error:
+        reason = f"has a {START} that cannot be read: {error}"
     raise InputError(f"--resume must name a run directory, but {run.uri} {reason}")
 
 
 def recover_trials(
-    run: Directory, settings: Settings, say: Callable[[str], None] = print
+    run: Directory, settings: Settings, say: Callable[[str], None] = say
 ) -> list[TrialResult]:
     """The trials that were finished, by number.
 
@@ -60,17 +54,16 @@ def recover_trials(
     """
     trials = []
     for name in run.names(TRIALS):
-        content = run.read(f"{TRIALS}/{name}")
         try:
-            trial = TrialResult.model_validate_json(content)
+            trial = read_trial(run, name)
             foreign = _foreign(trial, name, settings)
-        except ValidationError as error:
-            foreign = str(error.errors()[0]["msg"])
+        except Malformed as error:
+            foreign = str(error)
         if foreign is None:
             trials.append(trial)
             continue
-        run.write(f"{SET_ASIDE}/{name}", content)
-        run.delete(f"{TRIALS}/{name}")
+        # Moved, not copied: it may be huge, or a link to what its author may not read.
+        run.move(f"{TRIALS}/{name}", f"{SET_ASIDE}/{name}")
         say(f"{TRIALS}/{name} is not a trial of this search and was set aside: {foreign}")
     return sorted(trials, key=lambda trial: trial.number)
 
@@ -101,59 +94,6 @@ def _foreign(trial: TrialResult, name: str, settings: Settings) -> str | None:
     return None
 
 
-@contextmanager
-def claim_run(run: Directory) -> Iterator[None]:
-    """Keeps other drivers out of a run directory. Raises InputError where another is at work.
-
-    A lock that dies with its process; on object stores, which have none, a lease that expires.
-    """
-    path = run.local_path
-    taken = f"a run directory must have one driver, but another is at work on {run.uri}"
-    if path is None:
-        with _lease(run, taken):
-            yield
-        return
-    try:
-        with file_lock(path.with_name(f".{path.name}.lock"), wait=False):
-            yield
-    except Locked:
-        raise InputError(taken) from None
-
-
-@contextmanager
-def _lease(run: Directory, taken: str, seconds: float = _LEASE_SECONDS) -> Iterator[None]:
-    """Best effort: two drivers that start within the same moment may both get it."""
-    owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    if _holder(run) not in {None, owner}:
-        raise InputError(taken)
-    stop = threading.Event()
-
-    def renew() -> None:
-        lease = {"owner": owner, "expires": time.time() + seconds}
-        run.write(_LEASE, json.dumps(lease).encode())
-
-    def keep() -> None:
-        while not stop.wait(seconds / 3):
-            renew()
-
-    renew()
-    if _holder(run) != owner:
-        raise InputError(taken)
-    thread = threading.Thread(target=keep, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        if run.exists(_LEASE):
-            run.delete(_LEASE)
-
-
-def _holder(run: Directory) -> str | None:
-    """Who holds an unexpired lease, if anybody does."""
-    try:
-        lease = json.loads(run.read(_LEASE))
-        return str(lease["owner"]) if float(lease["expires"]) > time.time() else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
+def claim_run(run: Directory) -> AbstractContextManager[None]:
+    """Keeps other drivers out of a run directory. Raises InputError where another is at work."""
+    return held(run, f"a run directory must have one driver, but another is at work on {run.uri}")

@@ -20,7 +20,7 @@ Kind = Literal["lost", "out_of_memory", "failed"]
 _MEMORY = re.compile(r"memory limits|OOMKilled|OutOfMemoryError|[Oo]ut of memory")
 _LOST = re.compile(
     r"ExecutorLostFailure|Python worker (exited unexpectedly|failed to connect back)"
-    r"|ExecutorDeadException|FetchFailed"
+    r"|ExecutorDeadException|FetchFailed|StoreLost"
 )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from cnn.manifest import DataSettings
 from cnn.settings import InputError
 from cnn.splits import ImageFile
 
+_NO_UTF8 = re.compile("[\udc80-\udcff]")
+_ESCAPED = re.compile(rb"%(25|[89A-F][0-9A-F])")
 _RUBBISH = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _KNOWN_ORDER = ("faces", "comics")
 
@@ -177,9 +180,11 @@ def _suffix(path: str) -> str:
 
 def _escape(path: str) -> str:
     """Bytes of a file name that are no UTF-8 are percent-escaped: Parquet strings are UTF-8."""
-    if path.isascii() or path.isprintable():
+    if path.isascii() or path.isprintable() or not _NO_UTF8.search(path):
         return path
-    return "".join(f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in path)
+    # A percent sign too, where there is one that stands for a byte.
+    path = path.replace("%", "%25")
+    return _NO_UTF8.sub(lambda found: f"%{ord(found[0]) - 0xDC00:02X}", path)
 
 
 def _class_order(
@@ -220,14 +225,5 @@ def real_path(root: Path, path: str) -> Path:
     direct = root / path
     if "%" not in path or direct.exists():
         return direct
-    raw = bytearray()
-    encoded = path.encode()
-    i = 0
-    while i < len(encoded):
-        if encoded[i : i + 1] == b"%" and encoded[i + 1 : i + 2] in b"89ABCDEF":
-            raw.append(int(encoded[i + 1 : i + 3], 16))
-            i += 3
-        else:
-            raw.append(encoded[i])
-            i += 1
-    return root / os.fsdecode(bytes(raw))
+    raw = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), path.encode())
+    return root / os.fsdecode(raw)

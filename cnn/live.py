@@ -9,6 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cnn.formats import plain
+
 _HEADINGS = ("trial", "epoch", "val acc", "rung", "time")
 # The columns of the parameters, in order; names that are longer than the values are shortened.
 _SHORT = {
@@ -105,8 +107,3 @@ def short(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "-".join(map(short, value))
     return plain(str(value))
-
-
-def plain(text: str) -> str:
-    """Text without what would steer the terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -2,16 +2,22 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
+from cnn.documents import Malformed, read_model
 from cnn.images import Fit
-from cnn.settings import Frozen, InputError, PositiveInt
+from cnn.settings import Frozen, InputError, shown
 from cnn.storage import Directory
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 
 COMMAND = "spark-submit jobs/preprocess.py"
+
+
+# Of a square image, in pixels.
+Side = Annotated[int, Field(ge=8, le=2048)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Source(Frozen):
@@ -26,7 +32,7 @@ class Source(Frozen):
 class DataSettings(Frozen):
     """Every setting that preprocessing used."""
 
-    image_size: Annotated[int, Field(ge=8, le=2048)] = 128
+    image_size: Side = 128
     color_mode: Literal["grayscale", "rgb"] = "grayscale"
     classes: tuple[str, ...] | None = None
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -56,25 +62,34 @@ class Manifest(Frozen):
     """`DATA/manifest.json`; written last, so that without it there is no data set."""
 
     schema_version: Literal[1] = 1
-    size: PositiveInt
+    size: Side
     channels: Literal[1, 3]
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
     # Images by split ("train", "test") and class name.
-    counts: dict[str, dict[str, int]]
-    groups: int
-    duplicates: int
+    counts: dict[str, dict[str, Count]]
+    groups: Count
+    duplicates: Count
     # Files that were listed: rows and rejects; and those that were passed over.
-    listed: int
-    rejects: int
+    listed: Count
+    rejects: Count
     # Rejects by kind of reason.
-    reasons: dict[str, int]
-    ignored: int
+    reasons: dict[str, Count]
+    ignored: Count
     settings: DataSettings
     source: Source
     sample: bool
     inputs: str
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{8,128}$")]
-    seconds: float
+    seconds: FiniteFloat
+
+    @model_validator(mode="after")
+    def _counts_of_classes(self) -> "Manifest":
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes must be distinct")
+        for split in ("train", "test"):
+            if self.counts.get(split, {}).keys() != set(self.classes):
+                raise ValueError(f"counts.{split} must have a number for each of the classes")
+        return self
 
     def total(self, split: str) -> int:
         return sum(self.counts[split].values())
@@ -91,23 +106,18 @@ def write_manifest(data: Directory, manifest: Manifest) -> None:
 def read_manifest(data: Directory) -> Manifest:
     """Raises InputError where there is no data set, or not one of this version."""
     try:
-        text = data.read(MANIFEST)
+        return read_model(Manifest, data, MANIFEST)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"--data must name a data set, but {data.uri} has no {MANIFEST}; "
             f"make one with: {COMMAND} --out {data.uri}"
         ) from None
-    try:
-        return Manifest.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["loc"] == ("schema_version",):
+    except Malformed as error:
+        if error.where == "schema_version":
             raise InputError(
                 f"a data set must have schema version {SCHEMA_VERSION}, but {data.uri} has "
-                f"{first['input']!r}; make it again with: {COMMAND}"
+                f"{shown(error.value)}; make it again with: {COMMAND}"
             ) from None
-        where = ".".join(map(str, first["loc"]))
         raise InputError(
-            f"{data.uri}/{MANIFEST} must be a manifest, but {where or 'it'} is wrong: "
-            f"{first['msg']}"
+            f"{data.uri}/{MANIFEST} must be a manifest, but {error.where or 'it'} is wrong: {error}"
         ) from None

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from cnn.card import MODEL_CARD
-from cnn.final import MODEL
+from cnn.model_file import MODEL
 from cnn.outcome import RESULT
 from cnn.report import REPORT
 from cnn.results import Status, TrialResult, trial_name

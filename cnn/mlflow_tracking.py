@@ -17,9 +17,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from cnn.cli import redacted
+from cnn.cli import redacted, say
+from cnn.documents import Malformed, read_model
 from cnn.mlflow_runs import log_result, log_trial, milliseconds, nested_runs
 from cnn.results import TrialResult
 from cnn.settings import InputError
@@ -80,7 +81,7 @@ class MlflowLog:
         started: datetime,
         *,
         experiment: str | None = None,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = say,
     ) -> None:
         # Without credentials.
         self.uri = redacted(uri)
@@ -204,8 +205,8 @@ class MlflowLog:
         from mlflow.exceptions import MlflowException
 
         try:
-            found = Remembered.model_validate_json(self._run.read(REMEMBERED))
-        except (FileNotFoundError, ValidationError):
+            found = read_model(Remembered, self._run, REMEMBERED)
+        except (FileNotFoundError, Malformed):
             return None
         if found.uri != self.uri:
             return None

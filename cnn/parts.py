@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cnn.images import Fit, Unreadable, decode
-from cnn.listing import real_path
 from cnn.manifest import DataSettings
 from cnn.splits import Row
 from cnn.storage import Directory
@@ -81,22 +80,28 @@ def cut_parts(
     return parts
 
 
-def decode_part(root: Path, part: Part, settings: DataSettings) -> Iterator[Decoded]:
-    """Reads and decodes a part's files, one at a time."""
+def decode_part(
+    opener: Callable[[str], Path | bytes], part: Part, settings: DataSettings
+) -> Iterator[Decoded]:
+    """Reads and decodes a part's files, one at a time; `opener` makes of a listed path a path or
+    the file's bytes, or raises Unreadable.
+    """
     size, channels, fit = settings.image_size, settings.channels, settings.fit
     for place, row in enumerate(part.rows, start=part.start):
         try:
-            pixels = decode_file(real_path(root, row.path), size, channels, fit)
+            pixels = decode_file(opener(row.path), size, channels, fit)
         except Unreadable as reason:
             yield Decoded(place, row, None, str(reason))
         else:
             yield Decoded(place, row, pixels.tobytes(), None)
 
 
-def decode_file(path: Path, size: int, channels: int, fit: Fit) -> np.ndarray:
+def decode_file(item: Path | bytes, size: int, channels: int, fit: Fit) -> np.ndarray:
     """Raises Unreadable where the file cannot be read or is no image."""
+    if isinstance(item, bytes):
+        return decode(item, size=size, channels=channels, fit=fit)
     try:
-        with path.open("rb") as file:
+        with item.open("rb") as file:
             return decode(file, size=size, channels=channels, fit=fit)
     except OSError as error:
         raise Unreadable(f"unreadable: {error.strerror}") from None

@@ -13,12 +13,13 @@ import numpy as np
 from hyperopt import base, fmin, hp
 
 from cnn.context import Search, isolation
+from cnn.documents import Malformed
 from cnn.ending import Ending
 from cnn.hosts import PixelsOnHost
 from cnn.job import Job
 from cnn.journal import drop_states
 from cnn.progress import SearchProgress
-from cnn.results import TRIALS, Status, TrialResult, best_trial, now, trial_file, write_trial
+from cnn.results import Status, TrialResult, best_trial, now, read_trial, trial_file, write_trial
 from cnn.running import forget, read_reached
 from cnn.search import TIMEOUT, Refused, Repeated, Trials
 from cnn.settings import ModelParams, PhaseSettings
@@ -235,11 +236,11 @@ class Phase:
 
     def _recover(self, number: int) -> Result | None:
         """The result of a trial that was done before its executor was lost."""
-        name = f"{TRIALS}/{trial_file(number)}"
-        if not self._search.run.exists(name):
+        try:
+            trial = read_trial(self._search.run, trial_file(number))
+        except (FileNotFoundError, Malformed):
             return None
-        trial = TrialResult.model_validate_json(self._search.run.read(name))
-        if trial.status == "cancelled":
+        if trial.number != number or trial.status == "cancelled":
             return None
         return {**document(self._phase, trial), "written": True}
 

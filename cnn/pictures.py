@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cnn.documents import read_document
 from cnn.examination import MISTAKE, PICTURE_SCHEMA, PICTURES, SAMPLE, UNCERTAIN
 from cnn.storage import Directory
 
@@ -60,7 +61,7 @@ def read_pictures(run: Directory, classes: Sequence[str]) -> Pictures:
 
 
 def _read_rows(run: Directory) -> list[dict[str, object]]:
-    source = pq.ParquetFile(pa.BufferReader(run.read(PICTURES)))
+    source = pq.ParquetFile(pa.BufferReader(read_document(run, PICTURES, _MOST_BYTES)))
     names = PICTURE_SCHEMA.names
     lacking = [name for name in names if name not in source.schema_arrow.names]
     if lacking:

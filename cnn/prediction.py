@@ -1,25 +1,27 @@
 """A run's model on any number of images with Spark: a directory of predictions and rejects."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.dataset
+import pyarrow.parquet as pq
 from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
 
 from cnn.card import ModelCard
-from cnn.commit import beside, clear_away, put_in_place
+from cnn.commit import staged
 from cnn.dataset import write_rejects
 from cnn.device import environment_for, gpus_of_task
-from cnn.hadoop import SparkReader
 from cnn.images import Unreadable
-from cnn.listing import Gathered, find_images, real_path
+from cnn.listing import Gathered
+from cnn.new_images import Images
 from cnn.session import failure
 from cnn.settings import Error
 from cnn.slots import Slots, count_slots, wait_for_executors
@@ -33,6 +35,16 @@ if TYPE_CHECKING:
 
 PREDICTIONS = "predictions"
 CSV = "predictions.csv"
+# As Spark itself marks that a directory of files is complete.
+MARKER = f"{PREDICTIONS}/_SUCCESS"
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("prediction", pa.string()),
+        ("probability", pa.float64()),
+        ("probabilities", pa.list_(pa.float64())),
+    ]
+)
 FOUND = StructType(
     [
         StructField("prediction", StringType()),
@@ -45,51 +57,6 @@ FOUND = StructType(
 _TASKS_A_CORE = 8
 _IMAGES_A_TASK = 32
 _POLL_SECONDS = 0.2
-
-
-class Images(Protocol):
-    """Where new images lie."""
-
-    def gather(self) -> Gathered: ...
-
-    def frame(self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
-        """Columns `path` and `item`, from which `opener` makes what a Classifier takes."""
-
-    def opener(self) -> Callable[[Any], Path | bytes]: ...
-
-
-class FolderImages:
-    """On a file system that driver and executors share: each task opens its own files."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root.absolute()
-
-    def gather(self) -> Gathered:
-        return find_images(self._root)
-
-    def frame(self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
-        paths = pa.array([file.path for file in files], pa.string())
-        return spark.createDataFrame(pa.table({"path": paths, "item": paths})).repartition(tasks)
-
-    def opener(self) -> Callable[[Any], Path | bytes]:
-        root = self._root
-        return lambda path: real_path(root, path)
-
-
-class SparkImages:
-    """On a file system that Spark alone can reach: tasks get whole files from it."""
-
-    def __init__(self, spark: "SparkSession", uri: str) -> None:
-        self._reader = SparkReader(spark, uri)
-
-    def gather(self) -> Gathered:
-        return self._reader.gather()
-
-    def frame(self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
-        return self._reader.contents(files).withColumnRenamed("content", "item")
-
-    def opener(self) -> Callable[[Any], Path | bytes]:
-        return lambda content: content
 
 
 @dataclass(frozen=True)
@@ -126,37 +93,65 @@ def predict_images(
     wait_for_executors(spark.sparkContext)
     slots = count_slots(spark.sparkContext)
     tasks = min(-(-len(found.files) // _IMAGES_A_TASK), slots.total * _TASKS_A_CORE)
-    staging = beside(out, "partial")
     try:
-        frame = images.frame(spark, found.files, max(1, tasks))
-        udf = _udf(run, card, images.opener(), slots)
-        classified = frame.select("path", udf("item").alias("found")).select("path", "found.*")
-        classified = classified.persist(StorageLevel.DISK_ONLY)
-        staging.create()
-        right = classified.where(col("reason").isNull()).drop("reason")
-        # The plan may differ from what was asked for: files from Spark come in tasks of its own.
-        with _watched(spark, frame.rdd.getNumPartitions(), progress):
-            right.write.parquet(_hadoop_uri(staging.sub(PREDICTIONS)))
-        unreadable = classified.where(col("reason").isNotNull()).select("path", "reason").collect()
-        rejects = [*found.rejects, *map(tuple, unreadable)]
-        predicted = right.count()
-        if predicted + len(unreadable) < len(found.files):
-            seen = {row.path for row in classified.select("path").collect()}
-            unseen = [file.path for file in found.files if file.path not in seen]
-            rejects += [(path, "unreadable: Spark could not read it") for path in unseen]
-        confusion = _confusion(spark, right, found.files, card)
-        classified.unpersist()
-        write_rejects(staging, rejects)
-        if csv:
-            _write_csv(staging, card)
-        put_in_place(staging, out)
+        with staged(out, MARKER) as staging:
+            frame = images.frame(spark, found.files, max(1, tasks))
+            udf = _udf(run, card, images.opener(), slots)
+            classified = frame.select("path", udf("item").alias("found")).select("path", "found.*")
+            classified = classified.persist(StorageLevel.DISK_ONLY)
+            right = classified.where(col("reason").isNull()).drop("reason")
+            # The plan may differ from what was asked for: files from Spark come in tasks of its
+            # own.
+            with _watched(spark, frame.rdd.getNumPartitions(), progress):
+                written = right.mapInArrow(_writer(staging), "rows long").collect()
+            predicted = sum(row.rows for row in written)
+            unreadable = classified.where(col("reason").isNotNull()).select("path", "reason")
+            rejects = [*found.rejects, *map(tuple, unreadable.collect())]
+            if predicted + len(rejects) < len(found.files) + len(found.rejects):
+                seen = {row.path for row in classified.select("path").collect()}
+                unseen = [file.path for file in found.files if file.path not in seen]
+                rejects += [(path, "unreadable: Spark could not read it") for path in unseen]
+            confusion = _confusion(spark, right, found.files, card)
+            classified.unpersist()
+            write_rejects(staging, rejects)
+            if csv:
+                _write_csv(staging, card)
+            staging.write(MARKER, b"")
     except Error:
         raise
     except Exception as error:
         raise Error(f"predicting failed, and nothing was written: {failure(error)}") from error
-    finally:
-        clear_away(staging)
     return Summary(predicted, sorted(rejects), confusion)
+
+
+def _writer(staging: Directory) -> Any:
+    """For `mapInArrow`: each task writes one file and gives the number of its rows.
+
+    A second attempt at a task writes the same file again. Spark's own writer would need Hadoop's
+    connector to the store.
+    """
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        from pyspark import TaskContext
+
+        task = TaskContext.get()
+        assert task is not None
+        number, rows = task.partitionId(), 0
+        filled = (batch for batch in batches if batch.num_rows)
+        first = next(filled, None)
+        if first is None and number:
+            return
+        with (
+            staging.writer(f"{PREDICTIONS}/part-{number:05d}.parquet") as sink,
+            pq.ParquetWriter(sink, SCHEMA) as writer,
+        ):
+            # The first task's file is there in any case: it says what the columns are.
+            for batch in () if first is None else chain([first], filled):
+                writer.write_batch(batch.cast(SCHEMA))
+                rows += batch.num_rows
+        yield pa.RecordBatch.from_pydict({"rows": pa.array([rows], pa.int64())})
+
+    return run
 
 
 def _udf(run: Directory, card: ModelCard, opener: Callable[[Any], Any], slots: Slots) -> Any:
@@ -179,24 +174,26 @@ def _udf(run: Directory, card: ModelCard, opener: Callable[[Any], Any], slots: S
         from cnn.classifier import Classifier
 
         classifier = Classifier.load(uri)
-        return lambda items: _classify(classifier, [opener(item) for item in items])
+        return lambda items: _classify(classifier, opener, items)
 
     return predict_batch_udf(load, return_type=FOUND, batch_size=card.batch_size)
 
 
-def _classify(classifier: "Classifier", images: Sequence[Path | bytes]) -> dict[str, np.ndarray]:
+def _classify(
+    classifier: "Classifier", opener: Callable[[Any], Path | bytes], items: np.ndarray
+) -> dict[str, np.ndarray]:
     """Columns as FOUND has them; an image that is unreadable has a reason and nothing else."""
     card = classifier.card
-    reasons = np.full(len(images), None, object)
-    pixels = np.zeros((len(images), card.size, card.size, card.channels), np.uint8)
-    for i, image in enumerate(images):
+    reasons = np.full(len(items), None, object)
+    pixels = np.zeros((len(items), card.size, card.size, card.channels), np.uint8)
+    for i, item in enumerate(items):
         try:
-            pixels[i] = classifier.pixels(image)
+            pixels[i] = classifier.pixels(opener(item))
         except Unreadable as reason:
             reasons[i] = str(reason)
     readable = np.array([reason is None for reason in reasons])
-    rows = np.full((len(images), len(card.classes)), np.nan)
-    predictions = np.full(len(images), None, object)
+    rows = np.full((len(items), len(card.classes)), np.nan)
+    predictions = np.full(len(items), None, object)
     if readable.any():
         rows[readable] = classifier.probabilities(pixels[readable])
         predictions[readable] = np.array(card.classes, object)[rows[readable].argmax(axis=1)]
@@ -268,11 +265,3 @@ def _watched(
             # None takes a property away, which the types do not know.
             context.setLocalProperty(key, None)  # type: ignore[arg-type]
     progress(tasks, tasks)
-
-
-def _hadoop_uri(directory: Directory) -> str:
-    """As Spark writes to it: a plain path would be one of its default file system."""
-    scheme, separator, rest = directory.uri.partition("://")
-    if not separator:
-        return f"file://{directory.uri}"
-    return f"{'s3a' if scheme == 's3' else scheme}://{rest}"

@@ -5,9 +5,10 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from cnn.builder import check_builder
+from cnn.config import SETTINGS
 from cnn.journal import START
 from cnn.launch import TaskFailed, again_where_lost
-from cnn.manifest import Manifest, read_manifest
+from cnn.manifest import MANIFEST, Manifest, read_manifest
 from cnn.pixels import choose
 from cnn.results import best_trial, now, read_trials
 from cnn.session import failure
@@ -17,7 +18,6 @@ from cnn.space import SearchSpace
 from cnn.splits import TRAIN
 from cnn.storage import Directory
 
-SETTINGS = "settings.toml"
 _TOKEN = "token"
 
 
@@ -165,33 +165,33 @@ def check_visible(
     token = now().isoformat().encode()
     probe.write(_TOKEN, token)
 
-    def sees(_: int) -> tuple[bool, bool]:
+    def unseen(_: int) -> tuple[str, str] | None:
+        """The flag whose directory is not seen, and why."""
+        flag = "--out"
         try:
-            seen = probe.read(_TOKEN) == token
-        except OSError:
-            seen = False
-        return seen, data.exists("manifest.json")
+            if probe.read(_TOKEN) != token:
+                return flag, "there is another file"
+            flag = "--data"
+            return None if data.exists(MANIFEST) else (flag, f"it has no {MANIFEST}")
+        except (OSError, InputError) as error:
+            return flag, str(error)
 
     context, tasks = spark.sparkContext, 2 * slots.total
     try:
         answers = again_where_lost(
             context,
-            lambda: context.parallelize(range(tasks), tasks).map(sees).collect(),
+            lambda: context.parallelize(range(tasks), tasks).map(unseen).collect(),
             max_lost,
         )
     except TaskFailed as error:
         raise Error(f"executors cannot be asked what they see: {failure(error)}") from None
     finally:
         probe.remove()
-    if not all(seen for seen, _ in answers):
+    for flag, why in filter(None, answers):
+        uri = run.uri if flag == "--out" else data.uri
+        use = f"there: {why}" if "://" in uri else "use a shared file system or a URI"
         raise InputError(
-            f"--out must be a directory that every executor can see, but {run.uri} is not: "
-            "use a shared file system or a URI"
-        )
-    if not all(data_seen for _, data_seen in answers):
-        raise InputError(
-            f"--data must be a directory that every executor can see, but {data.uri} is not: "
-            "use a shared file system or a URI"
+            f"{flag} must be a directory that every executor can see, but {uri} is not: {use}"
         )
 
 

@@ -2,15 +2,18 @@
 
 import hashlib
 import re
+import tempfile
 import textwrap
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnn.cli import say
 from cnn.commit import beside, check_out, claim, clear_away
 from cnn.dataset import Reject, describe_rejects, existing_dataset, make_dataset, read_rejects
+from cnn.formats import plain
 from cnn.hadoop import SparkReader
 from cnn.listing import Listing
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
@@ -20,7 +23,8 @@ from cnn.settings import InputError, validate
 from cnn.shown import data_html
 from cnn.sources import fetch_kaggle
 from cnn.splits import TEST, TRAIN
-from cnn.storage import Directory
+from cnn.storage import Directory, reachable
+from cnn.store_images import StoreReader
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -72,6 +76,8 @@ def preprocess(
         made = work.folder(folder, source)
     elif origin.images is None:
         made = work.sample(origin.pairs)
+    elif origin.images.startswith("s3://"):
+        made = work.store(reachable(origin.images))
     elif "://" in origin.images:
         made = work.uri(origin.images)
     else:
@@ -99,7 +105,7 @@ class DataSet:
         lines = []
         for name in manifest.classes:
             train, test = (manifest.counts[split][name] for split in (TRAIN, TEST))
-            lines.append(f"  {name:{width}}  {train:>9,} train  {test:>9,} test")
+            lines.append(f"  {plain(name):{width}}  {train:>9,} train  {test:>9,} test")
         lines.append(f"  {'rejected':{width}}  {manifest.rejects:>9,}")
         kinds = describe_rejects(self.rejects())
         lines += [textwrap.indent(line, " " * (width + 6)) for line in kinds]
@@ -124,27 +130,44 @@ class _Work:
             raise InputError(f"--sample must be 1 or more, but got {pairs}")
         text = f"sample {pairs} {self.settings.model_dump_json()}"
         inputs = hashlib.sha256(text.encode()).hexdigest()
-        with claim(self.out):
+        with claim(self.out, MANIFEST):
             if not self._wanted(inputs):
                 return False
-            # Beside the data set, where executors on other machines can see the images as well.
-            images = beside(self.out, "partial")
-            try:
-                print(f"drawing the sample: {pairs} faces and {pairs} comics", flush=True)
-                root = images.local_path or Path(images.uri)
+            print(f"drawing the sample: {pairs} faces and {pairs} comics", flush=True)
+            with self._room() as root:
                 write_sample(root, pairs, seed=self.settings.seed)
                 reader = FileReader(root)
                 listing = reader.find(self.settings)._replace(inputs=inputs)
                 with self.session as spark:
                     self._make(spark, reader, listing, SAMPLE)
-            finally:
-                clear_away(images)
         return True
 
+    @contextmanager
+    def _room(self) -> Iterator[Path]:
+        """A folder for drawn images, which is gone afterwards.
+
+        Beside the data set, where executors on other machines can see it as well; where the data
+        set is on no file system it is this machine's own.
+        """
+        images = beside(self.out, "partial")
+        if images.local_path is None:
+            with tempfile.TemporaryDirectory(prefix="cnn-sample-") as folder:
+                yield Path(folder)
+            return
+        try:
+            yield images.local_path
+        finally:
+            clear_away(images)
+
     def folder(self, folder: Path, source: Source) -> bool:
-        reader = FileReader(folder)
+        return self._read(FileReader(folder), source)
+
+    def store(self, root: Directory) -> bool:
+        return self._read(StoreReader(root), Source(name=root.uri))
+
+    def _read(self, reader: Reader, source: Source) -> bool:
         listing = reader.find(self.settings)
-        with claim(self.out):
+        with claim(self.out, MANIFEST):
             wanted = self._wanted(listing.inputs)
             if wanted:
                 with self.session as spark:
@@ -156,7 +179,7 @@ class _Work:
         with self.session as spark:
             reader = SparkReader(spark, uri)
             listing = reader.find(self.settings)
-            with claim(self.out):
+            with claim(self.out, MANIFEST):
                 wanted = self._wanted(listing.inputs)
                 if wanted:
                     self._make(spark, reader, listing, Source(name=uri))
@@ -177,7 +200,7 @@ class _Work:
         self, spark: "SparkSession", reader: Reader, listing: Listing, source: Source
     ) -> None:
         listed = len(listing.files) + len(listing.rejects)
-        print(f"{listed:,} files of {', '.join(listing.classes)}", flush=True)
+        say(f"{listed:,} files of {', '.join(listing.classes)}")
         make_dataset(
             spark,
             reader,

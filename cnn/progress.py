@@ -14,7 +14,8 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from cnn.live import Row, plain, screen
+from cnn.formats import plain
+from cnn.live import Row, screen
 from cnn.remaining import seconds_left
 from cnn.results import TrialResult, best_trial
 from cnn.running import Reached

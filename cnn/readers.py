@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -70,7 +71,8 @@ class FileReader:
         root = self._root
 
         def run(part: Part) -> PartResult:
-            return write_part(staging, part.split, part.number, decode_part(root, part, settings))
+            decoded = decode_part(partial(real_path, root), part, settings)
+            return write_part(staging, part.split, part.number, decoded)
 
         return spark.sparkContext.parallelize(parts, len(parts)).map(run).collect()
 

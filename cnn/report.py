@@ -22,7 +22,7 @@ from cnn.plots_cost import gantt
 from cnn.results import TrialResult, count_by_status, trial_key
 from cnn.run_record import PhaseRecord, Run, read_run, searched
 from cnn.settings import Error, InputError
-from cnn.storage import Directory
+from cnn.storage import Directory, reachable
 
 REPORT = "report.html"
 COMPARISON = "comparison.html"
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str]) -> None:
         help=f"where the comparison of several runs is written (default: {COMPARISON})",
     )
     options = parser.parse_args(arguments)
-    runs = [Directory(run) for run in options.runs]
+    runs = [reachable(run) for run in options.runs]
     if len(runs) > 1:
         print(_write_comparison(runs, options.out or Path(COMPARISON)))
         return

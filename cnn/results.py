@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
+from cnn.documents import Malformed, read_model
 from cnn.settings import Error, Objective
 from cnn.storage import Directory
 
@@ -201,6 +202,11 @@ def write_trial(run: Directory, trial: TrialResult) -> None:
     run.write(f"{TRIALS}/{trial_file(trial.number)}", trial.model_dump_json(indent=1).encode())
 
 
+def read_trial(run: Directory, name: str) -> TrialResult:
+    """A file of `trials/`. Raises FileNotFoundError and Malformed."""
+    return read_model(TrialResult, run, f"{TRIALS}/{name}")
+
+
 def write_log(run: Directory, name: str, text: str) -> None:
     """Keeps what a process wrote to stdout and stderr."""
     run.write(f"{LOGS}/{name}.log", text.encode(errors="replace"))
@@ -213,9 +219,7 @@ def read_trials(run: Directory) -> Sequence[TrialResult]:
         if not _TRIAL_FILE.match(name):
             continue
         try:
-            trials.append(TrialResult.model_validate_json(run.read(f"{TRIALS}/{name}")))
-        except ValidationError as error:
-            raise Error(
-                f"{run.uri}/{TRIALS}/{name} is not a trial: {error.errors()[0]['msg']}"
-            ) from None
+            trials.append(read_trial(run, name))
+        except Malformed as error:
+            raise Error(f"{run.uri}/{TRIALS}/{name} is not a trial: {error}") from None
     return sorted(trials, key=lambda trial: trial.number)

@@ -1,18 +1,17 @@
 """A finished run as Python has it: its result, its trials, its model."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from cnn.config import read_settings
+from cnn.config import read_settings, settings_text
+from cnn.documents import Malformed, read_json
 from cnn.outcome import RESULT
-from cnn.preflight import SETTINGS
 from cnn.report import REPORT
 from cnn.results import TrialResult, read_trials
 from cnn.settings import InputError
 from cnn.shown import run_html
-from cnn.storage import Directory
+from cnn.storage import Directory, reachable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,14 +32,14 @@ class Run:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """A run that had finished, by path or URI. Raises InputError."""
-        run = Directory(path)
+        run = reachable(path)
         try:
-            return cls(run.uri, json.loads(run.read(RESULT)), new=False)
+            return cls(run.uri, read_json(run, RESULT), new=False)
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(
                 f"a run must be a finished one, but {run.uri} has no {RESULT}"
             ) from None
-        except ValueError as error:
+        except Malformed as error:
             raise InputError(f"{run.uri}/{RESULT} must be JSON, but is not: {error}") from None
 
     @property
@@ -100,6 +99,6 @@ class Run:
         return list(read_trials(Directory(self.path)))
 
     def _repr_html_(self) -> str:
-        settings = read_settings(Directory(self.path).read(SETTINGS).decode())
+        settings = read_settings(settings_text(Directory(self.path)))
         result = {**self.result, "params": settings.known(self.params)}
         return run_html(self.path, self.report, result, self._trials())

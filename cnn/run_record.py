@@ -1,18 +1,17 @@
 """A run directory as the report reads it: result.json, of any age, and the trials."""
 
-import json
-import tomllib
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cnn.config import SETTINGS
+from cnn.documents import MOST_TOML_BYTES, Malformed, parse_toml, read_document, read_json
 from cnn.results import EpochResult, TrialResult, read_trials, wilson_interval
 from cnn.settings import InputError, Objective, explain
 from cnn.storage import Directory
 
 _RESULT = "result.json"
-_SETTINGS = "settings.toml"
 
 
 class _Part(BaseModel):
@@ -206,8 +205,8 @@ class Run:
     def class_weights(self) -> str | None:
         """As in settings.toml; None where that cannot be read."""
         try:
-            value = tomllib.loads(self.settings)["model"]["class_weights"]
-        except (tomllib.TOMLDecodeError, KeyError, TypeError):
+            value = parse_toml(self.settings)["model"]["class_weights"]
+        except (Malformed, KeyError, TypeError):
             return None
         return value if isinstance(value, str) else None
 
@@ -220,18 +219,26 @@ def searched(trials: tuple[TrialResult, ...] | list[TrialResult]) -> list[TrialR
 def read_run(run: Directory) -> Run:
     """Raises InputError where there is no finished run."""
     record = _read_record(run)
-    settings = run.read(_SETTINGS).decode(errors="replace") if run.exists(_SETTINGS) else ""
-    return Run(run, record, tuple(read_trials(run)), settings)
+    return Run(run, record, tuple(read_trials(run)), _read_settings(run))
+
+
+def _read_settings(run: Directory) -> str:
+    try:
+        return read_document(run, SETTINGS, MOST_TOML_BYTES).decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    except Malformed as error:
+        return f"# {SETTINGS} cannot be shown: {error}"
 
 
 def _read_record(run: Directory) -> RunRecord:
     where = f"{run.uri}/{_RESULT}"
     try:
-        return RunRecord.model_validate(json.loads(run.read(_RESULT)))
+        return RunRecord.model_validate(read_json(run, _RESULT))
     except (FileNotFoundError, NotADirectoryError):
         what = f"has no {_RESULT}" if run.is_dir() else "is no folder"
         raise InputError(f"a run must be a folder with a {_RESULT}, but {run.uri} {what}") from None
     except ValidationError as error:
         raise InputError(f"{where}: {explain(error)}") from None
-    except ValueError as error:
+    except Malformed as error:
         raise InputError(f"{where} must be JSON, but is not: {error}") from None

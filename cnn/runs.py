@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn.config import CONF_DIR, load_settings, resume_settings
+from cnn.builder import check_named_function
+from cnn.cli import say
+from cnn.config import CONF_DIR, load_settings, resume_settings, settings_text
 from cnn.context import Search
 from cnn.journal import Start, claim_run, read_start, recover_trials
 from cnn.manifest import Manifest, read_manifest
 from cnn.mlflow_tracking import MlflowLog, log_finished
 from cnn.outcome import RESULT
-from cnn.preflight import SETTINGS, check_inputs, check_run_dir, warm_start
+from cnn.preflight import check_inputs, check_run_dir, warm_start
 from cnn.report import REPORT, write_report
 from cnn.results import TrialResult, now, read_trials
 from cnn.run import Run
@@ -107,11 +109,12 @@ def resume_run(
             log_finished(log, read_trials(run), found.result)
         return found
     settings = resume_settings(
-        run.read(SETTINGS).decode(),
+        settings_text(run),
         tables=wanted.tables,
         flags=wanted.flags,
         assignments=wanted.assignments,
     )
+    check_named_function(run, settings, _names_function(wanted))
     data = data or Directory(start.data)
     manifest = check_inputs(data, settings, wanted.build)
     if manifest.fingerprint != start.fingerprint:
@@ -152,7 +155,7 @@ def _search(
             settings,
             manifest,
             earlier or [],
-            print,
+            say,
             on_trial=log.add if log else lambda trial: None,
             build=wanted.build,
         )
@@ -160,6 +163,13 @@ def _search(
         if log is not None:
             log.finish(result)
     return Run(run.uri, result)
+
+
+def _names_function(wanted: Wanted) -> bool:
+    """Whether the network's function is given anew, and not taken from the run directory."""
+    assigned = {assignment.partition("=")[0].strip() for assignment in wanted.assignments}
+    table = (wanted.tables or {}).get("model", {})
+    return wanted.build is not None or "builder" in table or "model.builder" in assigned
 
 
 def _log(run: Directory, start: Start, wanted: Wanted) -> MlflowLog | None:

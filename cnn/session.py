@@ -15,8 +15,15 @@ from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from cnn.daemon import PRELOAD
+from cnn.refusals import refuse_connect, refuse_local_gpus
 from cnn.settings import InputError
 
+# What Spark's UI, its event log and its own log show as "(redacted)": settings whose name or value
+# matches. Spark's default does not know AWS_ACCESS_KEY_ID or KAGGLE_KEY, keys of encryption and of
+# accounts, nor a password in a URI, which the command line of a job may hold.
+_REDACTED = (
+    r"(?i)secret|passw(or)?d|token|credential|access[._-]?key|(^|[._-])key([._=-]|$)|://[^/?#\s]+@"
+)
 # What executors' processes have in their environment; glibc reads its part when one starts.
 EXECUTOR_ENVIRONMENT = {
     PRELOAD: "1",
@@ -49,9 +56,15 @@ PREDICT = {
     "spark.python.daemon.module": "cnn.daemon",
     **{f"spark.executorEnv.{name}": value for name, value in EXECUTOR_ENVIRONMENT.items()},
 }
+# What it takes to fork trials.
+_FORKED = ("spark.python.daemon.module", "spark.python.worker.reuse")
 # What takes the framework's import out of a trial; `cnn` must be installed on the executors.
 _PRELOADED = ("spark.python.daemon.module", f"spark.executorEnv.{PRELOAD}")
-_QUIET = {"spark.ui.showConsoleProgress": "false", "spark.log.level": "ERROR"}
+_QUIET = {
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+    "spark.redaction.regex": _REDACTED,
+}
 # A laptop's ports are nobody else's business.
 _LOCAL = {
     "spark.driver.host": "127.0.0.1",
@@ -68,22 +81,19 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
     """A session that is stopped at the end. What the user has configured stays as it is."""
     # The JVM has read the command line and Spark's files when it is up; only then is it known
     # what the user has set. A context needs some of the rest before it starts.
+    refuse_connect(os.environ)
     SparkContext._ensure_initialized()
     conf = SparkConf()
+    refuse_connect(dict(conf.getAll()))
     conf.setIfMissing("spark.master", "local[*]")
     defaults = _QUIET | dict(required or {})
     if conf.get("spark.master", "").startswith("local"):
-        defaults = defaults | _LOCAL
+        defaults = defaults | _LOCAL | {"spark.hadoop.fs.permissions.umask-mode": _umask()}
         if os.environ.get("SPARK_LOCAL_IP") in {"127.0.0.1", "localhost"}:
             # The UI binds to this address alone, so it may be on.
             del defaults["spark.ui.enabled"]
-        one_process = not LOCAL_CLUSTER.match(conf.get("spark.master", ""))
-        if one_process and conf.get("spark.task.resource.gpu.amount"):
-            raise InputError(
-                "spark.task.resource.gpu.amount must not be set in local mode, where Spark cannot "
-                f"give out GPUs and waits for ever, but got "
-                f"{conf.get('spark.task.resource.gpu.amount')}"
-            )
+        if not LOCAL_CLUSTER.match(conf.get("spark.master", "")):
+            refuse_local_gpus(conf)
     if _comes_as_zip(conf):
         # The daemon starts before a worker's path has what --py-files brought.
         defaults = {key: value for key, value in defaults.items() if key not in _PRELOADED}
@@ -103,6 +113,13 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
         # Where its JVM has died there is nothing left to stop.
         with suppress(Py4JError, OSError):
             spark.stop()
+
+
+def _umask() -> str:
+    """This process's, as Hadoop has it: its local file system does not ask the operating system."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return f"{mask:03o}"
 
 
 # What a job leaves behind in the thread that ran it.
@@ -177,8 +194,13 @@ def _comes_as_zip(conf: SparkConf) -> bool:
 
 
 def preloads(context: SparkContext) -> bool:
-    """Whether a trial's process can be forked from one that has the framework imported."""
-    return context.getConf().get("spark.python.daemon.module") == TUNE["spark.python.daemon.module"]
+    """Whether a trial's process can be forked from one that has the framework imported.
+
+    And that has run nothing yet: a worker that served a task before may have spoken to an object
+    store, whose client has threads.
+    """
+    conf = context.getConf()
+    return all(conf.get(key) == TUNE[key] for key in _FORKED)
 
 
 def shortcomings(context: SparkContext) -> list[str]:
@@ -186,8 +208,8 @@ def shortcomings(context: SparkContext) -> list[str]:
     conf, found = context.getConf(), []
     if not preloads(context):
         found.append(
-            "trials are spawned, each with an import of its own: the session's "
-            "spark.python.daemon.module is not cnn.daemon"
+            "trials are spawned, each with an import of its own: the session has not "
+            "spark.python.daemon.module=cnn.daemon and spark.python.worker.reuse=false"
         )
     if conf.get("spark.speculation") == "true":
         found.append(

@@ -41,7 +41,9 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-PositiveInt = Annotated[int, Field(ge=1)]
+# More than anybody means, and no more than TOML and TensorFlow can hold.
+_MOST = 2**31 - 1
+PositiveInt = Annotated[int, Field(ge=1, le=_MOST)]
 # One width for every layer, or a list with one a layer.
 Widths = Annotated[
     PositiveInt | Annotated[tuple[PositiveInt, ...], Field(min_length=1)],
@@ -104,7 +106,7 @@ class Dimension(Frozen):
     low: FiniteFloat | int | None = None
     high: FiniteFloat | int | None = None
     log: bool = False
-    steps: Annotated[int, Field(ge=2)] | None = None
+    steps: Annotated[int, Field(ge=2, le=_MOST)] | None = None
     same_as: str | None = None
     # The parameter that says how many values this one has, each drawn by itself.
     per_layer: str | None = None
@@ -200,7 +202,7 @@ class SearchSettings(Frozen):
     max_stalled: PositiveInt | None = None
     max_consecutive_failures: PositiveInt = 10
     # Times that a trial is tried again when its machine was lost.
-    max_lost: Annotated[int, Field(ge=0)] = 2
+    max_lost: Annotated[int, Field(ge=0, le=_MOST)] = 2
     parallelism: PositiveInt | None = None
     process: Literal["fork", "spawn"] = "fork"
     # In local mode; those that are found where not given.
@@ -208,12 +210,12 @@ class SearchSettings(Frozen):
     trials_per_gpu: PositiveInt = 1
     resource_profile: ResourceProfile | None = None
     halving: bool = False
-    eta: Annotated[int, Field(ge=2)] = 3
+    eta: Annotated[int, Field(ge=2, le=_MOST)] = 3
     grace_epochs: Annotated[FiniteFloat, Field(gt=0)] = 1.0
     seed: Seed = 0
     epochs: PositiveInt = 10
     patience: PositiveInt | None = None
-    min_steps: Annotated[int, Field(ge=0)] = 0
+    min_steps: Annotated[int, Field(ge=0, le=_MOST)] = 0
     checkpoint_seconds: Annotated[FiniteFloat, Field(ge=0)] = 30.0
     train_images: PositiveInt | None = None
     subset_seed: Seed = 0
@@ -423,8 +425,25 @@ def validate(kind: type[Model], tree: Any, name: Callable[[str], str] = _as_it_i
         raise InputError(explain(error, name)) from None
 
 
+# Each wrong value costs a kilobyte when all are described.
+MOST_ERRORS = 1000
+_MOST_SHOWN = 200
+
+
+def shown(value: Any) -> str:
+    """A value as a message has room for it."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        # A whole number of more digits than Python writes; lists in lists without end.
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
 def explain(error: ValidationError, name: Callable[[str], str] = _as_it_is) -> str:
     """The first thing wrong, as one line that names the key, the rule and the value."""
+    if error.error_count() > MOST_ERRORS:
+        return f"{error.error_count():,} values are wrong"
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
@@ -441,4 +460,4 @@ def explain(error: ValidationError, name: Callable[[str], str] = _as_it_is) -> s
     if first["type"] == "value_error":
         return f"{where}: {first['ctx']['error']}" if where else str(first["ctx"]["error"])
     rule = message.replace("Input should be", "must be").replace("Value should", "must")
-    return f"{where} {rule[0].lower()}{rule[1:]}, but got {first['input']!r}"
+    return f"{where} {rule[0].lower()}{rule[1:]}, but got {shown(first['input'])}"

@@ -12,7 +12,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from pydantic import ValidationError
 
 from cnn.checkpoint import read_checkpoint, write_checkpoint
 from cnn.evaluation import Evaluation
@@ -60,14 +59,16 @@ class Snapshot:
 
         None, and the models as they were, where there is no checkpoint of this very training.
         """
-        found = read_checkpoint(self.directory, self.name)
-        if found is None:
-            return None
-        arrays, state = found
         for model in models:
             model.optimizer.build(model.trainable_variables)
         variables = _variables(models)
         optimizer = _variables([model.optimizer for model in models])
+        # The weights twice: now, and at their best.
+        most = sum(value.nbytes for value in _values([*variables, *variables, *optimizer]))
+        found = read_checkpoint(self.directory, self.name, most)
+        if found is None:
+            return None
+        arrays, state = found
         fits = _same_shapes(variables, arrays.get("model", ())) and _same_shapes(
             optimizer, arrays.get("optimizer", ())
         )
@@ -75,7 +76,7 @@ class Snapshot:
             return None
         try:
             progress = _progress(state, arrays["best"])
-        except (KeyError, TypeError, ValueError, ValidationError):
+        except (LookupError, TypeError, ArithmeticError, ValueError):
             return None
         for variable, value in zip(variables, arrays["model"], strict=True):
             variable.assign(value)

@@ -10,9 +10,10 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cnn.documents import Malformed, read_model
 from cnn.manifest import Source
 from cnn.settings import Error, InputError
-from cnn.storage import file_lock
+from cnn.storage import Directory, file_lock
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*/[A-Za-z0-9][\w-]*")
 # What an archive may unpack to, whatever its headers say.
@@ -34,20 +35,29 @@ def fetch_kaggle(dataset: str, downloads: Path) -> tuple[Path, Source]:
     """
     if not _NAME.fullmatch(dataset):
         raise InputError(f"--kaggle must be an owner and a name, owner/name, but got {dataset}")
-    folder = downloads / dataset.replace("/", "--")
-    card = folder.with_name(f"{folder.name}.json")
+    folder, home = downloads / dataset.replace("/", "--"), Directory(downloads)
+    card = f"{folder.name}.json"
     with file_lock(folder.with_name(f".{folder.name}.lock")):
-        if folder.is_dir() and card.is_file():
-            return folder, Source.model_validate_json(card.read_bytes())
+        source = _known_source(home, card)
+        if folder.is_dir() and source is not None:
+            return folder, source
         with _clear_errors(dataset, downloads):
             downloads.mkdir(parents=True, exist_ok=True)
             client = _client()
             source = _describe(client, dataset)
             archive = _download(client, dataset, folder.with_name(f"{folder.name}.zip"))
             unpack(archive, folder)
-            card.write_text(source.model_dump_json(indent=1))
+            home.write(card, source.model_dump_json(indent=1).encode())
             archive.unlink()
     return folder, source
+
+
+def _known_source(downloads: Directory, card: str) -> Source | None:
+    """What an earlier download has left last, when all was there."""
+    try:
+        return read_model(Source, downloads, card)
+    except (FileNotFoundError, Malformed):
+        return None
 
 
 def _client() -> Any:
@@ -124,6 +134,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     staging = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
     try:
         with zipfile.ZipFile(archive) as opened:
             members = [member for member in opened.infolist() if not member.is_dir()]
@@ -135,7 +146,12 @@ def unpack(archive: Path, folder: Path) -> None:
                 left = _extract(opened, member, staging, left)
         shutil.rmtree(folder, ignore_errors=True)
         staging.rename(folder)
-    except (zipfile.BadZipFile, EOFError, zipfile.LargeZipFile) as error:
+    except Error:
+        raise
+    except Exception as error:
+        # Python's archive raises whatever a damaged file provokes.
+        if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:
+            raise
         archive.unlink()
         raise Error(
             f"{archive.name} is damaged ({error}) and was removed; the same command fetches it anew"
@@ -147,8 +163,10 @@ def unpack(archive: Path, folder: Path) -> None:
 def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
     path = PurePosixPath(member.filename.replace("\\", "/"))
     mode = member.external_attr >> 16
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in str(path):
+    if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
         reason = "lies outside its folder"
+    elif not path.parts or "\0" in str(path) or any(len(p.encode()) > 255 for p in path.parts):
+        reason = "has a name that no file can have"
     elif mode and not (stat.S_ISREG(mode) or stat.S_IFMT(mode) == 0):
         reason = "is a link or another special file"
     elif member.flag_bits & 1:
@@ -161,7 +179,13 @@ def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, staging: Path, left: int) -> int:
     """Writes one file, whose checksum the archive's reader verifies; how many bytes are left."""
     target = staging / member.filename.replace("\\", "/")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        raise Error(
+            f"an archive must hold plain files, but {member.filename!r} is a folder too"
+        ) from None
     with opened.open(member) as packed, target.open("wb") as file:
         while chunk := packed.read(_CHUNK):
             left -= len(chunk)

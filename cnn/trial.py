@@ -19,7 +19,7 @@ from cnn.running import Teller, forget
 from cnn.seeds import derive_seed
 from cnn.settings import ModelParams, PhaseSettings
 from cnn.splits import TRAIN
-from cnn.storage import Directory
+from cnn.storage import Directory, is_stores
 from cnn.worker import trial_number
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 # What frameworks write when they are out of memory, as an exception or before they abort.
 _MEMORY = ("std::bad_alloc", "OOM when allocating", "RESOURCE_EXHAUSTED", "OUT_OF_MEMORY")
+
+
+class StoreLost(Exception):
+    """A trial could not go on for want of the store: that is not its own failure."""
 
 
 class TrialObjective:
@@ -41,8 +45,13 @@ class TrialObjective:
         return run_trial(self._job, params, trial_number())
 
     def conclude(self, number: int, params: ModelParams, ended: Ended) -> dict[str, Any]:
-        """What the driver gets. The trial is in the run directory before the driver knows of it."""
+        """What the driver gets. The trial is in the run directory before the driver knows of it.
+
+        Raises StoreLost, after which it is launched again like one whose executor was lost.
+        """
         trial = ended.value if ended.returned else died(self._job, params, number, ended)
+        if trial.status == "lost":
+            raise StoreLost(trial.error)
         seconds = {"launch": round(ended.launch_seconds, 4), **trial.seconds}
         repeats = self._repeats.get(number)
         trial = trial.model_copy(update={"seconds": seconds, "repeats": repeats})
@@ -85,7 +94,8 @@ def run_trial(job: Job, params: ModelParams, number: int) -> TrialResult:
         known |= {"status": "invalid", "error": str(error)}
     except Exception as error:
         known |= {"status": _status_of(error), "error": _explain(error)}
-    forget(Directory(job.run), number)
+    if known["status"] != "lost":
+        forget(Directory(job.run), number)
     return trial_result(job.phase, params, number, started=started, ended=now(), **known)
 
 
@@ -198,6 +208,8 @@ def died(job: Job, params: ModelParams, number: int, ended: Ended) -> TrialResul
 
 
 def _status_of(error: Exception) -> Status:
+    if is_stores(error):
+        return "lost"
     # By name: the classes belong to frameworks that this module does not import.
     if type(error).__name__ == "Diverged":
         return "diverged"
@@ -207,6 +219,6 @@ def _status_of(error: Exception) -> Status:
 
 
 def _explain(error: Exception) -> str:
-    if type(error).__name__ == "Diverged":
+    if type(error).__name__ == "Diverged" or is_stores(error):
         return str(error)
     return "".join(traceback.format_exception(error))

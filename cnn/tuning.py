@@ -9,7 +9,7 @@ from pyspark.resource import ResourceProfile
 
 from cnn import outcome
 from cnn.card import MODEL_CARD
-from cnn.config import dump_settings
+from cnn.config import SETTINGS, dump_settings
 from cnn.context import Search, isolation, method_of
 from cnn.distributed import check_workers, train_together
 from cnn.final import TESTED, FinalJob, final_value, read_tested, run_final
@@ -17,7 +17,7 @@ from cnn.hosts import prepare_hosts
 from cnn.journal import Start, write_start
 from cnn.launch import TaskFailed, launch
 from cnn.phases import run_phases
-from cnn.preflight import SETTINGS, check_visible
+from cnn.preflight import check_visible
 from cnn.report import write_report
 from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
 from cnn.running import forget_all

@@ -17,24 +17,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from cnn.card import ModelCard, read_card
-from cnn.classifier import MODEL
 from cnn.cli import Parser, run_job
 from cnn.commit import check_out, claim
 from cnn.dataset import describe_rejects
+from cnn.formats import plain
 from cnn.listing import Gathered
-from cnn.prediction import (
-    CSV,
-    PREDICTIONS,
-    FolderImages,
-    Images,
-    SparkImages,
-    Summary,
-    predict_images,
-)
+from cnn.model_file import check_model_file
+from cnn.new_images import FolderImages, Images, SparkImages, StoreImages
+from cnn.prediction import CSV, MARKER, Summary, predict_images
 from cnn.results import wilson_interval
 from cnn.session import PREDICT, spark_session
-from cnn.settings import InputError
-from cnn.storage import Directory
+from cnn.storage import Directory, reachable
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -56,20 +49,21 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> None:
     args = parse(arguments)
-    run, out = Directory(args.model), Directory(args.out)
+    run, out = reachable(args.model), reachable(args.out)
     card = read_card(run)
-    if not run.exists(MODEL):
-        raise InputError(f"--model must name a finished run, but {run.uri} has no {MODEL}")
-    check_out(out, overwrite=args.overwrite, marker=PREDICTIONS, kind="predictions")
-    if "://" in args.images:
-        with spark_session("cnn predict", PREDICT) as spark, claim(out):
-            images: Images = SparkImages(spark, args.images)
-            predict(spark, run, card, images, images.gather(), out, csv=args.csv)
-        return
-    images = FolderImages(Path(args.images))
-    found = images.gather()
-    with claim(out):
-        check_out(out, overwrite=args.overwrite, marker=PREDICTIONS, kind="predictions")
+    check_model_file(run)
+    with claim(out, MARKER):
+        check_out(out, overwrite=args.overwrite, marker=MARKER, kind="predictions")
+        if "://" in args.images and not args.images.startswith("s3://"):
+            with spark_session("cnn predict", PREDICT) as spark:
+                images: Images = SparkImages(spark, args.images)
+                predict(spark, run, card, images, images.gather(), out, csv=args.csv)
+            return
+        if "://" in args.images:
+            images = StoreImages(reachable(args.images))
+        else:
+            images = FolderImages(Path(args.images))
+        found = images.gather()
         with spark_session("cnn predict", PREDICT) as spark:
             predict(spark, run, card, images, found, out, csv=args.csv)
 
@@ -124,10 +118,11 @@ def report(done: Summary, card: ModelCard) -> None:
         f"accuracy {right / count:.4f} on {count:,} images in folders named after classes "
         f"(95 % interval {low:.4f} to {high:.4f})"
     )
-    width = max(map(len, ("folder", *card.classes)))
-    cell = max(9, *map(len, card.classes))
-    print(f"  {'folder':{width}}  " + "  ".join(f"{name:>{cell}}" for name in card.classes))
-    for name, row in zip(card.classes, done.confusion, strict=True):
+    names = list(map(plain, card.classes))
+    width = max(map(len, ("folder", *names)))
+    cell = max(9, *map(len, names))
+    print(f"  {'folder':{width}}  " + "  ".join(f"{name:>{cell}}" for name in names))
+    for name, row in zip(names, done.confusion, strict=True):
         print(f"  {name:{width}}  " + "  ".join(f"{value:>{cell},}" for value in row))
 
 

@@ -14,7 +14,7 @@ from cnn.cli import Parser, run_job
 from cnn.manifest import DataSettings
 from cnn.preprocessing import DOWNLOADS, SAMPLE_PAIRS, Origin, data_settings, preprocess
 from cnn.session import spark_session
-from cnn.storage import Directory
+from cnn.storage import reachable
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> None:
     made = preprocess(
         spark_session("cnn preprocess"),
         Origin(args.images, args.kaggle, args.download_dir, args.sample),
-        Directory(args.out),
+        reachable(args.out),
         settings,
         overwrite=args.overwrite,
     )

@@ -16,7 +16,7 @@ from cnn.mlflow_tracking import EXPERIMENT, check_mlflow
 from cnn.runs import Wanted, begin, resume_run
 from cnn.session import TUNE, spark_session
 from cnn.settings import InputError
-from cnn.storage import Directory
+from cnn.storage import Directory, reachable
 from cnn.tuning import default_run_dir
 
 # The flags that are keys of [search].
@@ -81,15 +81,15 @@ def main(arguments: Sequence[str]) -> None:
     session = spark_session("cnn tune", TUNE)
     if args.resume is not None:
         _check_resume(args)
-        data = Directory(args.data) if args.data else None
-        run = resume_run(session, Directory(args.resume), wanted, data=data)
+        data = reachable(args.data) if args.data else None
+        run = resume_run(session, reachable(args.resume), wanted, data=data)
     else:
         run = begin(
             session,
-            Directory(args.data or "data"),
-            Directory(args.out or default_run_dir()),
+            reachable(args.data or "data"),
+            reachable(args.out or default_run_dir()),
             wanted,
-            earlier=None if args.warm_start is None else Directory(args.warm_start),
+            earlier=None if args.warm_start is None else reachable(args.warm_start),
             overwrite=args.overwrite,
         )
     print(run.summary() if run.new else f"report: {run.report}")
@@ -110,7 +110,9 @@ def _resuming(run: Directory, mlflow: str | None) -> list[str]:
 
 def _recorded(arguments: Sequence[str], uri: str | None) -> list[str]:
     """The command line as it is kept, without the credentials that the server's URI may hold."""
-    return [a.replace(uri, redacted(uri)) if uri else a for a in arguments]
+    words = [word.replace(uri, redacted(uri)) if uri else word for word in arguments]
+    # Bytes that are no UTF-8 are escaped: no JSON could hold them.
+    return [word.encode(errors="backslashreplace").decode() for word in words]
 
 
 if __name__ == "__main__":

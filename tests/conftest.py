@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from chaos_table import table
 from PIL import Image
+from s3_server import S3Server
 
 from cnn.config import CONF_DIR
 from cnn.sample import write_sample
@@ -22,6 +24,13 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="the slow tests too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """How many examples a property is tried on where its test does not say."""
+    hypothesis.settings.register_profile("ci", max_examples=50)
+    hypothesis.settings.register_profile("all", max_examples=2000)
+    hypothesis.settings.load_profile("all" if config.getoption("--all") else "ci")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -110,6 +119,17 @@ def noise_data(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("noise")
     write_images(root / "images", {"cats": 30, "dogs": 30})
     return preprocess(submit, root)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    """A server that speaks S3; this process's environment names it."""
+    server = S3Server()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.env.items():
+            patch.setenv(name, value)
+        yield server
+    server.stop()
 
 
 def preprocess(submit: Run, root: Path) -> Path:

@@ -193,8 +193,7 @@ def undisturbed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 
 MOMENTS = [
-    pytest.param(moment, marks=() if moment in {3, 11, 17} else pytest.mark.slow)
-    for moment in range(20)
+    pytest.param(moment, marks=() if moment == 11 else pytest.mark.slow) for moment in range(20)
 ]
 
 

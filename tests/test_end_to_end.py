@@ -138,6 +138,7 @@ def test_other_settings_need_overwrite(submit: Run, data: Path) -> None:
     assert "--overwrite" in one_line(done.stderr)
 
 
+@pytest.mark.slow
 def test_two_executors_give_the_same_trials(submit: Run, data: Path, run: Path) -> None:
     out = data.parent / "cluster-run"
     done = submit(

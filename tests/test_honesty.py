@@ -93,6 +93,7 @@ def test_pictures_are_the_worst_mistakes_and_samples(shuffled: Path) -> None:
     assert samples == ["heads"] * 6 + ["tails"] * 6
 
 
+@pytest.mark.slow
 def test_a_driver_that_dies_among_repetitions_goes_on_with_them(
     submit: Run, noise_data: Path, tmp_path: Path
 ) -> None:

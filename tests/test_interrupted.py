@@ -25,7 +25,11 @@ INTERRUPTED = (
 
 
 @pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"]
+    ("sent", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, id="ctrl-c"),
+        pytest.param(signal.SIGTERM, 143, id="term", marks=pytest.mark.slow),
+    ],
 )
 def test_what_was_finished_stays(noise_data: Path, tmp_path: Path, sent: int, code: int) -> None:
     run = tmp_path / "run"

@@ -4,12 +4,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cnn.config import SETTINGS as SETTINGS_FILE
 from cnn.config import load_settings
-from cnn.journal import START, Start, _lease, claim_run, read_start, recover_trials, write_start
-from cnn.preflight import SETTINGS as SETTINGS_FILE
+from cnn.journal import START, Start, claim_run, read_start, recover_trials, write_start
+from cnn.lease import lease
 from cnn.preflight import check_run_dir
 from cnn.process import supervise
 from cnn.results import TrialResult, now, write_trial
@@ -117,26 +119,40 @@ def test_where_there_are_no_locks_a_lease_keeps_others_out(
     tmp_path: Path, leased: ExitStack
 ) -> None:
     run = Directory(tmp_path)
-    with _lease(run, "taken", 0.6):
+    with lease(run, "taken", 0.6):
         # Renewed for as long as its driver lives.
         time.sleep(1.5)
         with pytest.raises(InputError, match="taken"):
-            leased.enter_context(_lease(run, "taken", 0.6))
-    leased.enter_context(_lease(run, "taken", 0.6))
+            leased.enter_context(lease(run, "taken", 0.6))
+    leased.enter_context(lease(run, "taken", 0.6))
 
 
 def test_the_lease_of_a_driver_that_died_expires(tmp_path: Path, leased: ExitStack) -> None:
     run = Directory(tmp_path)
     ended = supervise(_take_lease_and_die, tmp_path)
     assert not ended.returned
-    with pytest.raises(InputError, match="taken"):
-        leased.enter_context(_lease(run, "taken"))
-    time.sleep(2.1)
-    leased.enter_context(_lease(run, "taken"))
+    found = time.monotonic()
+    leased.enter_context(lease(run, "taken", 2.0))
+    assert time.monotonic() - found >= 2.0
+
+
+def test_who_loses_the_lease_is_interrupted(tmp_path: Path, capfd: Any) -> None:
+    place = Directory(tmp_path).beside("lease")
+
+    def lose() -> None:
+        with lease(Directory(tmp_path), "taken", 0.6):
+            place.write("", b"another 1")
+            time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        lose()
+    assert "lost to another process" in capfd.readouterr().err
+    # What is another's stays.
+    assert place.read() == b"another 1"
 
 
 def _take_lease_and_die(path: Path) -> None:
     import os
 
-    with _lease(Directory(path), "taken", 2.0):
+    with lease(Directory(path), "taken", 2.0):
         os._exit(1)

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from conftest import write_images
 
 from cnn.dataset import make_dataset
+from cnn.listing import real_path
 from cnn.manifest import DataSettings, Source, read_manifest
 from cnn.parts import Part, PartResult, decode_part, write_part
 from cnn.pixels import choose, is_built, open_pixels, verify_pixels
@@ -146,7 +148,9 @@ def test_a_part_written_twice_is_the_same_file(tmp_path: Path) -> None:
     staging.sub("train").create()
 
     def write() -> PartResult:
-        return write_part(staging, "train", 0, decode_part(root, part, settings))
+        return write_part(
+            staging, "train", 0, decode_part(partial(real_path, root), part, settings)
+        )
 
     first = write()
     written = staging.read("train/part-00000.parquet")

@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 from conftest import REPOSITORY, clean_environment, write_images
+from s3_server import S3Server
+
+from cnn.storage import Directory
 
 README = (REPOSITORY / "README.md").read_text()
 COMMANDS = [
@@ -72,7 +75,7 @@ def commands(pattern: str) -> list[str]:
 
 
 def test_every_command_is_run_by_a_test_here() -> None:
-    tested = [MAIN, TESTS, MINE, AGAIN, RESUME, CLUSTER, START, STEP]
+    tested = [MAIN, TESTS, MINE, AGAIN, RESUME, CLUSTER, START, STEP, STORE]
     assert all(any(re.search(p, command) for p in tested) for command in COMMANDS)
 
 
@@ -84,6 +87,7 @@ RESUME = r"--resume RUN"
 CLUSTER = r"--master spark://HOST"
 START = r"^spark-class "
 STEP = r"--master spark://127\.0\.0\.1"
+STORE = r" s3://bucket/|^export AWS_"
 
 
 def test_the_main_command_tunes_on_the_sample(clone: Path) -> None:
@@ -170,6 +174,18 @@ def wait_for(happened: Callable[[], bool]) -> None:
                 return
         time.sleep(0.2)
     raise AssertionError("it did not happen within 300 s")
+
+
+@pytest.mark.slow
+def test_the_commands_on_a_store(clone: Path, s3: S3Server) -> None:
+    stored = Directory("s3://bucket/images")
+    for path in (clone / "images").rglob("*.png"):
+        stored.write(path.relative_to(clone / "images").as_posix(), path.read_bytes())
+    said, *jobs = commands(STORE)
+    assert [name for name in s3.env if name not in f"{said} {jobs.pop(0)}"] == []
+    for command in jobs:
+        run(shrunk(command) + (" --max-trials 2" if "tune.py" in command else ""), clone)
+    assert Directory("s3://bucket/new").names("predictions")
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """A training that is broken off goes on elsewhere as if nothing had happened."""
 
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from cnn.snapshot import Snapshot
 from cnn.storage import Directory
 from cnn.training import Fit, Part, Progress, fit
 
+MOST = 2**20
 # All that has a state of its own: moments, moving means, seeds.
 PARAMS = ModelParams(
     conv_layers=1, filters=4, dense_units=8, dropout=0.3, batch_norm=True, augment=True
@@ -132,7 +135,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     run = Directory(tmp_path)
     arrays = {"a": [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7)], "b": []}
     write_checkpoint(run, "x", arrays, {"epoch": 3, "loss": float("inf")})
-    found = read_checkpoint(run, "x")
+    found = read_checkpoint(run, "x", MOST)
     assert found is not None
     assert found[1] == {"epoch": 3, "loss": float("inf")}
     assert found[0]["b"] == []
@@ -143,15 +146,44 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_what_is_damaged_or_pickled_counts_as_none(tmp_path: Path) -> None:
     run, path = Directory(tmp_path), tmp_path / checkpoint_file("x")
-    assert read_checkpoint(run, "x") is None
+    assert read_checkpoint(run, "x", MOST) is None
     write_checkpoint(run, "x", {"a": [np.zeros(1000)]}, {})
     whole = path.read_bytes()
     flipped = whole[:500] + bytes([whole[500] ^ 1]) + whole[501:]
     for content in (b"", b"not an archive", whole[: len(whole) // 2], flipped):
         path.write_bytes(content)
-        assert read_checkpoint(run, "x") is None
-    np.savez(path, state=np.array([{"a": print}], dtype=object))
-    assert read_checkpoint(run, "x") is None
+        assert read_checkpoint(run, "x", MOST) is None
+    np.savez_compressed(path, state=np.zeros(1000))
+    assert read_checkpoint(run, "x", MOST) is None
+    write_checkpoint(run, "x", {"a": [np.zeros(1000)]}, {})
+    assert read_checkpoint(run, "x", 8000) is not None
+    os.truncate(path, 1 << 40)
+    assert read_checkpoint(run, "x", MOST) is None
+
+
+class _Planted:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    run, path = Directory(tmp_path), tmp_path / checkpoint_file("x")
+    made = tmp_path / "made"
+    planted = np.array([_Planted(made)], dtype=object)
+    np.savez(path, state=planted)
+    assert read_checkpoint(run, "x", MOST) is None
+    path.write_bytes(pickle.dumps(_Planted(made)))
+    assert read_checkpoint(run, "x", MOST) is None
+    assert not made.exists()
+    # It would have been made by a reader that unpickles.
+    np.savez(path, state=planted)
+    np.load(path, allow_pickle=True)["state"]
+    assert made.exists()
 
 
 def test_storage_that_fails_costs_the_state_and_no_more(

@@ -30,7 +30,8 @@ from preprocess import LINKS, draw, link
 from cnn.card import ModelCard, read_card
 from cnn.config import CONF_DIR
 from cnn.device import environment_for
-from cnn.prediction import FolderImages, predict_images
+from cnn.new_images import FolderImages
+from cnn.prediction import predict_images
 from cnn.session import EXECUTOR_ENVIRONMENT, PREDICT, spark_session
 from cnn.settings import ModelParams
 from cnn.storage import Directory

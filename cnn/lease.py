@@ -1,0 +1,113 @@
+"""One writer at a time for a directory: by a file lock, or where there is none by a lease.
+
+A lock dies with its process. A lease is a file that its holder writes anew again and again: what
+has not changed for as long as a lease lasts is a dead one's. No clocks are compared. It is best
+effort: whoever stands still for longer than that may find another in its place, and then stops.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from cnn.documents import Malformed, read_document
+from cnn.settings import InputError
+from cnn.storage import Directory, Locked, file_lock
+
+# How long a holder that has died still counts as alive; it is renewed three times as often.
+_SECONDS = 60.0
+_MOST_BYTES = 4096
+
+
+@contextmanager
+def held(directory: Directory, taken: str) -> Iterator[None]:
+    """Holds a directory for this process. Raises InputError(`taken`) where another holds it."""
+    path = directory.local_path
+    if path is None:
+        with lease(directory, taken):
+            yield
+        return
+    try:
+        with file_lock(path.with_name(f".{path.name}.lock"), wait=False):
+            yield
+    except Locked:
+        raise InputError(taken) from None
+
+
+@contextmanager
+def lease(directory: Directory, taken: str, seconds: float = _SECONDS) -> Iterator[None]:
+    """Holds a directory by a lease beside it, of so many seconds, for which a dead one is awaited.
+
+    The lease is lost where another takes it nevertheless: the main thread is then interrupted.
+    """
+    place = directory.beside("lease")
+    owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    _wait_until_free(place, directory, taken, seconds)
+    _renew(place, owner)
+    # Of two that have found it free at the same time the one that wrote last has it.
+    time.sleep(min(1.0, seconds / 6))
+    if _holder(place) != owner:
+        raise InputError(taken)
+    stop = threading.Event()
+
+    def keep() -> None:
+        while not stop.wait(seconds / 3):
+            # While the store is gone nobody can take it.
+            with suppress(OSError):
+                if _holder(place) not in {owner, None}:
+                    print(f"lost to another process: {directory.uri}", file=sys.stderr, flush=True)
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+                _renew(place, owner)
+
+    thread = threading.Thread(target=keep, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        # Where the store is gone it expires.
+        with suppress(OSError):
+            if _holder(place) == owner:
+                place.delete()
+
+
+def _wait_until_free(place: Directory, directory: Directory, taken: str, seconds: float) -> None:
+    found = _read(place)
+    if found is None:
+        return
+    whether = f"whether the process that holds {directory.uri} lives"
+    print(f"waiting up to {seconds:.0f} s to see {whether}", flush=True)
+    expired = time.monotonic() + seconds
+    while time.monotonic() < expired:
+        time.sleep(min(1.0, seconds / 6))
+        current = _read(place)
+        if current is None:
+            return
+        if current != found:
+            raise InputError(taken)
+
+
+def _renew(place: Directory, owner: str) -> None:
+    place.write("", f"{owner} {uuid.uuid4().hex}\n".encode())
+
+
+def _read(place: Directory) -> bytes | None:
+    try:
+        return read_document(place, "", _MOST_BYTES)
+    except FileNotFoundError:
+        return None
+    except Malformed:
+        # None of ours; it does not change, and so expires.
+        return b""
+
+
+def _holder(place: Directory) -> str | None:
+    found = _read(place)
+    return None if found is None else found.decode(errors="replace").partition(" ")[0]

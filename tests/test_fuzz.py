@@ -1,0 +1,374 @@
+"""Each parser of ours on anything: a valid result or the one error that it documents.
+
+Never another exception, a hang or a huge allocation. With --all each is tried on many more.
+"""
+
+import io
+import json
+import math
+import random
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from test_journal import trial
+
+from cnn.card import ModelCard, read_card
+from cnn.config import CONF_DIR, dump_settings, load_settings, read_settings
+from cnn.halving import Rungs
+from cnn.images import Unreadable, decode
+from cnn.journal import read_start, recover_trials
+from cnn.listing import list_images, real_path
+from cnn.manifest import DataSettings, Manifest, Source, read_manifest
+from cnn.results import read_trials, write_trial
+from cnn.run_record import read_run
+from cnn.running import read_reached
+from cnn.settings import Error, InputError, Settings
+from cnn.sources import fetch_kaggle, unpack
+from cnn.storage import Directory
+
+# The folder of a test is used for all its examples: each writes the same few files again.
+fuzz = settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+texts = st.text(max_size=30) | st.sampled_from(["", "..", "../x", "\x1b[31m", "train", "NaN", "1"])
+numbers = st.integers() | st.floats() | st.sampled_from([0, -1, 2**63, 10**400, 1e308])
+anything = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=8,
+)
+DEEP = "[" * 100_000
+
+
+def wrong(valid: Any) -> st.SearchStrategy[Any]:
+    """A JSON value in which a few values are others, missing or too many."""
+
+    @st.composite
+    def changed(draw: Callable[[Any], Any]) -> Any:
+        tree = json.loads(json.dumps(valid))
+        for _ in range(draw(st.integers(1, 3))):
+            node = tree
+            while isinstance(node, dict | list) and node:
+                keys = sorted(node) if isinstance(node, dict) else range(len(node))
+                key = draw(st.sampled_from(list(keys)))
+                if not isinstance(node[key], dict | list) or draw(st.booleans()):
+                    action = draw(st.sampled_from(["replace", "remove", "add"]))
+                    if action == "replace":
+                        node[key] = draw(anything)
+                    elif action == "remove":
+                        del node[key]
+                    elif isinstance(node, dict):
+                        node[draw(texts)] = draw(anything)
+                    break
+                node = node[key]
+        return tree
+
+    return changed()
+
+
+def documents(valid: Any) -> st.SearchStrategy[bytes]:
+    """What may stand in a file of JSON: nearly valid, torn, any JSON, any bytes."""
+    whole = json.dumps(valid).encode()
+    near = wrong(valid).map(lambda tree: json.dumps(tree).encode())
+    torn = st.integers(0, len(whole)).map(lambda length: whole[:length])
+    any_json = anything.map(lambda tree: json.dumps(tree).encode())
+    return near | torn | any_json | st.binary(max_size=100)
+
+
+def is_short(error: Exception) -> None:
+    assert 0 < len(str(error)) < 2000
+
+
+MANIFEST = Manifest(
+    size=16,
+    channels=1,
+    classes=("a", "b"),
+    counts={"train": {"a": 8, "b": 8}, "test": {"a": 2, "b": 2}},
+    groups=20,
+    duplicates=0,
+    listed=20,
+    rejects=0,
+    reasons={},
+    ignored=0,
+    settings=DataSettings(image_size=16),
+    source=Source(name="drawn"),
+    sample=False,
+    inputs="",
+    fingerprint="00000000",
+    seconds=0,
+).model_dump(mode="json")
+CARD = ModelCard(
+    size=16,
+    channels=1,
+    color_mode="grayscale",
+    fit="stretch",
+    classes=("a", "b"),
+    params={"filters": 3},
+    builder="cnn.model:build",
+    versions={},
+).model_dump(mode="json")
+
+
+@fuzz
+@given(documents(MANIFEST))
+@example(DEEP.encode())
+def test_a_manifest(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    try:
+        found = read_manifest(Directory(tmp_path))
+    except InputError as error:
+        is_short(error)
+    else:
+        assert found.total("train") >= found.smallest_class("train") >= 0
+        found.total("test")
+        found.model_dump_json()
+
+
+@fuzz
+@given(documents(CARD))
+@example(DEEP.encode())
+def test_a_models_description(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.json").write_bytes(content)
+    try:
+        card = read_card(Directory(tmp_path))
+    except InputError as error:
+        is_short(error)
+    else:
+        assert 8 <= card.size <= 2048
+        assert card.batch_size <= 4096
+
+
+@fuzz
+@given(documents(trial(3).model_dump(mode="json")))
+@example(DEEP.encode())
+def test_trials(tmp_path: Path, content: bytes) -> None:
+    run, said = Directory(tmp_path), list[str]()
+    write_trial(run, trial(2))
+    (tmp_path / "trials" / "00003.json").write_bytes(content)
+    try:
+        read_trials(run)
+    except Error as error:
+        is_short(error)
+    found = recover_trials(run, load_settings(), said.append)
+    numbers = [one.number for one in found]
+    assert numbers == [2, 3] if not said else numbers == [2]
+    assert all(len(line) < 2000 for line in said)
+    read_trials(run)
+
+
+@fuzz
+@given(documents({"data": "d", "fingerprint": "f", "started": "2026-01-01T00:00:00Z"}))
+@example(DEEP.encode())
+def test_a_runs_start(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.json").write_bytes(content)
+    try:
+        read_start(Directory(tmp_path)).model_dump_json()
+    except InputError as error:
+        is_short(error)
+
+
+RESULT = {
+    "params": {"filters": 3},
+    "winner": {"number": 0, "phase": "search", "accuracy": 0.5},
+    "phases": [{"name": "search", "best": 0}],
+    "test": {"accuracy": 0.5, "confusion": [[1, 1], [1, 1]], "interval": {"low": 0, "high": 1}},
+    "data": {"classes": ["a", "b"], "counts": {"train": {"a": 1, "b": 1}}},
+}
+
+
+@fuzz
+@given(documents(RESULT))
+@example(DEEP.encode())
+def test_a_result(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "result.json").write_bytes(content)
+    try:
+        record = read_run(Directory(tmp_path)).record
+        record.interval()
+        record.test.mistakes()
+    except InputError as error:
+        is_short(error)
+
+
+@fuzz
+@given(documents({"number": 1, "epoch": 2}))
+@example(DEEP.encode())
+def test_what_running_trials_tell(tmp_path: Path, told: bytes) -> None:
+    run = Directory(tmp_path)
+    run.write("running/00001.json", told)
+    assert set(read_reached(run, [1])) <= {1}
+
+
+@fuzz
+@given(st.from_regex(r"\A[0-9]{5}_[-+.e0-9inf]{1,9}_[-+.e0-9inf]{1,9}\Z") | st.text(max_size=20))
+@example("00007_1.2.3_-")
+def test_names_of_rungs(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    folder = tmp_path_factory.mktemp("rungs")
+    planted = folder / "rungs" / "search" / "0" / (name.replace("/", "").replace("\0", "") or "x")
+    planted.parent.mkdir(parents=True)
+    try:
+        planted.touch()
+    except (OSError, UnicodeEncodeError):
+        return
+    assert Rungs(Directory(folder), "search", 3).report(0, 1, (-math.inf, 0.0))
+
+
+TOMLS = [path.read_text() for path in sorted(CONF_DIR.glob("*.toml"))]
+tomls = st.one_of(
+    st.text(max_size=60),
+    st.builds(
+        lambda text, start, length, put: text[:start] + put + text[start + length :],
+        st.sampled_from(TOMLS),
+        st.integers(0, 3000),
+        st.integers(0, 40),
+        st.text(max_size=5)
+        | st.sampled_from(["[", "]", "=", "{", "}", "nan", "inf", "-1", "9" * 99]),
+    ),
+    anything.map(lambda tree: f"phases = {json.dumps(tree)}\n"),
+    st.tuples(st.sampled_from(["search", "space", "final", "model", "cache"]), anything).map(
+        lambda pair: f"{pair[0]} = {json.dumps(pair[1])}"
+    ),
+)
+
+
+@fuzz
+@given(tomls)
+@example("a = " + DEEP)
+@example(".".join(["a"] * 100_000) + " = 1")
+@example("[search]\nepochs = 0x" + "f" * 9000)
+@example("[space]\nfilters = {choices = " + "[" * 300 + "]" * 300 + "}")
+def test_settings(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "some.toml"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    check(lambda: load_settings([path]))
+
+
+KEYS = ["search.epochs", "space.filters", "space.dropout.low", "phases.0.epochs", "model.builder"]
+keys = st.sampled_from([*KEYS, "search.points", "cache.dir", "final", "space", "phases", ""])
+
+
+@fuzz
+@given(keys | st.text(max_size=20), anything.map(json.dumps) | st.text(max_size=20))
+@example("search.epochs", "9" * 5000)
+@example("space.filters", DEEP)
+@example("search.points", '[{filters = {"' + "a" * 300 + '" = 1}}]')
+def test_assignments(key: str, value: str) -> None:
+    check(lambda: load_settings(assignments=[f"{key}={value}"]))
+
+
+def check(load: Callable[[], Settings]) -> None:
+    """Settings that are taken can be written and read again."""
+    try:
+        found = load()
+    except InputError as error:
+        is_short(error)
+        return
+    assert read_settings(dump_settings(found)) == found
+
+
+def encoded(kind: str, mode: str, **options: Any) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 4), dtype=np.uint8)
+    sink = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(sink, kind, **options)
+    return sink.getvalue()
+
+
+IMAGES = [
+    encoded("JPEG", "RGB"),
+    encoded("JPEG", "CMYK"),
+    encoded("JPEG", "L", progressive=True),
+    encoded("PNG", "RGBA"),
+    encoded("PNG", "P", transparency=0),
+    encoded("PNG", "I;16"),
+    encoded("GIF", "P"),
+    encoded("TIFF", "RGB", compression="tiff_lzw"),
+    encoded("TIFF", "RGB", compression="jpeg"),
+    encoded("WEBP", "RGBA"),
+    encoded("BMP", "RGB"),
+]
+
+
+@settings(fuzz, max_examples=3 * settings().max_examples)
+@given(st.sampled_from(IMAGES), st.randoms(use_true_random=False), st.sampled_from([1, 3]))
+def test_image_bytes(whole: bytes, rng: random.Random, channels: int) -> None:
+    content = bytearray(whole)
+    for _ in range(rng.randrange(6)):
+        place = rng.randrange(min(len(content), rng.choice([40, len(content)])))
+        content[place] = rng.choice([0, 0x7F, 0xFF, rng.randrange(256)])
+    if rng.random() < 0.3:
+        del content[rng.randrange(len(content)) :]
+    try:
+        assert decode(bytes(content), size=16, channels=channels).shape == (16, 16, channels)
+    except Unreadable as reason:
+        is_short(reason)
+
+
+names = st.binary(min_size=1, max_size=12).filter(
+    lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")
+)
+
+
+@fuzz
+@given(st.lists(st.tuples(names, names | st.just(b"a.png")), max_size=4))
+def test_names_of_files_and_classes(
+    tmp_path_factory: pytest.TempPathFactory, found: list[tuple[bytes, bytes]]
+) -> None:
+    root = tmp_path_factory.mktemp("names")
+    for folder, name in found:
+        path = Path(str(root)) / Path(folder.decode("utf-8", "surrogateescape"))
+        path.mkdir(exist_ok=True)
+        (path / (name.decode("utf-8", "surrogateescape") + ".png")).touch()
+    try:
+        listing = list_images(root, DataSettings())
+    except InputError:
+        return
+    assert len(listing.classes) == len(set(listing.classes)) >= 2
+    for file in listing.files:
+        file.path.encode()
+        assert real_path(root, file.path).resolve().is_relative_to(root.resolve())
+        assert real_path(root, file.path).is_file()
+
+
+parts = st.sampled_from(["..", ".", "", "a", "b", "con:", "x" * 300, "\x1b", "\n", "ä", "a.png"])
+members = st.lists(parts, min_size=1, max_size=4).map("/".join) | st.text(max_size=20)
+
+
+@fuzz
+@given(st.lists(members, max_size=4), st.randoms(use_true_random=False), st.booleans())
+@example(["a", "a/b"], random.Random(0), False)
+@example(["."], random.Random(0), False)
+def test_archives(
+    tmp_path_factory: pytest.TempPathFactory, found: list[str], rng: random.Random, damaged: bool
+) -> None:
+    home = tmp_path_factory.mktemp("archives")
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in dict.fromkeys(found):
+            try:
+                archive.writestr(zipfile.ZipInfo(name), b"content" * 30, zipfile.ZIP_DEFLATED)
+            except UnicodeEncodeError:
+                continue
+    content = bytearray(sink.getvalue())
+    for _ in range(rng.randrange(1, 5) if damaged else 0):
+        content[rng.randrange(len(content))] = rng.randrange(256)
+    (home / "a.zip").write_bytes(content)
+    try:
+        unpack(home / "a.zip", home / "folder")
+    except Error:
+        assert {path.name for path in home.iterdir()} <= {"a.zip"}
+    else:
+        assert {path.name for path in home.iterdir()} <= {"a.zip", "folder"}
+
+
+@fuzz
+@given(st.text(max_size=20).filter(lambda name: "/" not in name) | st.just("a/../b"))
+def test_names_of_data_sets(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError):
+        fetch_kaggle(name, tmp_path / "down")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,472 @@
+"""What the README's section on security promises, held by planting what must not work."""
+
+import json
+import os
+import re
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+from conftest import REPOSITORY, Run, clean_environment, one_line, preprocess, write_images
+from listening import watched
+from test_fuzz import CARD
+from test_journal import SETTINGS, trial
+
+from cnn.builder import check_named_function
+from cnn.classifier import Classifier
+from cnn.config import CONF_DIR, dump_settings, load_settings
+from cnn.device import lease
+from cnn.documents import MOST_BYTES
+from cnn.hadoop import SparkReader
+from cnn.journal import recover_trials
+from cnn.manifest import read_manifest
+from cnn.model_file import check_model_file
+from cnn.refusals import refuse_connect
+from cnn.results import write_trial
+from cnn.settings import Error, InputError
+from cnn.storage import Directory
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+ESCAPE = "\x1b]0;owned\x07"
+GIB = 1 << 30
+
+
+# Nothing that is read is executed.
+
+
+def save(folder: Path, *layers: Any) -> None:
+    """A model file of these layers between pixels and two classes, and its description."""
+    pixels = keras.Input((16, 16, 1), dtype="uint8")
+    x = keras.layers.Flatten()(pixels)
+    for layer in layers:
+        x = layer(x)
+    keras.Model(pixels, keras.layers.Dense(2, activation="softmax")(x)).save(folder / "model.keras")
+    (folder / "model.json").write_text(json.dumps(CARD))
+
+
+def with_config(folder: Path, old: str, new: str) -> None:
+    """Puts other text into the configuration of a saved model."""
+    path = folder / "model.keras"
+    with zipfile.ZipFile(path) as archive:
+        found = {name: archive.read(name) for name in archive.namelist()}
+    assert old.encode() in found["config.json"]
+    found["config.json"] = found["config.json"].replace(old.encode(), new.encode(), 1)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in found.items():
+            archive.writestr(name, content)
+
+
+def test_a_model_with_code_or_of_another_library_is_refused(submit: Run, tmp_path: Path) -> None:
+    save(tmp_path)
+    check_model_file(Directory(tmp_path))
+    Classifier.load(tmp_path)
+    name = '"module": "keras.layers", "class_name": "Flatten"'
+    with_config(tmp_path, name, '"module": "os", "class_name": "system"')
+    with pytest.raises(InputError, match="but has 'system' of 'os'"):
+        Classifier.load(tmp_path)
+    save(tmp_path, keras.layers.Lambda(lambda x: x))
+    with pytest.raises(InputError, match=r"safe mode.* has a function's code \(Lambda\)"):
+        Classifier.load(tmp_path)
+    images = write_images(tmp_path / "images", {"a": 1})
+    flags = ("--model", tmp_path, "--images", images, "--out", tmp_path / "out")
+    done = submit("jobs/predict.py", *flags)
+    assert done.returncode == 2
+    assert "has a function's code (Lambda)" in one_line(done.stderr)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["huge", "pipe", "torn", "deep"])
+def test_a_model_file_that_is_none_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "model.keras"
+    if kind == "huge":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("config.json", b" " * (MOST_BYTES + 1))
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "deep":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", b"[" * 100_000)
+    else:
+        path.write_bytes(b"PK\x03\x04")
+    with pytest.raises(InputError, match="must be a model that can be read in safe mode, but"):
+        check_model_file(Directory(tmp_path))
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> Directory:
+    """A run directory whose settings name a function that is none of ours."""
+    settings = load_settings(assignments=["model.builder=os:system"])
+    (tmp_path / "settings.toml").write_text(dump_settings(settings))
+    return Directory(tmp_path)
+
+
+def test_who_may_name_a_function_is_who_owns_the_run(named: Directory, tmp_path: Path) -> None:
+    settings = load_settings(assignments=["model.builder=os:system"])
+    check_named_function(named, settings, named=False)
+    for path in (tmp_path, tmp_path / "settings.toml"):
+        mode = path.stat().st_mode
+        path.chmod(0o777)
+        with pytest.raises(InputError, match=r"must be given model\.builder=os:system again"):
+            check_named_function(named, settings, named=False)
+        check_named_function(named, settings, named=True)
+        check_named_function(named, SETTINGS, named=False)
+        path.chmod(stat.S_IMODE(mode))
+    if os.getuid() == 0:
+        os.chown(tmp_path / "settings.toml", 65534, -1)
+        os.chown(tmp_path, 65534, -1)
+        with pytest.raises(InputError, match=r"may have been written by others"):
+            check_named_function(named, settings, named=False)
+
+
+# Huge, torn and foreign files.
+
+
+def test_what_is_huge_is_refused_unread(tmp_path: Path) -> None:
+    run, said = Directory(tmp_path), list[str]()
+    for name in ("manifest.json", "model.json", "settings.toml"):
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, GIB)
+    for number in range(3):
+        write_trial(run, trial(number))
+    os.truncate(tmp_path / "trials" / "00000.json", GIB)
+    (tmp_path / "trials" / "00001.json").unlink()
+    (tmp_path / "trials" / "00001.json").symlink_to("/dev/zero")
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    with pytest.raises(InputError, match="it is wrong: it is larger than 16 MiB"):
+        read_manifest(run)
+    with pytest.raises(InputError, match=r"must name a TOML file, but .* is larger than 1 MiB"):
+        load_settings([tmp_path / "settings.toml"])
+    assert [one.number for one in recover_trials(run, SETTINGS, said.append)] == [2]
+    assert "is larger than 16 MiB" in said[0]
+    assert "not a regular file" in said[1]
+    assert (tmp_path / "set-aside" / "00000.json").stat().st_size == GIB
+    assert (tmp_path / "set-aside" / "00001.json").is_symlink()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.slow
+def test_the_worst_that_is_within_the_limits_is_bounded(tmp_path: Path) -> None:
+    values = b'{"classes":[' + b"0," * 1_999_000 + b"0]}"
+    for content in (values + b" " * (MOST_BYTES - len(values)), b"[" * MOST_BYTES):
+        (tmp_path / "manifest.json").write_bytes(content)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(InputError, match="must be a manifest"):
+            read_manifest(Directory(tmp_path))
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 << 20
+
+
+def test_bombs_of_images_take_bounded_memory() -> None:
+    # In a process of its own, whose highest memory is this test's alone.
+    code = """
+import io, resource, struct, zlib
+from PIL import Image
+from cnn.images import MAX_PIXELS, Unreadable, decode
+def chunk(name, content):
+    tail = struct.pack(">I", zlib.crc32(name + content))
+    return struct.pack(">I", len(content)) + name + content + tail
+def png(side):
+    header = struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0)
+    pixels = zlib.compress(bytes(1 << 20))
+    return b"\\x89PNG\\r\\n\\x1a\\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for side in (100_000, 2**31 - 1, 20_000):
+    try:
+        decode(png(side), size=16, channels=3)
+        raise SystemExit("decoded")
+    except Unreadable as reason:
+        assert f"more than {MAX_PIXELS} pixels" in str(reason), reason
+text = io.BytesIO()
+Image.new("L", (16, 16)).save(text, "PNG")
+whole = text.getvalue()
+bomb = whole[:33] + chunk(b"zTXt", b"k\\0\\0" + zlib.compress(bytes(1 << 28))) + whole[33:]
+try:
+    decode(bomb, size=16, channels=1)
+except Unreadable:
+    pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 200 << 10
+
+
+# Paths and names.
+
+
+def test_links_lead_nothing_away(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "thesis.txt").write_text("years of work")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "inside").symlink_to(outside)
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    Directory(tmp_path / "link").remove()
+    assert (tmp_path / "run" / "inside").is_symlink()
+    Directory(tmp_path / "run").remove()
+    assert not (tmp_path / "run").exists()
+    assert (outside / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_list_of_gpus_in_use_is_this_users_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "gpus"
+    folder.symlink_to(tmp_path)
+    with pytest.raises(Error, match="its user alone can write to"), lease(["0"], 1, folder):
+        pass
+
+
+def test_names_steer_no_terminal_and_break_no_line(submit: Run, tmp_path: Path) -> None:
+    names = (f"a{ESCAPE}\nerror: forged", f"b\x9b31m{'‮'}")
+    write_images(tmp_path / "images", {"a": 30, "b": 30})
+    for old, new in zip(("a", "b"), names, strict=True):
+        (tmp_path / "images" / old).rename(tmp_path / "images" / new)
+    first = tmp_path / "images" / names[0] / "a-0.png"
+    first.rename(first.with_name(f"{ESCAPE}\udcff\n.png"))
+    (first.with_name(f"{ESCAPE}torn.png")).write_bytes(b"torn")
+    words = ("--images", tmp_path / "images", "--out", tmp_path / "data", "--image-size", "32")
+    done = submit("jobs/preprocess.py", *words, "--max-rejects", "3")
+    assert done.returncode == 0, done.stderr
+    assert "1 not an image" in done.stdout
+    again = submit("jobs/preprocess.py", *words, "--classes", "a,b")
+    assert one_line(again.stderr).startswith("error: --classes must name folders")
+    for text in (done.stdout, again.stderr):
+        assert all(line.isprintable() for line in text.splitlines())
+        assert "\nerror: forged" not in text
+
+
+@pytest.mark.parametrize("flag", ["--out", "--images"])
+def test_a_path_that_is_no_utf8_is_one_line(submit: Run, tmp_path: Path, flag: str) -> None:
+    write_images(tmp_path / "images", {"a": 30, "b": 30})
+    words = {"--images": tmp_path / "images", "--out": tmp_path / "data"}
+    done = submit("jobs/preprocess.py", *sum(words.items(), ()), flag, tmp_path / "\udcff")
+    assert done.returncode == 2, done.stderr
+    assert one_line(done.stderr)
+
+
+# Secrets.
+
+SECRETS = {
+    "KAGGLE_KEY": "kaggle-one-5d41402a",
+    "KAGGLE_API_TOKEN": "kaggle-two-5d41402a",
+    "AWS_ACCESS_KEY_ID": "AKIA5D41402A",
+    "AWS_SECRET_ACCESS_KEY": "aws-secret-5d41402a",
+    "AWS_SESSION_TOKEN": "aws-session-5d41402a",
+    "MLFLOW_TRACKING_PASSWORD": "mlflow-password-5d41402a",
+    "MLFLOW_TRACKING_TOKEN": "mlflow-token-5d41402a",
+}
+CONF = {
+    "spark.hadoop.fs.s3a.access.key": "AKIACONF5D41402A",
+    "spark.hadoop.fs.s3a.secret.key": "s3a-secret-5d41402a",
+    "spark.hadoop.fs.s3a.encryption.key": "s3a-encryption-5d41402a",
+    "spark.hadoop.fs.azure.account.key.x.net": "azure-5d41402a",
+    **{f"spark.executorEnv.{name}": value for name, value in SECRETS.items()},
+}
+URI_PASSWORD = "uri-password-5d41402a"
+
+
+@pytest.fixture(scope="module")
+def small(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory of two classes of noise."""
+    root = tmp_path_factory.mktemp("small")
+    write_images(root / "images", {"cats": 30, "dogs": 30})
+    return preprocess(submit, root)
+
+
+def asked_of_the_ui(log: Path, process: "subprocess.Popen[bytes]") -> str:
+    """Spark's environment page and its API's, once it says where its UI is."""
+    while process.poll() is None:
+        for port in range(4040, 4060):
+            root = f"http://127.0.0.1:{port}"
+            try:
+                with urllib.request.urlopen(f"{root}/api/v1/applications", timeout=2) as reply:
+                    [application] = json.load(reply)
+                if application["name"] != log.stem:
+                    continue
+                address = f"{root}/api/v1/applications/{application['id']}/environment"
+                pages = [address, f"{root}/environment/"]
+                return "".join(
+                    urllib.request.urlopen(page, timeout=10).read().decode() for page in pages
+                )
+            except (OSError, ValueError):
+                continue
+        time.sleep(0.2)
+    raise AssertionError(log.read_text())
+
+
+@pytest.fixture(scope="module")
+def told(small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """All that a search writes, says and shows where secrets are set in every way, by name."""
+    root = tmp_path_factory.mktemp("told")
+    (root / "events").mkdir()
+    log = root / f"application-{os.getpid()}.log"
+    conf = CONF | {
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": (root / "events").as_uri(),
+        "spark.eventLog.compress": "false",
+        "spark.app.name": log.stem,
+    }
+    options = [word for key, value in conf.items() for word in ("--conf", f"{key}={value}")]
+    uri = f"http://user:{URI_PASSWORD}@127.0.0.1:9"
+    job = ("jobs/tune.py", "--data", str(small), "--out", str(root / "run"), "--mlflow", uri)
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [
+                *(str(REPOSITORY / "spark-submit.sh"), "--master", "local[2]", *options, *job),
+                *("--config", str(CONF_DIR / "test.toml")),
+            ],
+            cwd=REPOSITORY,
+            env=clean_environment() | SECRETS,
+            stdout=sink,
+            stderr=sink,
+        )
+        shown = asked_of_the_ui(log, process)
+        assert process.wait(timeout=500) == 0, log.read_text()
+    written = {
+        str(path): path.read_bytes().decode(errors="replace")
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+    return {**written, "Spark's UI": shown}
+
+
+def test_no_secret_is_kept_said_or_shown(told: dict[str, str]) -> None:
+    secrets = {*SECRETS.values(), *CONF.values(), URI_PASSWORD}
+    leaks = [(place, s) for place, text in told.items() for s in secrets if s in text]
+    assert leaks == []
+    assert "spark.executorEnv.KAGGLE_KEY" in told["Spark's UI"]
+    assert any("events" in place and "KAGGLE_KEY" in text for place, text in told.items())
+    assert any(place.endswith("settings.toml") for place in told)
+
+
+def test_a_password_in_a_uri_is_refused(spark: Any) -> None:
+    for make in (Directory, lambda uri: SparkReader(spark, uri)):
+        with pytest.raises(InputError, match=r"hold no credentials.*\.\.\.@bucket/x") as raised:
+            make("s3a://AKIA:secret-1@bucket/x")
+        assert "secret-1" not in str(raised.value)
+    assert Directory("abfss://container@account.dfs.core.windows.net/x")
+
+
+# Modes of files.
+
+
+@pytest.mark.parametrize("mask", [0o077, pytest.param(0o022, marks=pytest.mark.slow)])
+def test_files_have_the_users_umask(small: Path, tmp_path: Path, mask: int) -> None:
+    run, images = tmp_path / "run", small.parent / "images"
+    jobs: list[tuple[str | Path, ...]] = [
+        ("jobs/preprocess.py", "--images", images, "--out", tmp_path / "data")
+    ]
+    if mask == 0o077:
+        shutil.copytree(small, tmp_path / "given")
+        save(tmp_path / "given")
+        (tmp_path / "given" / "model.json").write_text(json.dumps(CARD))
+        out = ("--out", tmp_path / "predictions", "--csv")
+        jobs.append(("jobs/predict.py", "--model", tmp_path / "given", "--images", images, *out))
+    else:
+        flags = ("--data", small, "--out", run, "--config", CONF_DIR / "test.toml")
+        jobs.append(("jobs/tune.py", *flags))
+    for job in jobs:
+        done = subprocess.run(
+            [str(REPOSITORY / "spark-submit.sh"), *map(str, job)],
+            cwd=REPOSITORY,
+            env=clean_environment(),
+            umask=mask,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    made = [
+        path for name in ("data", "run", "predictions") for path in (tmp_path / name).rglob("*")
+    ]
+    wrong = {
+        str(path): oct(path.stat().st_mode)
+        for path in made
+        if stat.S_IMODE(path.stat().st_mode) != ((0o777 if path.is_dir() else 0o666) & ~mask)
+    }
+    assert len(made) > 5
+    assert wrong == {}
+
+
+# Ports.
+
+LAUNCHERS = {
+    "./spark-submit.sh": (["./spark-submit.sh", "--master", "MASTER"], {}),
+    "spark-submit": (["spark-submit", "--master", "MASTER"], {}),
+    "python": (["python"], {"PYSPARK_SUBMIT_ARGS": "--master MASTER pyspark-shell"}),
+}
+LOCAL = "local[2]"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "master"),
+    [
+        pytest.param(
+            launcher,
+            master,
+            marks=() if (launcher, master) == ("spark-submit", LOCAL) else pytest.mark.slow,
+        )
+        for master in (LOCAL, "local-cluster[2,1,1024]")
+        for launcher in LAUNCHERS
+    ],
+)
+def test_every_port_is_on_loopback(small: Path, tmp_path: Path, launcher: str, master: str) -> None:
+    words, environment = LAUNCHERS[launcher]
+    job = ("jobs/tune.py", "--data", str(small), "--out", str(tmp_path / "run"))
+    log = tmp_path / "log"
+    with log.open("w") as sink:
+        process = subprocess.Popen(
+            [word.replace("MASTER", master) for word in words]
+            + [*job, "--config", "conf/test.toml", "--max-trials", "1"],
+            cwd=REPOSITORY,
+            env=clean_environment()
+            | {key: value.replace("MASTER", master) for key, value in environment.items()},
+            stdout=sink,
+            stderr=sink,
+            text=True,
+        )
+        seen = watched(process)
+    assert process.returncode == 0, log.read_text()
+    assert len(seen) > 2
+    assert {place: who for place, who in seen.items() if place[0] not in LOOPBACK} == {}
+
+
+LOOPBACK = {"127.0.0.1", "::1"}
+
+
+# What Spark cannot do.
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"SPARK_REMOTE": "sc://host/;token=secret"}, "SPARK_REMOTE is set"),
+        ({"SPARK_API_MODE": "Connect"}, "SPARK_API_MODE is connect"),
+        ({"spark.remote": "sc://host"}, "spark.remote is set"),
+        ({"spark.api.mode": "connect"}, "spark.api.mode is connect"),
+        ({"PYSPARK_SUBMIT_ARGS": "--remote sc://host pyspark-shell"}, "--remote was given"),
+    ],
+)
+def test_spark_connect_is_refused(settings: dict[str, str], named: str) -> None:
+    with pytest.raises(InputError, match=re.escape(named)) as raised:
+        refuse_connect(settings)
+    assert "secret" not in str(raised.value)
+    refuse_connect({"SPARK_REMOTE": "", "spark.api.mode": "classic"})
+
+
+def test_a_job_under_spark_connect_is_one_line(submit: Run, tmp_path: Path) -> None:
+    out = ("--sample", "20", "--out", tmp_path / "data")
+    done = submit("jobs/preprocess.py", *out, env={"SPARK_REMOTE": "sc://127.0.0.1:1"})
+    assert done.returncode == 2
+    assert "Spark Connect has no sparkContext" in one_line(done.stderr)
+    assert not list(tmp_path.iterdir())
