@@ -98,6 +98,8 @@ def staged(out: Directory, marker: str) -> Iterator[Directory]:
         if staging.is_store:
             staging.write(_COMPLETE, b"")
         else:
+            # Of tasks whose executor was lost.
+            staging.drop_unfinished()
             old = beside(out, "old")
             if out.exists():
                 out.rename(old)

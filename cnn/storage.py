@@ -24,6 +24,8 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # double, a store may be gone for most of a minute. And seconds that it may be silent: copying a
 # large file takes it some. The first request of all is not so patient.
 _PATIENCE, _FIRST_PATIENCE = (8, 20), (2, 5)
+# As `writer` names a file that is not whole.
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}")
 # A user's name alone may be part of an address, as in hdfs:// and abfss://.
 _PASSWORD = re.compile(r"[^/?#]*://[^/?#@]*:[^/?#]*@")
 
@@ -236,6 +238,16 @@ class Directory:
         )
         names = (info.path.removeprefix(f"{path}/") for info in found if info.is_file)
         return sorted(name for name in names if not re.search(r"(^|/)\.", name))
+
+    def drop_unfinished(self) -> None:
+        """Removes what killed writers have left, at any depth; nobody may be writing now."""
+        if self.is_store:
+            return
+        filesystem, path = self.path()
+        selector = fs.FileSelector(path, allow_not_found=True, recursive=True)
+        for info in filesystem.get_file_info(selector):
+            if info.is_file and _UNFINISHED.fullmatch(info.base_name):
+                filesystem.delete_file(info.path)
 
     def copy(self, name: str, target: "Directory") -> None:
         """Copies a file to another directory of this store; the store does it by itself."""

@@ -98,6 +98,7 @@ def run_search(
     run.sub(CHECKPOINTS).remove()
     if run.exists(TESTED):
         run.delete(TESTED)
+    run.drop_unfinished()
     write_report(run)
     return result
 

@@ -128,7 +128,7 @@ def _runs(process: psutil.Process, program: str) -> bool:
 
 def _wait_for(log: Path, pattern: str, process: psutil.Popen) -> str:
     """The first group of what a log says, or all of it."""
-    for _ in range(600):
+    for _ in range(1800):
         if found := re.search(pattern, log.read_text(), re.IGNORECASE):
             return found.group(found.lastindex or 0)
         if process.poll() is not None:

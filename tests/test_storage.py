@@ -43,6 +43,16 @@ def test_where_there_is_no_room_the_file_is_named(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_what_a_killed_writer_left_is_dropped(tmp_path: Path) -> None:
+    directory = Directory(tmp_path)
+    directory.write("sub/.mine", b"")
+    half = directory.writer("sub/part-00000.parquet")
+    half.__enter__().write(b"half")  # and never more
+    assert len(list((tmp_path / "sub").iterdir())) == 2
+    directory.drop_unfinished()
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == [".mine"]
+
+
 def test_what_is_missing_is_missing(tmp_path: Path) -> None:
     directory = Directory(tmp_path / "none")
     assert not directory.exists()
