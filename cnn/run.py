@@ -9,7 +9,7 @@ from cnn.documents import Malformed, read_json
 from cnn.outcome import RESULT
 from cnn.report import REPORT
 from cnn.results import TrialResult, read_trials
-from cnn.settings import InputError
+from cnn.settings import InputError, shown
 from cnn.shown import run_html
 from cnn.storage import Directory, reachable
 
@@ -34,13 +34,16 @@ class Run:
         """A run that had finished, by path or URI. Raises InputError."""
         run = reachable(path)
         try:
-            return cls(run.uri, read_json(run, RESULT), new=False)
+            result = read_json(run, RESULT)
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(
                 f"a run must be a finished one, but {run.uri} has no {RESULT}"
             ) from None
         except Malformed as error:
             raise InputError(f"{run.uri}/{RESULT} must be JSON, but is not: {error}") from None
+        if not isinstance(result, dict):
+            raise InputError(f"{run.uri}/{RESULT} must be a table, but got {shown(result)}")
+        return cls(run.uri, result, new=False)
 
     @property
     def report(self) -> str:
