@@ -181,7 +181,7 @@ def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, staging: Path, le
     target = staging / member.filename.replace("\\", "/")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.touch()
+        target.write_bytes(b"")
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         raise Error(
             f"an archive must hold plain files, but {member.filename!r} is a folder too"

@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """How many examples a property is tried on where its test does not say."""
-    hypothesis.settings.register_profile("ci", max_examples=200)
+    hypothesis.settings.register_profile("ci", max_examples=120)
     hypothesis.settings.register_profile("all", max_examples=2000)
     hypothesis.settings.load_profile("all" if config.getoption("--all") else "ci")
 

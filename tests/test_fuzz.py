@@ -342,6 +342,7 @@ members = st.lists(parts, min_size=1, max_size=4).map("/".join) | st.text(max_si
 @fuzz
 @given(st.lists(members, max_size=4), st.randoms(use_true_random=False), st.booleans())
 @example(["a", "a/b"], random.Random(0), False)
+@example(["a/b", "a"], random.Random(0), False)
 @example(["."], random.Random(0), False)
 def test_archives(
     tmp_path_factory: pytest.TempPathFactory, found: list[str], rng: random.Random, damaged: bool
