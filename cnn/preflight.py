@@ -5,8 +5,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from cnn.builder import check_builder
-from cnn.config import SETTINGS
-from cnn.journal import START
+from cnn.config import SETTINGS, read_settings, settings_text
 from cnn.launch import TaskFailed, again_where_lost
 from cnn.manifest import MANIFEST, Manifest, read_manifest
 from cnn.pixels import choose
@@ -147,10 +146,19 @@ def check_run_dir(run: Directory, *, overwrite: bool) -> None:
         raise InputError(
             f"--out must be a new or empty directory or a run's, but {run.uri} is neither"
         )
-    if not run.exists(START):
-        return  # Its driver died before there was anything to go on with.
-    if not overwrite:
+    if not overwrite and not _died_early(run):
         raise InputError(f"--out must not exist without --overwrite, but {run.uri} holds a run")
+
+
+def _died_early(run: Directory) -> bool:
+    """Whether a driver died before it had noted its start: there is nothing to go on with."""
+    if run.names() != [SETTINGS]:
+        return False
+    try:
+        read_settings(settings_text(run))
+    except InputError:
+        return False
+    return True
 
 
 def check_visible(

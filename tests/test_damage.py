@@ -217,6 +217,7 @@ def test_a_killed_driver_leaves_no_half_data_set(
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_killed_python_worker_fails_the_job_in_one_line(
     images: Path, undisturbed: tuple[Manifest, float], tmp_path: Path

@@ -48,6 +48,7 @@ def same_curve(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert one["test"]["accuracy"] == other["test"]["accuracy"]
 
 
+@pytest.mark.slow
 def test_two_workers_train_as_one_does(submit: Run, noise_data: Path, tmp_path: Path) -> None:
     found = []
     for workers in (1, 2):

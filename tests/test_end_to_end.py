@@ -168,6 +168,7 @@ def _spark_home() -> str:
     return str(Path(pyspark.__file__).parent)
 
 
+@pytest.mark.slow
 def test_the_reports_three_phases_run_on_the_sample(submit: Run, data: Path) -> None:
     out = data.parent / "report-run"
     done = submit(

@@ -116,6 +116,7 @@ def test_many_failures_in_a_row_end_the_search_with_the_first_cause(
     assert not (tmp_path / "fine").exists()
 
 
+@pytest.mark.slow
 def test_the_winners_training_that_dies_says_where_its_log_is(
     submit: Run, noise_data: Path, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def test_auto_means_five_where_a_class_has_few_images() -> None:
     assert SearchSettings(cross_validation=3).networks(10_000) == 3
 
 
+@pytest.mark.slow
 def test_few_images_are_cross_validated_by_default(
     submit: Run, noise_data: Path, tmp_path: Path
 ) -> None:

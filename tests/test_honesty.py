@@ -125,6 +125,7 @@ def test_a_driver_that_dies_among_repetitions_goes_on_with_them(
     assert [len(c["scores"]) for c in phase["confirmation"]["candidates"]] == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_driver_that_dies_after_the_test_does_not_open_it_again(
     submit: Run, noise_data: Path, tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def test_what_was_finished_stays(noise_data: Path, tmp_path: Path, sent: int, co
     assert _gone(process.pid)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_ctrl_c_twice_stops_at_once(noise_data: Path, tmp_path: Path) -> None:
     # Trials that take long to stop, in a directory whose name a shell must be told exactly.
@@ -107,6 +108,7 @@ def test_ctrl_c_twice_stops_at_once(noise_data: Path, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {run.name}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_jvm_that_dies_makes_no_trial_a_failure(noise_data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
@@ -180,6 +182,7 @@ def _gone(group: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_run_directory_that_executors_cannot_see_is_refused(
     submit: Run, noise_data: Path, tmp_path: Path

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cnn.config import SETTINGS as SETTINGS_FILE
+from cnn.config import dump_settings
 from cnn.config import load_settings
 from cnn.journal import START, Start, claim_run, read_start, recover_trials, write_start
 from cnn.lease import lease
@@ -73,11 +74,14 @@ def test_what_is_torn_or_foreign_is_set_aside_and_reported(tmp_path: Path) -> No
 
 def test_a_run_whose_driver_died_before_its_start_was_noted_may_begin_again(tmp_path: Path) -> None:
     run = Directory(tmp_path / "run")
-    run.write(SETTINGS_FILE, b"")
+    run.write(SETTINGS_FILE, dump_settings(SETTINGS).encode())
     check_run_dir(run, overwrite=False)
-    run.write(START, b"{}")
-    with pytest.raises(InputError, match="holds a run"):
-        check_run_dir(run, overwrite=False)
+    for name, content in ((START, b"{}"), ("notes.txt", b"mine"), (SETTINGS_FILE, b"mine = 1")):
+        run.write(name, content)
+        with pytest.raises(InputError, match="holds a run"):
+            check_run_dir(run, overwrite=False)
+        if name != SETTINGS_FILE:
+            run.delete(name)
 
 
 def test_a_start_comes_back_and_anything_else_is_refused(tmp_path: Path) -> None:

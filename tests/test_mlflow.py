@@ -163,6 +163,7 @@ def test_no_credentials_are_kept_or_said(tuned: tuple[Path, str]) -> None:
     assert command[command.index("--mlflow") + 1].startswith("http://127.0.0.1:")
 
 
+@pytest.mark.slow
 def test_resumed_it_is_the_same_runs(
     submit: Run, client: Any, server: str, tuned: tuple[Path, str]
 ) -> None:
@@ -289,6 +290,7 @@ def test_what_was_not_logged_is_logged_at_the_end(
     assert [child.info.status for child in children] == ["FINISHED"]
 
 
+@pytest.mark.slow
 def test_a_dead_server_does_not_fail_the_search(
     submit: Run, noise_data: Path, tmp_path: Path
 ) -> None:

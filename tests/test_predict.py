@@ -138,6 +138,7 @@ def test_spark_reads_a_uri_and_gives_the_same(
     assert tables[0]["path"].equals(tables[1]["path"])
 
 
+@pytest.mark.slow
 def test_images_without_class_folders_have_no_accuracy(
     submit: Run, root: Path, test_images: Path, tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ STEP = r"--master spark://127\.0\.0\.1"
 STORE = r" s3://bucket/|^export AWS_"
 
 
+@pytest.mark.slow
 def test_the_main_command_tunes_on_the_sample(clone: Path) -> None:
     (command,) = commands(MAIN)
     *_, accuracy, report = run(command, clone).strip().splitlines()

@@ -261,6 +261,7 @@ def test_other_data_is_refused(submit: Run, unfinished: Path, tmp_path: Path) ->
     assert "--resume must find the data that the run began on" in one_line(done.stderr)
 
 
+@pytest.mark.slow
 def test_an_earlier_runs_best_is_tried_first(
     submit: Run, noise_data: Path, unfinished: Path, tmp_path: Path
 ) -> None:

@@ -124,7 +124,8 @@ def test_a_password_in_a_uri_is_refused() -> None:
 # Modes of files.
 
 
-@pytest.mark.parametrize("mask", [0o077, pytest.param(0o022, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mask", [0o077, 0o022])
 def test_files_have_the_users_umask(small: Path, tmp_path: Path, mask: int) -> None:
     run, images = tmp_path / "run", small.parent / "images"
     jobs: list[tuple[str | Path, ...]]
