@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from cnn.config import SETTINGS as SETTINGS_FILE
-from cnn.config import dump_settings
-from cnn.config import load_settings
+from cnn.config import dump_settings, load_settings
 from cnn.journal import START, Start, claim_run, read_start, recover_trials, write_start
 from cnn.lease import lease
 from cnn.preflight import check_run_dir
