@@ -192,12 +192,8 @@ def undisturbed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return read_manifest(Directory(out)), time.monotonic() - started
 
 
-MOMENTS = [
-    pytest.param(moment, marks=() if moment == 11 else pytest.mark.slow) for moment in range(20)
-]
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", range(20))
 def test_a_killed_driver_leaves_no_half_data_set(
     moment: int, images: Path, undisturbed: tuple[Manifest, float], tmp_path: Path
 ) -> None:

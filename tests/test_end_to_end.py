@@ -198,6 +198,7 @@ def test_the_reports_three_phases_run_on_the_sample(submit: Run, data: Path) -> 
     assert [phase["name"] for phase in settings["phases"]] == ["layers", "dropout", "epochs"]
 
 
+@pytest.mark.slow
 def test_all_trials_failing_exits_1_with_the_first_failure(submit: Run, data: Path) -> None:
     out = data.parent / "failed-run"
     done = submit(

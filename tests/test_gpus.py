@@ -147,6 +147,7 @@ def test_in_local_mode_the_gpus_of_the_machine_are_found(
     assert seen.together() == 1
 
 
+@pytest.mark.slow
 def test_a_profile_that_spark_cannot_give_is_refused(
     submit: Run, noise_data: Path, tmp_path: Path
 ) -> None:

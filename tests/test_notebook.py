@@ -107,6 +107,7 @@ def _shown(output: Any) -> str:
     return str(output.get("text") or data.get("text/html") or data.get("text/plain", ""))
 
 
+@pytest.mark.slow
 def test_the_readmes_notebook_gives_a_run(folder: Path, outputs: dict[str, str]) -> None:
     assert "phase search: best is trial" in outputs["readme"]
     assert "trials are spawned" in outputs["readme"]
@@ -119,6 +120,7 @@ def test_the_readmes_notebook_gives_a_run(folder: Path, outputs: dict[str, str])
     assert 'builder = "__main__:build"' in settings
 
 
+@pytest.mark.slow
 def test_runs_and_data_show_themselves_and_escape_what_they_name(outputs: dict[str, str]) -> None:
     for cell in ("data", "used"):
         assert "<table" in outputs[cell]
@@ -131,12 +133,14 @@ def test_runs_and_data_show_themselves_and_escape_what_they_name(outputs: dict[s
     assert "dense_units" not in outputs["used"]
 
 
+@pytest.mark.slow
 def test_progress_is_plain_lines(outputs: dict[str, str]) -> None:
     assert "trial 1: " in outputs["readme"]
     assert "\x1b" not in outputs["readme"]
     assert "<pre" not in outputs["readme"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_cell_leaves_a_run_that_goes_on(
     folder: Path, outputs: dict[str, str]
 ) -> None:
@@ -148,12 +152,14 @@ def test_an_interrupted_cell_leaves_a_run_that_goes_on(
     assert [t.number for t in read_trials(Directory(run))] == [0, 1]
 
 
+@pytest.mark.slow
 def test_the_command_line_has_no_function_to_go_on_with(outputs: dict[str, str]) -> None:
     code, _, errors = outputs["command line"].strip().partition(" ")
     assert code == "2"
     assert "__main__:build was given in Python: call cnn.tune(..., build=...)" in errors
 
 
+@pytest.mark.slow
 def test_the_session_is_left_as_it_was(outputs: dict[str, str]) -> None:
     ranged, environment, heavy = outputs["left"].strip().splitlines()
     assert ranged == "10 the reader's own"

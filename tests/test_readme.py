@@ -104,7 +104,8 @@ def shrunk(command: str) -> str:
     if "preprocess.py" in command:
         return f"{command} --image-size 32"
     if "tune.py" in command:
-        quick = "search.epochs=1", "search.min_steps=0", "search.cross_validation=1"
+        quick = ["search.epochs=1", "search.min_steps=0", "search.cross_validation=1"]
+        quick += ["space.filters=4", "space.conv_layers=2", "space.dense_units=8"]
         return " ".join([command, *(f"--set {setting}" for setting in quick)])
     return command
 

@@ -93,6 +93,7 @@ def test_a_driver_killed_at_any_moment_loses_nothing(
         assert again.stdout.splitlines() == ["the run had finished", f"report: {run}/report.html"]
 
 
+@pytest.mark.slow
 def test_no_epoch_is_trained_twice(submit: Run, noise_data: Path, tmp_path: Path) -> None:
     run, epochs = tmp_path / "run", 30
     state = run / "checkpoints" / "00000.npz"

@@ -184,21 +184,11 @@ LAUNCHERS = {
     "spark-submit": (["spark-submit", "--master", "MASTER"], {}),
     "python": (["python"], {"PYSPARK_SUBMIT_ARGS": "--master MASTER pyspark-shell"}),
 }
-LOCAL = "local[2]"
 
 
-@pytest.mark.parametrize(
-    ("launcher", "master"),
-    [
-        pytest.param(
-            launcher,
-            master,
-            marks=() if (launcher, master) == ("spark-submit", LOCAL) else pytest.mark.slow,
-        )
-        for master in (LOCAL, "local-cluster[2,1,1024]")
-        for launcher in LAUNCHERS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("master", ["local[2]", "local-cluster[2,1,1024]"])
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_every_port_is_on_loopback(small: Path, tmp_path: Path, launcher: str, master: str) -> None:
     words, environment = LAUNCHERS[launcher]
     job = ("jobs/tune.py", "--data", str(small), "--out", str(tmp_path / "run"))
