@@ -9,30 +9,41 @@ fail() { echo "error: $1" >&2; exit 2; }
 
 # The environment that is active, or else .venv here, with the project installed in it.
 environment() {
-    local extra=${1:-} prefix=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
-    if [ -z "$prefix" ]; then
-        prefix=$here/.venv
-        if [ ! -x "$prefix/bin/python" ]; then
-            local candidate base=
-            for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
-                if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
-                    base=$candidate
-                    break
-                fi
-            done
-            [ -n "$base" ] || fail "Python must be 3.11 to 3.13, but none was found; install one or set PYTHON"
-            "$base" -m venv "$prefix"
-        fi
-    fi
-    export PATH=$prefix/bin:$PATH
-    local stamp=$prefix/.spark-cnn-search${extra:+-$extra} state
+    local extra=${1:-} prefix=${VIRTUAL_ENV:-${CONDA_PREFIX:-$here/.venv}} stamp state
+    stamp=$prefix/.spark-cnn-search
     state=$(cat "$here/pyproject.toml" "$here/constraints.txt" | cksum; echo "$here")
-    if [ "$(cat "$stamp" 2>/dev/null)" != "$state" ]; then
-        echo "installing into $prefix" >&2
-        python -m pip install --quiet --disable-pip-version-check \
-            --constraint "$here/constraints.txt" --editable "$here${extra:+[$extra]}"
-        echo "$state" >"$stamp"
+    export PATH=$prefix/bin:$PATH
+    installed "$stamp${extra:+-$extra}" "$state" || install
+}
+
+installed() { [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
+
+# One installation at a time where there is flock (macOS has none): two of pip's spoil each other.
+install() (
+    mkdir -p "$prefix"
+    exec 9>"$stamp.lock"
+    ! command -v flock >/dev/null || flock 9
+    if installed "$stamp${extra:+-$extra}" "$state"; then return; fi
+    if [ "$prefix" = "$here/.venv" ] && ! "$prefix/bin/python" -m pip --version >/dev/null 2>&1; then
+        base=$(base_python)
+        "$base" -m venv "$prefix"
     fi
+    echo "installing into $prefix" >&2
+    python -m pip install --quiet --disable-pip-version-check \
+        --constraint "$here/constraints.txt" --editable "$here${extra:+[$extra]}"
+    echo "$state" >"$stamp"
+    echo "$state" >"$stamp${extra:+-$extra}"
+)
+
+base_python() {
+    local candidate
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    fail "Python must be 3.11 to 3.13, but none was found; install one or set PYTHON"
 }
 
 java_17() {
