@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from pydantic_core import from_json
 
 from cnn.documents import Malformed, read_document
 from cnn.storage import Directory
@@ -59,7 +58,7 @@ def read_checkpoint(
         # The archive has a checksum of each entry.
         with np.load(io.BytesIO(content), allow_pickle=False) as entries:
             _check_sizes(entries.zip.infolist(), len(content))
-            about = from_json(entries[_STATE].tobytes())
+            about = json.loads(entries[_STATE].tobytes())
             arrays = {
                 key: [entries[f"{key}-{place}"] for place in range(count)]
                 for key, count in about["counts"].items()

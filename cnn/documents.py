@@ -9,6 +9,7 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pyarrow import fs
@@ -61,12 +62,7 @@ def read_json(directory: Directory, name: str) -> Any:
     content = read_document(directory, name)
     if content.count(b",") >= MOST_VALUES:
         raise Malformed(f"it holds more than {MOST_VALUES:,} values")
-    try:
-        return json.loads(content)
-    except RecursionError:
-        raise Malformed("its values are nested too deep") from None
-    except ValueError as error:
-        raise Malformed(str(error)) from None
+    return _parsed(json.loads, content)
 
 
 def read_model(kind: type[Model], directory: Directory, name: str) -> Model:
@@ -88,10 +84,15 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise Malformed(f"it is larger than {MOST_TOML_BYTES >> 20} MiB")
     if _DEEP_KEY.search(text):
         raise Malformed(f"it has a key of more than {_MOST_DOTS} parts")
+    table: dict[str, Any] = _parsed(tomllib.loads, text)
+    return table
+
+
+def _parsed(parse: Callable[[Any], Any], content: str | bytes) -> Any:
     try:
-        return tomllib.loads(text)
+        return parse(content)
     except RecursionError:
         raise Malformed("its values are nested too deep") from None
     except ValueError as error:
-        # TOMLDecodeError, and what Python's int says of a number with thousands of digits.
+        # The parser's own, and what Python's int says of a number with thousands of digits.
         raise Malformed(str(error)) from None

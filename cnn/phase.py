@@ -158,7 +158,7 @@ class Phase:
         slots = count_slots(context, self._phase)
         most = min(self._phase.parallelism or work.total, work.total)
         parallelism = max(1, min(slots.total, most))
-        there = slots_now(context, self._phase)
+        there = slots_now(context, self._phase, slots)
 
         def slots_to_use() -> int:
             self._progress.parallelism = max(1, min(there(), most))

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -50,16 +50,12 @@ class FileReader:
         return list_images(self._root, settings)
 
     def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
-        if not files:
-            return []
-        root, context = self._root, spark.sparkContext
+        root = self._root
 
         def digest(path: str) -> str | None:
             return _digest(real_path(root, path), whole)
 
-        paths = [file.path for file in files]
-        slices = min(-(-len(paths) // _DIGESTS_A_TASK), 4 * context.defaultParallelism)
-        return context.parallelize(paths, slices).map(digest).collect()
+        return digest_files(spark, files, digest, _DIGESTS_A_TASK)
 
     def write(
         self,
@@ -68,13 +64,37 @@ class FileReader:
         staging: Directory,
         settings: DataSettings,
     ) -> list[PartResult]:
-        root = self._root
+        return write_parts(spark, partial(real_path, self._root), parts, staging, settings)
 
-        def run(part: Part) -> PartResult:
-            decoded = decode_part(partial(real_path, root), part, settings)
-            return write_part(staging, part.split, part.number, decoded)
 
-        return spark.sparkContext.parallelize(parts, len(parts)).map(run).collect()
+def digest_files(
+    spark: "SparkSession",
+    files: Sequence[ImageFile],
+    digest: Callable[[str], str | None],
+    files_a_task: int,
+) -> Digests:
+    """For each file what `digest` makes of its path, on the executors."""
+    if not files:
+        return []
+    context, paths = spark.sparkContext, [file.path for file in files]
+    slices = min(-(-len(paths) // files_a_task), 4 * context.defaultParallelism)
+    return context.parallelize(paths, slices).map(digest).collect()
+
+
+def write_parts(
+    spark: "SparkSession",
+    opener: Callable[[str], Path | bytes],
+    parts: Sequence[Part],
+    staging: Directory,
+    settings: DataSettings,
+) -> list[PartResult]:
+    """Each part's files decoded and written by a task of its own; `opener` as for decode_part."""
+
+    def run(part: Part) -> PartResult:
+        decoded = decode_part(opener, part, settings)
+        return write_part(staging, part.split, part.number, decoded)
+
+    return spark.sparkContext.parallelize(parts, len(parts)).map(run).collect()
 
 
 def _digest(path: Path, whole: bool) -> str | None:

@@ -10,6 +10,7 @@ from pyspark import SparkContext
 from pyspark.resource import ResourceProfile as SparkResourceProfile
 from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests
 
+from cnn.cli import say
 from cnn.device import local_gpus
 from cnn.session import LOCAL_CLUSTER, LOCAL_MASTER, failure
 from cnn.settings import InputError, ResourceProfile, SearchSettings
@@ -69,12 +70,14 @@ def count_slots(context: SparkContext, search: SearchSettings | None = None) -> 
     return Slots(max(1, total), min(executors), task_cpus, len(executors))
 
 
-def slots_now(context: SparkContext, search: SearchSettings) -> Callable[[], int]:
-    """A function that says how many slots there are at the moment: executors come and go."""
+def slots_now(context: SparkContext, search: SearchSettings, slots: Slots) -> Callable[[], int]:
+    """A function that says how many slots there are at the moment: executors come and go.
+
+    `slots` are those that were counted last.
+    """
     if LOCAL_MASTER.match(str(context.master)):
-        total = count_slots(context, search).total
-        return lambda: total
-    counted = {_count_executors(context): count_slots(context, search).total}
+        return lambda: slots.total
+    counted = {slots.executors: slots.total}
 
     def now() -> int:
         executors = _count_executors(context)
@@ -86,7 +89,7 @@ def slots_now(context: SparkContext, search: SearchSettings) -> Callable[[], int
     return now
 
 
-def wait_for_executors(context: SparkContext, say: Callable[[str], None] = print) -> None:
+def wait_for_executors(context: SparkContext, say: Callable[[str], None] = say) -> None:
     """Until the executors that were asked for are there; a cluster starts them one by one.
 
     Where their number is not known, until no more have come for a while. An absent first one is

@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pyarrow import fs
@@ -11,7 +12,8 @@ from cnn.duplicates import Digests
 from cnn.images import Unreadable
 from cnn.listing import Folder, Found, Gathered, Listing, gather, is_rubbish, listing_of, some
 from cnn.manifest import DataSettings
-from cnn.parts import Part, PartResult, decode_part, write_part
+from cnn.parts import Part, PartResult
+from cnn.readers import digest_files, write_parts
 from cnn.settings import InputError
 from cnn.splits import ImageFile
 from cnn.storage import Directory
@@ -34,10 +36,10 @@ class StoreReader:
         return some(gather(self._folders()), self._root.uri)
 
     def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
-        if not whole or not files:
+        if not whole:
             # A second request for each would take longer than reading the few whole at once.
             return [""] * len(files)
-        root, context = self._root, spark.sparkContext
+        root = self._root
 
         def digest(path: str) -> str | None:
             try:
@@ -46,9 +48,7 @@ class StoreReader:
                 # Decoding will meet the same error and say it.
                 return None
 
-        paths = [file.path for file in files]
-        slices = min(len(paths), 4 * context.defaultParallelism)
-        return context.parallelize(paths, slices).map(digest).collect()
+        return digest_files(spark, files, digest, 1)
 
     def write(
         self,
@@ -57,13 +57,7 @@ class StoreReader:
         staging: Directory,
         settings: DataSettings,
     ) -> list[PartResult]:
-        root = self._root
-
-        def run(part: Part) -> PartResult:
-            decoded = decode_part(lambda path: read_image(root, path), part, settings)
-            return write_part(staging, part.split, part.number, decoded)
-
-        return spark.sparkContext.parallelize(parts, len(parts)).map(run).collect()
+        return write_parts(spark, partial(read_image, self._root), parts, staging, settings)
 
     def _folders(self) -> Iterator[Folder]:
         if not self._root.is_dir():

@@ -148,10 +148,9 @@ def stop_executor(scene: Scene) -> Heal | None:
 
 def fill_disk(scene: Scene) -> Heal | None:
     """No byte is free until the job has ended, whatever it removes."""
-    ended = threading.Event()
     ballast = scene.disk / "ballast"
 
-    def fill() -> None:
+    def fill(ended: threading.Event) -> None:
         with ballast.open("wb", buffering=0) as file:
             size = 1 << 20
             while not ended.is_set():
@@ -160,17 +159,10 @@ def fill_disk(scene: Scene) -> Heal | None:
                 except OSError:
                     size = max(1, size // 16)
                     ended.wait(0.01)
-
-    thread = threading.Thread(target=fill)
-    thread.start()
-
-    def heal() -> None:
-        ended.set()
-        thread.join()
         ballast.unlink()
 
     scene.said = "disk filled"
-    return heal
+    return _until_healed(fill)
 
 
 def make_read_only(scene: Scene) -> Heal | None:
@@ -214,13 +206,18 @@ def _passing(scene: Scene, end: Callable[[], None]) -> Heal:
     """A fault that ends by itself, or at the latest with the job."""
     seconds = scene.rng.uniform(*PASSING)
     scene.said += f" for {seconds:.1f} s"
-    ended = threading.Event()
 
-    def wait() -> None:
+    def wait(ended: threading.Event) -> None:
         ended.wait(seconds)
         end()
 
-    thread = threading.Thread(target=wait)
+    return _until_healed(wait)
+
+
+def _until_healed(work: Callable[[threading.Event], None]) -> Heal:
+    """Works in a thread of its own, which is told by an event to end."""
+    ended = threading.Event()
+    thread = threading.Thread(target=work, args=(ended,))
     thread.start()
 
     def heal() -> None:

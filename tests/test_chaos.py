@@ -15,6 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import faults
@@ -184,41 +185,37 @@ def run(words: list[str], mark: str, cluster: Cluster, log: Path, fault: str) ->
     return code, log.with_suffix(".err").read_text()
 
 
-class start:
+@contextmanager
+def start(
+    words: list[str], mark: str, cluster: Cluster, log: Path, fault: str
+) -> Iterator["subprocess.Popen[str]"]:
     """A job's driver in a session of its own; what it leaves is killed in the end."""
-
-    def __init__(
-        self, words: list[str], mark: str, cluster: Cluster, log: Path, fault: str
-    ) -> None:
-        conf = {
-            f"spark.executorEnv.{faults.MARK}": mark,
-            "spark.executor.extraJavaOptions": SHORT_LIVED,
-            # So that a job waits for both executors.
-            "spark.executor.cores": "1",
-            "spark.cores.max": "2",
-            **(LIMITS if fault.endswith("stopped") else {}),
-        }
-        options = [word for key, value in conf.items() for word in ("--conf", f"{key}={value}")]
-        self._mark = mark
-        with log.with_suffix(".out").open("w") as out, log.with_suffix(".err").open("w") as errors:
-            self._process = subprocess.Popen(
-                [str(REPOSITORY / "spark-submit.sh"), "--master", cluster.url, *options, *words],
-                cwd=REPOSITORY,
-                env=clean_environment()
-                | {"PYTHONPATH": "", "SPARK_LOCAL_IP": "127.0.0.1", faults.MARK: mark},
-                stdout=out,
-                stderr=errors,
-                text=True,
-                start_new_session=True,
-            )
-
-    def __enter__(self) -> "subprocess.Popen[str]":
-        return self._process
-
-    def __exit__(self, *_: object) -> None:
-        for left in processes(self._mark):
+    conf = {
+        f"spark.executorEnv.{faults.MARK}": mark,
+        "spark.executor.extraJavaOptions": SHORT_LIVED,
+        # So that a job waits for both executors.
+        "spark.executor.cores": "1",
+        "spark.cores.max": "2",
+        **(LIMITS if fault.endswith("stopped") else {}),
+    }
+    options = [word for key, value in conf.items() for word in ("--conf", f"{key}={value}")]
+    with log.with_suffix(".out").open("w") as out, log.with_suffix(".err").open("w") as errors:
+        process = subprocess.Popen(
+            [str(REPOSITORY / "spark-submit.sh"), "--master", cluster.url, *options, *words],
+            cwd=REPOSITORY,
+            env=clean_environment()
+            | {"PYTHONPATH": "", "SPARK_LOCAL_IP": "127.0.0.1", faults.MARK: mark},
+            stdout=out,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        for left in processes(mark):
             left.kill()
-        self._process.wait()
+        process.wait()
 
 
 def wait_until(true: Callable[[], bool], process: "subprocess.Popen[str]") -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import made_up
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -19,13 +20,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_journal import trial
 
-from cnn.card import ModelCard, read_card
+from cnn.card import read_card
 from cnn.config import CONF_DIR, dump_settings, load_settings, read_settings
 from cnn.halving import Rungs
 from cnn.images import Unreadable, decode
 from cnn.journal import read_start, recover_trials
 from cnn.listing import list_images, real_path
-from cnn.manifest import DataSettings, Manifest, Source, read_manifest
+from cnn.manifest import DataSettings, read_manifest
 from cnn.results import read_trials, write_trial
 from cnn.run_record import read_run
 from cnn.running import read_reached
@@ -86,34 +87,8 @@ def is_short(error: Exception) -> None:
     assert 0 < len(str(error)) < 2000
 
 
-MANIFEST = Manifest(
-    size=16,
-    channels=1,
-    classes=("a", "b"),
-    counts={"train": {"a": 8, "b": 8}, "test": {"a": 2, "b": 2}},
-    groups=20,
-    duplicates=0,
-    listed=20,
-    rejects=0,
-    reasons={},
-    ignored=0,
-    settings=DataSettings(image_size=16),
-    source=Source(name="drawn"),
-    sample=False,
-    inputs="",
-    fingerprint="00000000",
-    seconds=0,
-).model_dump(mode="json")
-CARD = ModelCard(
-    size=16,
-    channels=1,
-    color_mode="grayscale",
-    fit="stretch",
-    classes=("a", "b"),
-    params={"filters": 3},
-    builder="cnn.model:build",
-    versions={},
-).model_dump(mode="json")
+MANIFEST = made_up.manifest(16, {"a": 8, "b": 8}).model_dump(mode="json")
+CARD = made_up.card(16, ("a", "b"), filters=3).model_dump(mode="json")
 
 
 @fuzz

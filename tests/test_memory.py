@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import made_up
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,6 @@ import pytest
 from conftest import REPOSITORY
 
 from cnn.job import Job
-from cnn.manifest import DataSettings, Manifest, Source
 from cnn.session import EXECUTOR_ENVIRONMENT
 from cnn.settings import CacheSettings, ModelParams, ModelSettings, PhaseSettings
 from cnn.trial import run_trial
@@ -84,27 +84,7 @@ def build(params: ModelParams, *, size: int, channels: int, classes: int) -> obj
 
 def job(root: Path) -> Job:
     half = COUNT // 2
-    manifest = Manifest(
-        size=SIZE,
-        channels=3,
-        classes=("dark", "bright"),
-        counts={
-            "train": {"dark": COUNT - half, "bright": half},
-            "test": {"dark": 0, "bright": 0},
-        },
-        groups=COUNT,
-        duplicates=0,
-        listed=COUNT,
-        rejects=0,
-        reasons={},
-        ignored=0,
-        settings=DataSettings(image_size=SIZE, color_mode="rgb"),
-        source=Source(name="drawn"),
-        sample=False,
-        inputs="",
-        fingerprint="0" * 64,
-        seconds=0,
-    )
+    manifest = made_up.manifest(SIZE, {"dark": COUNT - half, "bright": half}, channels=3)
     phase = PhaseSettings(name="all", space={}, epochs=1, min_steps=0, validation_folds=(0, 1))
     model = ModelSettings(builder="test_memory:build")
     run, cache = str(root / "run"), CacheSettings(dir=str(root / "cache"))

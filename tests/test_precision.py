@@ -3,36 +3,19 @@
 from pathlib import Path
 
 import keras
+import made_up
 import numpy as np
 import pytest
 
 from cnn.batches import Images
 from cnn.job import Job, compiled, run_fit
-from cnn.manifest import DataSettings, Manifest, Source
 from cnn.precision import cpu_flags, resolve
 from cnn.settings import CacheSettings, ModelParams, ModelSettings, PhaseSettings, Precision
 from cnn.training import Part
 
 
 def job(precision: Precision) -> Job:
-    manifest = Manifest(
-        size=16,
-        channels=1,
-        classes=("a", "b"),
-        counts={"train": {"a": 80, "b": 80}, "test": {"a": 0, "b": 0}},
-        groups=160,
-        duplicates=0,
-        listed=160,
-        rejects=0,
-        reasons={},
-        ignored=0,
-        settings=DataSettings(image_size=16),
-        source=Source(name="drawn"),
-        sample=False,
-        inputs="",
-        fingerprint="00000000",
-        seconds=0,
-    )
+    manifest = made_up.manifest(16, {"a": 80, "b": 80})
     phase = PhaseSettings(name="all", space={})
     return Job(phase, ModelSettings(precision=precision), manifest, "data", "run", CacheSettings())
 

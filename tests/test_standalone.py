@@ -35,6 +35,18 @@ def tune(data: Path, run: Path) -> tuple[str | Path, ...]:
     return (*words, "--set", "final.epochs=1")
 
 
+def start(cluster: Cluster, *words: str | Path, stdout: int = subprocess.DEVNULL) -> Any:
+    """A job that goes on by itself; its process."""
+    return subprocess.Popen(
+        [str(REPOSITORY / "spark-submit.sh"), "--master", cluster.url, *map(str, words)],
+        cwd=REPOSITORY,
+        env=clean_environment() | ENVIRONMENT,
+        stdout=stdout,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
 def applications(cluster: Cluster) -> list[dict[str, Any]]:
     """Finished applications, as the Master's page lists them."""
     with urllib.request.urlopen(f"{cluster.ui}/json/") as answer:
@@ -84,14 +96,7 @@ def test_a_driver_that_died_is_resumed(
     submit: Run, cluster: Cluster, noise_data: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    words = ("--master", cluster.url, "jobs/tune.py", *tune(noise_data, run), "--max-trials", "6")
-    process = subprocess.Popen(
-        [str(REPOSITORY / "spark-submit.sh"), *map(str, words)],
-        cwd=REPOSITORY,
-        env=clean_environment() | ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start(cluster, "jobs/tune.py", *tune(noise_data, run), "--max-trials", "6")
     while process.poll() is None and len(list((run / "trials").glob("*.json"))) < 2:
         time.sleep(0.01)
     process.kill()
@@ -107,21 +112,9 @@ def test_a_driver_that_died_is_resumed(
 def test_more_than_a_worker_has_is_said_rather_than_waited_for_in_silence(
     cluster: Cluster, noise_data: Path, tmp_path: Path
 ) -> None:
-    words = (
-        "--conf",
-        "spark.executor.memory=9g",
-        "jobs/tune.py",
-        *tune(noise_data, tmp_path / "run"),
-    )
-    process = subprocess.Popen(
-        [str(REPOSITORY / "spark-submit.sh"), "--master", cluster.url, *map(str, words)],
-        cwd=REPOSITORY,
-        env=clean_environment() | ENVIRONMENT | {"PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
+    words = ("jobs/tune.py", *tune(noise_data, tmp_path / "run"))
+    memory = ("--conf", "spark.executor.memory=9g")
+    process = start(cluster, *memory, *words, stdout=subprocess.PIPE)
     said = next(line for line in process.stdout if line.startswith("waiting for executors"))
     assert "spark.executor.memory" in said
     process.terminate()
@@ -135,19 +128,7 @@ def test_a_worker_that_joins_gets_trials(
     cluster.kill_worker(1)
     run = tmp_path / "run"
     words = (*tune(noise_data, run), "--max-trials", "60", "--set", "search.strategy=random")
-    process = subprocess.Popen(
-        [
-            str(REPOSITORY / "spark-submit.sh"),
-            "--master",
-            cluster.url,
-            "jobs/tune.py",
-            *map(str, words),
-        ],
-        cwd=REPOSITORY,
-        env=clean_environment() | ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start(cluster, "jobs/tune.py", *words)
     while process.poll() is None and len(list((run / "trials").glob("*.json"))) < 2:
         time.sleep(0.01)
     cluster.add_workers(1)

@@ -1,8 +1,8 @@
 """The report's whole procedure as the loop that its notebook was, against jobs/tune.py.
 
     python tests/benchmarks/report.py --size quick      # 400 images of 64x64: minutes
-    python tests/benchmarks/report.py --size middle     # 4,000 of 64x64, narrower: an hour
-    python tests/benchmarks/report.py                   # 4,000 of 128x128, three seeds: a day
+    python tests/benchmarks/report.py --size middle     # 4,000 of 64x64, narrower networks
+    python tests/benchmarks/report.py                   # 4,000 of 128x128, three seeds: hours each
     python tests/benchmarks/report.py --group none      # split without regard to pairs, as it did
     python tests/benchmarks/report.py loop default      # without conf/report.toml
 
