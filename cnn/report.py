@@ -76,6 +76,8 @@ def _phase_view(place: int, phase: PhaseRecord, run: Run) -> dict[str, Any]:
         "phase": phase,
         "statuses": count_by_status(own),
         "repeats": len(own) - len(found),
+        # With `min_steps`, a trial of few steps an epoch has more epochs than the phase says.
+        "longest": max((trial.max_epochs or 0 for trial in own), default=0),
         "interruptions": clock.interruptions,
         "progress": plots_search.progress(f"progress{place}", found, clock),
         "learning": plots_search.learning(f"learning{place}", found, phase.best),

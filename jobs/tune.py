@@ -7,7 +7,6 @@ spark-submit jobs/tune.py --resume RUN                           # goes on where
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
         configs=args.config,
         flags=flags,
         assignments=args.assignments,
-        command=(Path(sys.argv[0]).name, *_recorded(arguments, args.mlflow)),
+        command=("jobs/tune.py", *_recorded(arguments, args.mlflow)),
         mlflow=args.mlflow,
         mlflow_experiment=args.mlflow_experiment,
         on_start=lambda run: go_on_with(*_resuming(run, args.mlflow)),

@@ -63,6 +63,12 @@ def test_a_whole_run_shows_what_won_and_how_good_it_is(tmp_path: Path) -> None:
     assert "No better than" not in page.text
 
 
+def test_epochs_that_were_stretched_are_said(tmp_path: Path) -> None:
+    trials = [trial(number, max_epochs=6 * number) for number in range(1, 4)]
+    page = Page(render_report(run_directory(tmp_path, result(), trials)))
+    assert "at most 6 epochs, 18 where they are short" in page.text
+
+
 def test_the_page_loads_nothing_and_its_ids_are_unique(tmp_path: Path) -> None:
     html = render_report(run_directory(tmp_path, result()))
     page = Page(html)
