@@ -19,8 +19,8 @@ Kind = Literal["lost", "out_of_memory", "failed"]
 # What Spark's cluster managers say of an executor that they ended for its memory.
 _MEMORY = re.compile(r"memory limits|OOMKilled|OutOfMemoryError|[Oo]ut of memory")
 _LOST = re.compile(
-    r"ExecutorLostFailure|Python worker (exited unexpectedly|failed to connect back)"
-    r"|ExecutorDeadException|FetchFailed|StoreLost"
+    r"ExecutorLostFailure|Python worker (exited unexpectedly|failed to connect back"
+    r"|process terminated due to idle timeout)|ExecutorDeadException|FetchFailed|StoreLost"
 )
 
 

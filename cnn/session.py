@@ -38,10 +38,12 @@ EXECUTOR_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_TOP_PAD_": str(2**26),
 }
+# Its daemon ends workers that hang, which pyspark's own cannot.
+PREPROCESS = {"spark.python.daemon.module": "cnn.daemon"}
 # A trial's process is forked from a daemon that has the framework imported, and is used once: its
 # memory and its device are free again when the task has ended.
 TUNE = {
-    "spark.python.daemon.module": "cnn.daemon",
+    **PREPROCESS,
     "spark.python.worker.reuse": "false",
     **{f"spark.executorEnv.{name}": value for name, value in EXECUTOR_ENVIRONMENT.items()},
     # A second copy of a slow trial would only take its cores.
@@ -53,7 +55,7 @@ TUNE = {
 }
 # Predicting computes in the workers themselves, and each serves many tasks with one model.
 PREDICT = {
-    "spark.python.daemon.module": "cnn.daemon",
+    **PREPROCESS,
     **{f"spark.executorEnv.{name}": value for name, value in EXECUTOR_ENVIRONMENT.items()},
 }
 # What it takes to fork trials.

@@ -244,7 +244,7 @@ def _workers(ancestor: int) -> list[int]:
                 parents[int(folder.name)] = int(
                     (folder / "stat").read_text().rpartition(")")[2].split()[1]
                 )
-                if b"pyspark.daemon" in (folder / "cmdline").read_bytes():
+                if b"cnn.daemon" in (folder / "cmdline").read_bytes():
                     daemons.append(int(folder.name))
             except OSError:
                 continue

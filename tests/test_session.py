@@ -103,3 +103,22 @@ def test_a_failed_jobs_cause_is_what_its_python_code_raised(spark: Any) -> None:
     with pytest.raises(Exception, match="on purpose") as raised:
         spark.sparkContext.parallelize([0], 1).map(work).collect()
     assert failure(raised.value) == "RuntimeError: on purpose"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_worker_that_is_stopped_does_not_hold_its_task_for_ever() -> None:
+    done = in_a_session(
+        "import os, signal\n"
+        "from cnn.launch import TaskFailed, again_where_lost\n"
+        "def stop(_):\n"
+        "    os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "context = spark.sparkContext\n"
+        "try:\n"
+        "    again_where_lost(context, context.parallelize([0], 1).map(stop).collect, max_lost=0)\n"
+        "except TaskFailed as error:\n"
+        "    print(error.kind)",
+        "--master local[1] --conf spark.python.worker.idleTimeoutSeconds=1"
+        " --conf spark.python.worker.killOnIdleTimeout=true",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "lost\n"
