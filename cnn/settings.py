@@ -250,14 +250,6 @@ class SearchSettings(Frozen):
             return FOLDS_OF_FEW if smallest_class < FEW_IMAGES else 1
         return self.cross_validation
 
-    def first_rung(self, images: int, batch_size: int) -> float:
-        """After how many epochs trials are first compared: `grace_epochs`, and `min_steps` or more.
-
-        With fewer steps most trials are still at chance, and a lucky one of them would end all
-        that come after it.
-        """
-        return max(self.grace_epochs, self.min_steps / math.ceil(images / batch_size))
-
 
 class PhaseSettings(SearchSettings):
     """One step of a search: its own search settings, space, and what it takes as found."""
@@ -266,6 +258,17 @@ class PhaseSettings(SearchSettings):
     space: Space
     # An earlier phase's name: what it found best holds for all that `space` does not name.
     fix: str | None = None
+
+    def first_rung(self, images: int, batch_size: int) -> float:
+        """After how many epochs trials are first compared: `grace_epochs`, and `min_steps` or more.
+
+        With fewer steps most trials are still at chance, and a lucky one of them would end all
+        that come after it. All trials of a phase are compared after as many epochs, those of the
+        largest batch size: after as many steps, large batches would have seen more images for it.
+        """
+        varied = self.space.get("batch_size", Dimension(choices=(batch_size,)))
+        largest = max(varied.choices or (varied.high or batch_size,))
+        return max(self.grace_epochs, self.min_steps / math.ceil(images / largest))
 
 
 class FinalSettings(Frozen):

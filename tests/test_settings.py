@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cnn.config import CONF_DIR, dump_settings, load_settings, read_settings
-from cnn.settings import FinalSettings, InputError, ModelParams, SearchSettings
+from cnn.settings import Dimension, FinalSettings, InputError, ModelParams, PhaseSettings
 
 
 def toml(tmp_path: Path, text: str, name: str = "overlay.toml") -> Path:
@@ -23,13 +23,21 @@ def test_every_overlay_that_is_shipped_can_be_used_and_written_again() -> None:
 
 
 def test_few_images_stretch_a_training_and_put_its_first_rung_off() -> None:
-    search = SearchSettings(epochs=15, patience=5, min_steps=80)
+    search = PhaseSettings(name="p", space={}, epochs=15, patience=5, min_steps=80)
     # 64 images in batches of 32 are two steps an epoch.
     assert search.schedule(64, 32) == (40, 14)
     assert search.first_rung(64, 32) == 40
     assert search.schedule(3200, 32) == (15, 5)
     assert search.first_rung(3200, 32) == 1
-    assert SearchSettings(min_steps=0, grace_epochs=0.5).first_rung(64, 32) == 0.5
+    search = PhaseSettings(name="p", space={}, min_steps=0, grace_epochs=0.5)
+    assert search.first_rung(64, 32) == 0.5
+
+
+@pytest.mark.parametrize("batch_size", [{"choices": [8, 32, 16]}, {"low": 8, "high": 32}])
+def test_trials_of_all_batch_sizes_are_compared_after_as_many_epochs(batch_size: Any) -> None:
+    space = {"batch_size": Dimension(**batch_size)}
+    search = PhaseSettings(name="p", space=space, epochs=100, min_steps=80)
+    assert search.first_rung(64, 8) == search.first_rung(64, 32) == 40
 
 
 def test_precedence_is_default_overlays_flags_assignments(tmp_path: Path) -> None:
