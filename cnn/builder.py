@@ -14,9 +14,8 @@ from typing import Any
 
 from pyspark import cloudpickle
 
-from cnn.config import SETTINGS
 from cnn.model_file import foreign_part
-from cnn.settings import InputError, ModelSettings, Settings
+from cnn.settings import SETTINGS, InputError, ModelSettings, Settings
 from cnn.storage import Directory
 
 Build = Callable[..., Any]

@@ -8,6 +8,7 @@ import tomli_w
 
 from cnn.documents import MOST_TOML_BYTES, Malformed, parse_toml, read_document
 from cnn.settings import (
+    SETTINGS,
     InputError,
     ModelSettings,
     PhaseSettings,
@@ -23,7 +24,6 @@ CONF_DIR = next(
     for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf")
     if (folder / "default.toml").is_file()
 )
-SETTINGS = "settings.toml"
 
 # The parameters of the default space that mean the same whatever the network is.
 _OF_TRAINING = ("learning_rate", "batch_size")

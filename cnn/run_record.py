@@ -5,10 +5,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cnn.config import SETTINGS
 from cnn.documents import MOST_TOML_BYTES, Malformed, parse_toml, read_document, read_json
 from cnn.results import EpochResult, TrialResult, read_trials, wilson_interval
-from cnn.settings import InputError, Objective, explain
+from cnn.settings import SETTINGS, InputError, Objective, explain
 from cnn.storage import Directory
 
 _RESULT = "result.json"

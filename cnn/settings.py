@@ -23,6 +23,8 @@ from pydantic import (
 )
 
 FOLDS = 10
+# Where a run directory has its settings.
+SETTINGS = "settings.toml"
 
 
 class Error(Exception):

@@ -9,7 +9,7 @@ from pyspark.resource import ResourceProfile
 
 from cnn import outcome
 from cnn.card import MODEL_CARD
-from cnn.config import SETTINGS, dump_settings
+from cnn.config import dump_settings
 from cnn.context import Search, isolation, method_of
 from cnn.distributed import check_workers, train_together
 from cnn.final import TESTED, FinalJob, final_value, read_tested, run_final
@@ -22,7 +22,7 @@ from cnn.report import write_report
 from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
 from cnn.running import forget_all
 from cnn.session import failure
-from cnn.settings import Error, ModelParams, PhaseSettings
+from cnn.settings import SETTINGS, Error, ModelParams, PhaseSettings
 from cnn.slots import count_slots, task_profile, wait_for_executors
 from cnn.splits import TRAIN
 from cnn.tracking import write_events

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from cnn.config import SETTINGS as SETTINGS_FILE
 from cnn.config import dump_settings, load_settings
 from cnn.journal import START, Start, claim_run, read_start, recover_trials, write_start
 from cnn.lease import lease
@@ -16,6 +15,7 @@ from cnn.preflight import check_run_dir
 from cnn.process import supervise
 from cnn.results import TrialResult, now, write_trial
 from cnn.seeds import derive_seed
+from cnn.settings import SETTINGS as SETTINGS_FILE
 from cnn.settings import InputError
 from cnn.storage import Directory
 

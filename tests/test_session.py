@@ -122,3 +122,17 @@ def test_a_worker_that_is_stopped_does_not_hold_its_task_for_ever() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "lost\n"
+
+
+def test_what_runs_on_executors_needs_no_files_beside_the_package() -> None:
+    """Executors may have it as a zip alone, without conf/."""
+    modules = "dataset, distributed, hosts, prediction, readers, store_images, trial, worker"
+    code = f"import sys; from cnn import {modules}; print('cnn.config' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "False\n", done.stderr
