@@ -122,9 +122,8 @@ def test_a_jvm_that_dies_makes_no_trial_a_failure(noise_data: Path, tmp_path: Pa
         text=True,
     )
     assert process.stdout is not None
-    finished = 0
-    while finished < 2:
-        finished += process.stdout.readline().startswith("trial ")
+    finished = (line for line in process.stdout if line.startswith("trial "))
+    next(finished), next(finished)
     (jvm,) = [p for p in psutil.Process(process.pid).children() if p.name() == "java"]
     jvm.kill()
     _, errors = process.communicate(timeout=60)
