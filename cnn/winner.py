@@ -120,7 +120,9 @@ def simplest(winner: TrialResult, trials: Sequence[TrialResult]) -> dict[str, An
         and trial.accuracy is not None
         and trial.accuracy >= winner.accuracy - error
     ]
-    best = min([winner, *as_good], key=lambda t: (t.parameters, -(t.accuracy or 0), t.number))
+    # Of equal sizes the first: the winner, or else the most accurate.
+    ranked = sorted(as_good, key=lambda t: (-(t.accuracy or 0), t.number))
+    best = min([winner, *ranked], key=lambda t: t.parameters or 0)
     return {
         "number": best.number,
         "params": ModelParams.model_validate(best.params).model_dump(mode="json"),

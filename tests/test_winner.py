@@ -119,3 +119,10 @@ def test_the_winner_may_be_the_simplest_and_old_trials_say_nothing() -> None:
     assert found is not None
     assert found["number"] == 0
     assert simplest(trial(0, 0.95, parameters=None), []) is None
+
+
+def test_a_network_as_large_as_the_winners_is_no_smaller_one() -> None:
+    winner = trial(1, 0.95)
+    found = simplest(winner, [trial(0, 0.95), winner])
+    assert found is not None
+    assert found["number"] == 1
