@@ -38,9 +38,12 @@ EXECUTOR_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_TOP_PAD_": str(2**26),
 }
+# Its daemon ends workers that hang, which pyspark's own cannot.
+PREPROCESS = {"spark.python.daemon.module": "cnn.daemon"}
 # A trial's process is forked from a daemon that has the framework imported, and is used once: its
 # memory and its device are free again when the task has ended.
 TUNE = {
+    **PREPROCESS,
     "spark.python.worker.reuse": "false",
     **{f"spark.executorEnv.{name}": value for name, value in EXECUTOR_ENVIRONMENT.items()},
     # A second copy of a slow trial would only take its cores.
@@ -52,15 +55,14 @@ TUNE = {
 }
 # Predicting computes in the workers themselves, and each serves many tasks with one model.
 PREDICT = {
+    **PREPROCESS,
     **{f"spark.executorEnv.{name}": value for name, value in EXECUTOR_ENVIRONMENT.items()},
 }
 # What it takes to fork trials.
 _FORKED = ("spark.python.daemon.module", "spark.python.worker.reuse")
 # What takes the framework's import out of a trial; `cnn` must be installed on the executors.
 _PRELOADED = ("spark.python.daemon.module", f"spark.executorEnv.{PRELOAD}")
-_ALWAYS = {
-    # It ends workers that hang, which pyspark's own cannot.
-    "spark.python.daemon.module": "cnn.daemon",
+_QUIET = {
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
     "spark.redaction.regex": _REDACTED,
@@ -86,7 +88,7 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
     conf = SparkConf()
     refuse_connect(dict(conf.getAll()))
     conf.setIfMissing("spark.master", "local[*]")
-    defaults = _ALWAYS | dict(required or {})
+    defaults = _QUIET | dict(required or {})
     if conf.get("spark.master", "").startswith("local"):
         defaults = defaults | _LOCAL | {"spark.hadoop.fs.permissions.umask-mode": _umask()}
         if os.environ.get("SPARK_LOCAL_IP") in {"127.0.0.1", "localhost"}:

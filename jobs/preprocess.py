@@ -13,7 +13,7 @@ from typing import get_args
 from cnn.cli import Parser, run_job
 from cnn.manifest import DataSettings
 from cnn.preprocessing import DOWNLOADS, SAMPLE_PAIRS, Origin, data_settings, preprocess
-from cnn.session import spark_session
+from cnn.session import PREPROCESS, spark_session
 from cnn.storage import reachable
 
 
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> None:
         given["classes"] = tuple(args.classes.split(","))
     settings = data_settings(given, lambda key: f"--{key.replace('_', '-')}")
     made = preprocess(
-        spark_session("cnn preprocess"),
+        spark_session("cnn preprocess", PREPROCESS),
         Origin(args.images, args.kaggle, args.download_dir, args.sample),
         reachable(args.out),
         settings,
