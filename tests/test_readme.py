@@ -110,18 +110,24 @@ def shrunk(command: str) -> str:
     return command
 
 
-def test_your_own_images_and_the_run_again(clone: Path) -> None:
+@pytest.fixture(scope="module")
+def mine(clone: Path) -> Path:
+    """The clone after the commands for a reader's own images: the run is runs/mine."""
     for command in commands(MINE):
         run(shrunk(command), clone)
-    result = json.loads((clone / "runs" / "mine" / "result.json").read_text())
+    return clone
+
+
+def test_your_own_images_and_the_run_again(mine: Path) -> None:
+    result = json.loads((mine / "runs" / "mine" / "result.json").read_text())
     assert result["trials"]["ok"] == 12
-    assert list((clone / "predictions" / "predictions").glob("*.parquet"))
+    assert list((mine / "predictions" / "predictions").glob("*.parquet"))
     (command,) = commands(RESUME)
-    assert "the run had finished" in run(command, clone)
-    before = set((clone / "runs").iterdir())
+    assert "the run had finished" in run(command, mine)
+    before = set((mine / "runs").iterdir())
     (command,) = commands(AGAIN)
-    run(f"{command} --max-trials 2", clone)
-    assert len(set((clone / "runs").iterdir()) - before) == 1
+    run(f"{command} --max-trials 2", mine)
+    assert len(set((mine / "runs").iterdir()) - before) == 1
 
 
 @pytest.mark.slow
@@ -183,29 +189,29 @@ def test_the_commands_on_a_store(clone: Path, s3: S3Server) -> None:
     stored = Directory("s3://bucket/images")
     for path in (clone / "images").rglob("*.png"):
         stored.write(path.relative_to(clone / "images").as_posix(), path.read_bytes())
-    said, *jobs = commands(STORE)
-    assert [name for name in s3.env if name not in f"{said} {jobs.pop(0)}"] == []
+    credentials, endpoint, *jobs = commands(STORE)
+    assert [name for name in s3.env if name not in f"{credentials} {endpoint}"] == []
     for command in jobs:
         run(shrunk(command) + (" --max-trials 2" if "tune.py" in command else ""), clone)
     assert Directory("s3://bucket/new").names("predictions")
 
 
 @pytest.mark.slow
-def test_the_model_is_used_in_plain_python(clone: Path) -> None:
+def test_the_model_is_used_in_plain_python(mine: Path) -> None:
     code = next(c for c in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "export" in c)
-    (clone / "face.jpg").write_bytes((clone / "images" / "cats" / "cats-0.png").read_bytes())
-    done = subprocess.run([sys.executable, "-c", code], cwd=clone, capture_output=True, text=True)
+    (mine / "face.jpg").write_bytes((mine / "images" / "cats" / "cats-0.png").read_bytes())
+    done = subprocess.run([sys.executable, "-c", code], cwd=mine, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (clone / "exported" / "saved_model.pb").is_file()
-    assert (clone / "model.onnx").is_file()
+    assert (mine / "exported" / "saved_model.pb").is_file()
+    assert (mine / "model.onnx").is_file()
 
 
-def test_the_report_can_be_made_again(clone: Path) -> None:
+def test_the_report_can_be_made_again(mine: Path) -> None:
     command = "python -m cnn.report RUN"
     assert f"`{command}`" in README
-    report = clone / "runs" / "mine" / "report.html"
+    report = mine / "runs" / "mine" / "report.html"
     report.unlink()
-    run(command, clone)
+    run(command, mine)
     assert report.is_file()
 
 
