@@ -22,11 +22,12 @@ def build(params: ModelParams, *, size: int, channels: int, classes: int) -> ker
         x = keras.layers.Conv2D(
             filters, 3, use_bias=not params.batch_norm, name=f"convolution_{number}"
         )(x)
+        # Pooling before the activation gives the same numbers on a quarter of the pixels. Batch
+        # normalisation there costs half of a step less, and is as good: it sees what goes on.
+        x = keras.layers.MaxPooling2D(name=f"pooling_{number}")(x)
         if params.batch_norm:
             # Keras's momentum of 0.99 needs more steps than a small data set has.
             x = keras.layers.BatchNormalization(momentum=0.9, name=f"normalisation_{number}")(x)
-        # Pooling before the activation gives the same numbers on a quarter of the pixels.
-        x = keras.layers.MaxPooling2D(name=f"pooling_{number}")(x)
         x = keras.layers.ReLU(name=f"relu_{number}")(x)
     if params.pooling == "average":
         x = keras.layers.GlobalAveragePooling2D(name="average")(x)
