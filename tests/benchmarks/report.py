@@ -177,7 +177,8 @@ def main() -> None:
     parser.add_argument("kinds", nargs="*", default=KINDS, help="some of: " + ", ".join(KINDS))
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--quick", action="store_const", const="quick", dest="size")
-    parser.add_argument("--seeds", type=int, help="instead of the size's own")
+    parser.add_argument("--seeds", type=int, help="how many, instead of the size's own")
+    parser.add_argument("--first-seed", type=int, default=0, help="to go on another day")
     parser.add_argument("--group", choices=("auto", "none"), default="auto")
     default = Path(tempfile.gettempdir()) / "cnn-benchmarks"
     parser.add_argument("--cache", type=Path, default=default)
@@ -190,7 +191,7 @@ def main() -> None:
         return
     data = prepared(args.cache, size, args.group)
     found: dict[str, list[Outcome]] = {kind: [] for kind in args.kinds}
-    for seed in range(args.seeds or size.seeds):
+    for seed in range(args.first_seed, args.first_seed + (args.seeds or size.seeds)):
         for kind, outcomes in found.items():
             outcomes.append(
                 loop_apart(args.size, data, seed)
