@@ -12,7 +12,8 @@ def build(params: ModelParams, *, size: int, channels: int, classes: int) -> ker
 
     Takes uint8 pixels of shape (batch, size, size, channels) as they are stored and scales them to
     [0, 1] itself; gives float32 probabilities of shape (batch, classes). A layer is a 3x3
-    convolution, ReLU and 2x2 max pooling; a builder of one's own takes the same arguments.
+    convolution, ReLU and 2x2 max pooling, with batch normalisation after the pooling where asked
+    for; a builder of one's own takes the same arguments.
     """
     inputs = keras.Input((size, size, channels), dtype="uint8", name="pixels")
     x = keras.layers.Rescaling(1 / 255, name="scale")(inputs)
@@ -22,8 +23,8 @@ def build(params: ModelParams, *, size: int, channels: int, classes: int) -> ker
         x = keras.layers.Conv2D(
             filters, 3, use_bias=not params.batch_norm, name=f"convolution_{number}"
         )(x)
-        # Pooling before the activation gives the same numbers on a quarter of the pixels. Batch
-        # normalisation there costs half of a step less, and is as good: it sees what goes on.
+        # Pooling before the activation gives the same numbers on a quarter of the pixels. So few
+        # are normalised, too: before the pooling that would take longer than all the rest.
         x = keras.layers.MaxPooling2D(name=f"pooling_{number}")(x)
         if params.batch_norm:
             # Keras's momentum of 0.99 needs more steps than a small data set has.
