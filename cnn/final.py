@@ -52,6 +52,8 @@ class FinalJob:
     expected_accuracy: float
     attempts: int
     tolerance: float
+    # The last part of it in which the learning rate falls.
+    cooldown: float = 0.0
     # How many executors have trained it together, and how many epochs a checkpoint already held.
     workers: int = 1
     continued: int = 0
@@ -123,6 +125,7 @@ def run_final(final: FinalJob) -> dict[str, Any]:
             "best_epoch": fitted.best_epoch,
             "epochs": [epoch.model_dump() for epoch in fitted.epochs],
             "train_images": len(train),
+            "cooldown": final.cooldown,
             "attempts": attempts,
             "workers": final.workers,
             "continued": final.continued,
@@ -184,13 +187,17 @@ def _attempt(
 
 def fit_winner(final: FinalJob, own: "Part", **options: Any) -> "Fit":
     """`run_fit` for as long as the winner is to be trained."""
+    from cnn.training import Cooldown
+
     epochs, patience = final.job.phase.schedule(len(own.train), final.params.batch_size)
+    cooldown = Cooldown(final.params.learning_rate, final.cooldown) if final.cooldown else None
     return run_fit(
         final.job,
         [own],
         final.params,
         epochs=final.epochs or epochs,
         patience=None if final.epochs else patience,
+        cooldown=cooldown,
         **options,
     )
 

@@ -108,6 +108,7 @@ class _Final(_Part):
     epochs: list[EpochResult] = []
     train_images: int | None = None
     attempts: list[_Attempt] = []
+    cooldown: float | None = None
 
 
 class Layer(_Part):

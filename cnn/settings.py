@@ -278,6 +278,8 @@ class FinalSettings(Frozen):
 
     data: Literal["train", "all"] = "train"
     epochs: PositiveInt | None = None
+    # With "all": the last part of the training, in which the learning rate falls to nothing.
+    cooldown: Annotated[float, Field(ge=0, le=1)] = 0.0
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
     # Executors that train it together.

@@ -130,6 +130,8 @@ def _train_final(
         expected_accuracy=expected_accuracy(winner, trials),
         attempts=final.attempts,
         tolerance=final.tolerance,
+        # Otherwise the validation images pick the epoch.
+        cooldown=final.cooldown if final.data == "all" else 0.0,
         workers=final.workers,
     )
     context = search.spark.sparkContext

@@ -192,6 +192,7 @@ def test_the_reports_three_phases_run_on_the_sample(submit: Run, data: Path) -> 
     dropout = next(phase for phase in result["phases"] if phase["name"] == "dropout")
     assert trials[-1].params == dropout["params"]
     assert result["final"]["data"] == "all"
+    assert result["final"]["cooldown"] == 0
     assert len(result["final"]["epochs"]) == trials[-1].best_epoch
     assert any("4000" in note for note in result["notes"])
     settings = tomllib.loads((out / "settings.toml").read_text())

@@ -173,7 +173,8 @@ def test_no_better_than_the_baseline_is_said_in_words(
 
 def test_final_training_on_all_images_shows_the_winners_own_curve(tmp_path: Path) -> None:
     final = {"data": "all", "epochs": [e.model_dump() for e in epochs(4, 0.9, validated=False)]}
-    page = Page(render_report(run_directory(tmp_path, result(final=final))))
+    page = Page(render_report(run_directory(tmp_path, result(final={**final, "cooldown": 0.25}))))
+    assert "Over the last 25 % of the steps the learning rate fell" in page.text
     assert "own trial 7 in the search, with validation" in page.text
     assert "validation, final training" not in page.text
     assert page.labels.count("loss by epoch") == 2

@@ -15,7 +15,7 @@ from cnn.model import build, compile_model
 from cnn.settings import ModelParams
 from cnn.snapshot import Snapshot
 from cnn.storage import Directory
-from cnn.training import Fit, Part, Progress, fit
+from cnn.training import Cooldown, Fit, Part, Progress, fit
 
 MOST = 2**20
 # All that has a state of its own: moments, moving means, seeds.
@@ -55,9 +55,13 @@ def train(model: keras.Model, images: Images, **options: Any) -> Fit:
     return fit([Part(model, images, images)], **fixed, rungs=(2,), **options)
 
 
-def test_a_training_goes_on_as_if_it_had_not_stopped(images: Images, tmp_path: Path) -> None:
+# The second one cools down from the second epoch on.
+@pytest.mark.parametrize("cooldown", [None, Cooldown(PARAMS.learning_rate, 0.8)])
+def test_a_training_goes_on_as_if_it_had_not_stopped(
+    images: Images, tmp_path: Path, cooldown: Cooldown | None
+) -> None:
     whole_model = compiled(1)
-    whole = train(whole_model, images)
+    whole = train(whole_model, images, cooldown=cooldown)
 
     snapshot = Snapshot(Directory(tmp_path), "00000", {"seed": 3})
 
@@ -68,7 +72,7 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(images: Images, tmp_path: P
 
     first = compiled(1)
     with pytest.raises(Killed):
-        train(first, images, on_epoch=save_and_die)
+        train(first, images, on_epoch=save_and_die, cooldown=cooldown)
     other = compiled(2)
     start = snapshot.load([other])
     assert start is not None
@@ -79,7 +83,7 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(images: Images, tmp_path: P
         asked.append(rung)
         return True
 
-    rest = train(other, images, start=start, go_on=go_on)
+    rest = train(other, images, start=start, go_on=go_on, cooldown=cooldown)
     assert [epoch.epoch for epoch in rest.epochs] == [1, 2, 3, 4, 5]
     assert asked == [0, 0]
     assert rest.best_epoch == whole.best_epoch

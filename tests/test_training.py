@@ -11,8 +11,10 @@ from cnn.evaluation import evaluate, predict
 from cnn.model import build, compile_model, summary
 from cnn.settings import ModelParams
 from cnn.training import (
+    Cooldown,
     Diverged,
     Fit,
+    OneMachine,
     Part,
     Progress,
     balanced_weights,
@@ -104,6 +106,46 @@ def test_an_epochs_loss_and_accuracy_are_means_over_all_its_images() -> None:
     # Nothing was learnt, so validation on the same images finds the same.
     assert epoch.loss == pytest.approx(epoch.val_loss, rel=1e-5)
     assert epoch.accuracy == pytest.approx(epoch.val_accuracy)
+
+
+class Watched(OneMachine):
+    """Notes the learning rate of every step."""
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__(model)
+        self.optimizer = model.optimizer
+        self.rates: list[float] = []
+
+    def train(self, batch: tuple[np.ndarray, ...]) -> np.ndarray:
+        self.rates.append(float(self.optimizer.learning_rate))
+        return super().train(batch)
+
+
+def test_a_training_of_known_length_cools_down_at_its_end() -> None:
+    images = bright_or_dark(32)
+    curves = {}
+    for cooldown in (None, Cooldown(SMALL.learning_rate, 0.5)):
+        model = model_for(SMALL)
+        machines = Watched(model)
+        part = Part(model, images, None, machines=machines)
+        found = fit(
+            [part],
+            classes=2,
+            batch_size=8,
+            epochs=4,
+            seed=0,
+            objective="val_accuracy",
+            cooldown=cooldown,
+        )
+        curves[cooldown] = [epoch.loss for epoch in found.epochs], machines.rates
+        # What is saved can be trained further.
+        assert float(model.optimizer.learning_rate) == pytest.approx(SMALL.learning_rate)
+    (losses, rates), (cooled_losses, cooled) = curves.values()
+    assert rates == pytest.approx([SMALL.learning_rate] * 16)
+    falling = [SMALL.learning_rate * left / 8 for left in range(8, 0, -1)]
+    assert cooled == pytest.approx([SMALL.learning_rate] * 8 + falling)
+    assert cooled_losses[:2] == pytest.approx(losses[:2], rel=1e-4)
+    assert cooled_losses[3] != pytest.approx(losses[3], rel=1e-4)
 
 
 def test_patience_ends_a_training_that_no_longer_improves() -> None:
