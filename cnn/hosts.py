@@ -10,6 +10,7 @@ from cnn.job import Job
 from cnn.launch import TaskFailed, again_where_lost
 from cnn.pixels import arrays_size, is_built, verify_pixels
 from cnn.process import Ended, Method, supervise
+from cnn.running import HostTeller
 from cnn.session import failure
 from cnn.settings import Error
 from cnn.splits import TRAIN
@@ -77,8 +78,9 @@ def prepare_hosts(
 
 def _bring(job: Job) -> _Brought:
     host = socket.gethostname()
+    data, tell = Directory(job.data), HostTeller(Directory(job.run), host)
     try:
-        return _Brought(host, verify_pixels(Directory(job.data), job.manifest, TRAIN, job.cache))
+        return _Brought(host, verify_pixels(data, job.manifest, TRAIN, job.cache, tell))
     except Locked:
         return _Brought(host)
     except Error as error:

@@ -6,7 +6,7 @@ All trials on a host share one copy through the system's page cache.
 import json
 import weakref
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,12 @@ _BATCH_BYTES = 2**24
 _FILES = ("pixels", "labels", "folds")
 # Of each array's bytes, against a disk that lies.
 _SUMS = "crc32.json"
+# Told the share of a split's images that is done, from 0 to 1.
+Tell = Callable[[float], None]
+
+
+def _unheard(share: float) -> None:
+    """Where nobody waits to hear it."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +49,19 @@ def open_pixels(data: Directory, manifest: Manifest, split: str, cache: CacheSet
     return _open(data, manifest, split, cache, whole=False)[0]
 
 
-def verify_pixels(data: Directory, manifest: Manifest, split: str, cache: CacheSettings) -> bool:
+def verify_pixels(
+    data: Directory,
+    manifest: Manifest,
+    split: str,
+    cache: CacheSettings,
+    tell: Tell = _unheard,
+) -> bool:
     """The same, and every byte is read and checked; whether the arrays were built now.
 
-    Raises Locked where another process of this host is at it.
+    `tell` hears how far that is. Raises Locked where another process of this host is at it.
     """
     with file_lock(Cache(cache).root / f".{_name(manifest, split)}.whole.lock", wait=False):
-        return _open(data, manifest, split, cache, whole=True)[1]
+        return _open(data, manifest, split, cache, whole=True, tell=tell)[1]
 
 
 def is_built(manifest: Manifest, split: str, cache: CacheSettings) -> bool:
@@ -69,13 +81,19 @@ def _name(manifest: Manifest, split: str) -> str:
 
 
 def _open(
-    data: Directory, manifest: Manifest, split: str, cache: CacheSettings, *, whole: bool
+    data: Directory,
+    manifest: Manifest,
+    split: str,
+    cache: CacheSettings,
+    *,
+    whole: bool,
+    tell: Tell = _unheard,
 ) -> tuple[Pixels, bool]:
     entry, built = Cache(cache).open(
         _name(manifest, split),
         size=arrays_size(manifest, split),
-        build=lambda folder: _build(data, manifest, split, folder),
-        check=lambda folder: _is_sound(folder, manifest, split, whole=whole),
+        build=lambda folder: _build(data, manifest, split, folder, tell),
+        check=lambda folder: _is_sound(folder, manifest, split, whole=whole, tell=tell),
     )
     found = _load(entry.folder)
     # While the arrays are mapped their disk space is not free, and the entry counts as in use.
@@ -90,36 +108,41 @@ def _load(folder: Path) -> Pixels:
     return Pixels(**arrays)
 
 
-def _is_sound(folder: Path, manifest: Manifest, split: str, *, whole: bool) -> bool:
+def _is_sound(
+    folder: Path,
+    manifest: Manifest,
+    split: str,
+    *,
+    whole: bool,
+    tell: Tell = _unheard,
+) -> bool:
     """Whether a folder holds the arrays that it should; `whole` reads the pixels too."""
     count = manifest.total(split)
     try:
         found = _load(folder)
         sums = json.loads((folder / _SUMS).read_bytes())
-        arrays = {name: getattr(found, name) for name in _FILES}
         return (
             found.pixels.shape == (count, manifest.size, manifest.size, manifest.channels)
             and found.pixels.dtype == np.uint8
             and found.labels.shape == found.folds.shape == (count,)
             and found.labels.dtype == found.folds.dtype == np.int32
-            and all(
-                _sum(array) == sums[name]
-                for name, array in arrays.items()
-                if whole or name != "pixels"
-            )
+            and _sum(found.labels) == sums["labels"]
+            and _sum(found.folds) == sums["folds"]
+            and (not whole or _sum(found.pixels, tell) == sums["pixels"])
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return False
 
 
-def _sum(array: np.ndarray) -> int:
+def _sum(array: np.ndarray, tell: Tell = _unheard) -> int:
     flat, found = array.reshape(-1), 0
     for start in range(0, len(flat), _BATCH_BYTES):
+        tell(start / len(flat))
         found = zlib.crc32(flat[start : start + _BATCH_BYTES].tobytes(), found)
     return found
 
 
-def _build(data: Directory, manifest: Manifest, split: str, folder: Path) -> None:
+def _build(data: Directory, manifest: Manifest, split: str, folder: Path, tell: Tell) -> None:
     """Writes the arrays from first byte to last: a disk is fastest so, and memory stays free."""
     count, start, found = manifest.total(split), 0, 0
     labels, folds = np.empty(count, np.int32), np.empty(count, np.int32)
@@ -140,6 +163,7 @@ def _build(data: Directory, manifest: Manifest, split: str, folder: Path) -> Non
             labels[start:end] = batch.column("label").to_numpy()
             folds[start:end] = batch.column("fold").to_numpy()
             start = end
+            tell(end / count)
     if start != count:
         raise _mismatch(data, split, f"{start} rows where the manifest says {count}")
     if labels.size and not (labels.min() >= 0 and labels.max() < len(manifest.classes)):

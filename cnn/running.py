@@ -1,13 +1,15 @@
 """How far running trials are: each tells the driver by a small file, RUN/running/00017.json.
 
+A host that gets the images does so by RUN/running/host-NAME.json.
+
 The run directory is all that driver and executors surely share. What is read there is only shown:
 whatever is torn, foreign or too large is passed over.
 """
 
 import contextlib
 import time
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pyarrow import fs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,6 +24,8 @@ RUNNING = "running"
 # Epochs may be tiny, and an object store is not to be asked for each of them.
 _SECONDS = 1.0
 _MOST_BYTES = 4096
+_HOST = "host-"
+_Told = TypeVar("_Told", bound=BaseModel)
 _Count = Annotated[int, Field(ge=0, le=10**9)]
 
 
@@ -41,23 +45,50 @@ class Reached(BaseModel):
     max_rungs: _Count = 0
 
 
-class Teller:
-    """In a trial: tells how far it is. Where that fails the trial goes on all the same."""
+class Brought(BaseModel):
+    """The share of the images that a host has, or has checked."""
 
-    def __init__(self, run: Directory, number: int, max_epochs: int, max_rungs: int) -> None:
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    share: Annotated[float, Field(ge=0, le=1)]
+
+
+class _Word:
+    """A file of RUN/running. Where it cannot be written the work goes on all the same."""
+
+    def __init__(self, run: Directory, name: str) -> None:
         self._run = run
-        self._number = number
-        self._most = {"max_epochs": max_epochs, "max_rungs": max_rungs}
+        self._name = name
         self._told: float | None = None
 
-    def __call__(self, progress: "Progress | None") -> None:
+    def tell(self, reached: Callable[[], BaseModel]) -> None:
+        """Writes it, once a second at most."""
         if self._told is not None and time.monotonic() - self._told < _SECONDS:
             return
         with contextlib.suppress(Exception):
-            reached = Reached(number=self._number, **self._most, **_reached(progress))
-            content = reached.model_dump_json().encode()
-            self._run.write(f"{RUNNING}/{trial_file(self._number)}", content)
+            self._run.write(f"{RUNNING}/{self._name}", reached().model_dump_json().encode())
         self._told = time.monotonic()
+
+
+class HostTeller:
+    """On a host that gets the images: tells how far it is."""
+
+    def __init__(self, run: Directory, host: str) -> None:
+        self._word = _Word(run, f"{_HOST}{host}.json")
+
+    def __call__(self, share: float) -> None:
+        self._word.tell(lambda: Brought(share=share))
+
+
+class Teller:
+    """In a trial: tells how far it is."""
+
+    def __init__(self, run: Directory, number: int, max_epochs: int, max_rungs: int) -> None:
+        self._word = _Word(run, trial_file(number))
+        self._known = {"number": number, "max_epochs": max_epochs, "max_rungs": max_rungs}
+
+    def __call__(self, progress: "Progress | None") -> None:
+        self._word.tell(lambda: Reached(**self._known, **_reached(progress)))
 
 
 def _reached(progress: "Progress | None") -> dict[str, Any]:
@@ -84,19 +115,28 @@ def forget_all(run: Directory) -> None:
 
 def read_reached(run: Directory, numbers: Collection[int]) -> dict[int, Reached]:
     """What those of `numbers` have reached that have told it."""
+    wanted = {trial_file(number): number for number in numbers}
+    found = {wanted[name]: told for name, told in _read(run, Reached, wanted.__contains__)}
+    return {number: reached for number, reached in found.items() if reached.number == number}
+
+
+def read_brought(run: Directory) -> list[float]:
+    """The share of the images that each host has which has told it, from 0 to 1."""
+    return [told.share for _, told in _read(run, Brought, lambda name: name.startswith(_HOST))]
+
+
+def _read(
+    run: Directory, kind: type[_Told], wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, _Told]]:
+    """The files whose names are wanted and that hold what they should."""
     filesystem, path = run.path(RUNNING)
-    infos = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
-    # A pipe would be waited for, for ever.
-    there = {i.base_name for i in infos if i.type == fs.FileType.File and i.size <= _MOST_BYTES}
-    found = {}
-    for number in numbers:
-        if trial_file(number) not in there:
+    for info in filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True)):
+        # A pipe would be waited for, for ever.
+        if info.type != fs.FileType.File or info.size > _MOST_BYTES or not wanted(info.base_name):
             continue
         try:
-            with filesystem.open_input_stream(f"{path}/{trial_file(number)}") as stream:
-                reached = Reached.model_validate_json(stream.read(_MOST_BYTES))
+            with filesystem.open_input_stream(info.path) as stream:
+                told = kind.model_validate_json(stream.read(_MOST_BYTES))
         except (OSError, ValidationError):
             continue
-        if reached.number == number:
-            found[number] = reached
-    return found
+        yield info.base_name, told

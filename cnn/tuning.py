@@ -18,9 +18,10 @@ from cnn.journal import Start, write_start
 from cnn.launch import TaskFailed, launch
 from cnn.phases import run_phases
 from cnn.preflight import check_visible
+from cnn.progress import HostsProgress
 from cnn.report import write_report
 from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
-from cnn.running import forget_all
+from cnn.running import forget_all, read_brought
 from cnn.session import failure
 from cnn.settings import SETTINGS, Error, ModelParams, PhaseSettings
 from cnn.slots import count_slots, task_profile, wait_for_executors
@@ -69,7 +70,8 @@ def run_search(
 
     first = settings.phases[0]
     job, method = search.job(first), method_of(search, first)
-    prepare_hosts(context, job, slots.total, method, search.say)
+    with HostsProgress(lambda: read_brought(run), search.say):
+        prepare_hosts(context, job, slots.total, method, search.say)
     try:
         history = run_phases(search)
     finally:

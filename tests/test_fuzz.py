@@ -29,7 +29,7 @@ from cnn.listing import list_images, real_path
 from cnn.manifest import DataSettings, read_manifest
 from cnn.results import read_trials, write_trial
 from cnn.run_record import read_run
-from cnn.running import read_reached
+from cnn.running import read_brought, read_reached
 from cnn.settings import Error, InputError, Settings
 from cnn.sources import fetch_kaggle, unpack
 from cnn.storage import Directory
@@ -172,12 +172,14 @@ def test_a_result(tmp_path: Path, content: bytes) -> None:
 
 
 @fuzz
-@given(documents({"number": 1, "epoch": 2}))
+@given(documents({"number": 1, "epoch": 2, "share": 0.5}))
 @example(DEEP.encode())
 def test_what_running_trials_tell(tmp_path: Path, told: bytes) -> None:
     run = Directory(tmp_path)
     run.write("running/00001.json", told)
+    run.write("running/host-a.json", told)
     assert set(read_reached(run, [1])) <= {1}
+    assert all(0 <= share <= 1 for share in read_brought(run))
 
 
 @fuzz

@@ -101,6 +101,21 @@ def test_damaged_arrays_are_built_anew(
     assert cached(tmp_path) == [folder]
 
 
+def test_how_far_it_is_is_told_while_it_is_built_and_while_it_is_checked(
+    data: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnn.pixels._BATCH_BYTES", 64 * 24)
+    manifest, cache = read_manifest(data), CacheSettings(dir=str(tmp_path))
+    built: list[float] = []
+    assert verify_pixels(data, manifest, "train", cache, built.append)
+    assert built == sorted(built)
+    assert built[-1] == 1
+    assert 0.25 in built
+    checked: list[float] = []
+    assert not verify_pixels(data, manifest, "train", cache, checked.append)
+    assert checked == [0, 0.25, 0.5, 0.75]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

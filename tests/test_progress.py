@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from cnn.live import Row, screen
-from cnn.progress import SearchProgress, duration, span
+from cnn.progress import HostsProgress, SearchProgress, duration, span
 from cnn.remaining import seconds_left
 from cnn.results import Status, TrialResult
 from cnn.running import Reached
@@ -127,6 +127,27 @@ def test_a_file_system_that_hangs_holds_up_nothing(monkeypatch: pytest.MonkeyPat
         assert time.monotonic() - started < 5
 
     assert "9 of 9 trials done" in on_a_terminal(monkeypatch, work)
+
+
+def test_hosts_are_said_as_far_as_the_slowest_is() -> None:
+    found: list[list[float]] = [[], [0.0], [0.5], [0.75, 0.25, 1.0]]
+    reads = iter(found)
+    said: list[str] = []
+    over = threading.Event()
+
+    def read() -> list[float]:
+        shares = next(reads, None)
+        if shares is None:
+            over.set()
+            raise OSError("the file system has gone")
+        return shares
+
+    with HostsProgress(read, said.append, seconds=0.01):
+        assert over.wait(10)
+    assert said[0] == "images on the host: 0%"
+    assert said[1] == "images on the host: 50%, about 0 s left"
+    assert said[2] == "images on the slowest of 3 hosts: 25%, about 0 s left"
+    assert len(said) == 3
 
 
 def drawn(width: int, height: int, running: int) -> list[str]:

@@ -10,7 +10,16 @@ import pytest
 
 from cnn.evaluation import Evaluation
 from cnn.results import EpochResult
-from cnn.running import RUNNING, Reached, Teller, forget, forget_all, read_reached
+from cnn.running import (
+    RUNNING,
+    HostTeller,
+    Reached,
+    Teller,
+    forget,
+    forget_all,
+    read_brought,
+    read_reached,
+)
 from cnn.storage import Directory
 from cnn.training import Progress
 
@@ -39,6 +48,27 @@ def test_the_driver_reads_what_a_trial_tells(tmp_path: Path) -> None:
     forget_all(run)
 
 
+def test_the_driver_reads_how_far_hosts_are(tmp_path: Path) -> None:
+    run = Directory(tmp_path)
+    assert read_brought(run) == []
+    tell = HostTeller(run, "gpu-1.example")
+    tell(0.25)
+    # Within a second of the last time: not written.
+    tell(0.5)
+    HostTeller(run, "gpu-2.example")(1.0)
+    Teller(run, 0, 15, 0)(None)
+    assert sorted(read_brought(run)) == [0.25, 1.0]
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"share": 1.5}', '{"share": NaN}', '{"share": "1"}'])
+def test_what_is_no_hosts_word_is_passed_over(tmp_path: Path, content: str) -> None:
+    run = Directory(tmp_path)
+    HostTeller(run, "good")(0.5)
+    (tmp_path / RUNNING / "host-bad.json").write_text(content)
+    os.mkfifo(tmp_path / RUNNING / "host-pipe.json")
+    assert read_brought(run) == [0.5]
+
+
 def test_a_thousand_tiny_epochs_are_few_files(tmp_path: Path) -> None:
     tell = Teller(Directory(tmp_path), 0, 1000, 0)
     written = set()
@@ -51,6 +81,7 @@ def test_a_thousand_tiny_epochs_are_few_files(tmp_path: Path) -> None:
 def test_what_cannot_be_told_harms_no_trial(tmp_path: Path) -> None:
     (tmp_path / RUNNING).write_bytes(b"a file where the folder should be")
     Teller(Directory(tmp_path), 0, 15, 0)(progress(1))
+    HostTeller(Directory(tmp_path), "host")(0.5)
     forget(Directory(tmp_path), 0)
     Teller(Directory(tmp_path), 0, -1, 0)(None)
 
