@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -57,50 +57,39 @@ def _console() -> Console:
     return Console(file=sys.stdout, highlight=False, force_jupyter=False, force_terminal=False)
 
 
-class HostsProgress:
-    """Says every few seconds how far the hosts are that get the images before trials begin."""
+@contextlib.contextmanager
+def hosts_progress(
+    read: Callable[[], Sequence[float]], say: Callable[[str], None], *, seconds: float = 10.0
+) -> Iterator[None]:
+    """Says every few seconds how far the hosts are that get the images before trials begin.
 
-    def __init__(
-        self,
-        read: Callable[[], Sequence[float]],
-        say: Callable[[str], None],
-        seconds: float = 10.0,
-    ) -> None:
-        """`read` finds the share of the images that each host has, which may fail."""
-        self._read = read
-        self._say = say
-        self._seconds = seconds
-        self._began = time.monotonic()
-        self._over = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, name="hosts", daemon=True)
+    `read` finds the share of the images that each host has, from 0 to 1; it may fail.
+    """
+    began, over = time.monotonic(), threading.Event()
 
-    def __enter__(self) -> Self:
-        self._watcher.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._watcher.join(timeout=1)
-
-    def _watch(self) -> None:
-        while not self._over.wait(self._seconds):
+    def watch() -> None:
+        while not over.wait(seconds):
             with contextlib.suppress(Exception):
-                shares = self._read()
+                shares = read()
                 if shares:
-                    self._say(self._line(shares))
+                    say(_hosts_line(shares, time.monotonic() - began))
 
-    def _line(self, shares: Sequence[float]) -> str:
-        least = min(shares)
-        where = "the host" if len(shares) == 1 else f"the slowest of {len(shares)} hosts"
-        # Copying goes on at one speed, unlike trials.
-        left = (time.monotonic() - self._began) * (1 - least) / least if least else None
-        further = "" if left is None else f", about {duration(left)} left"
-        return f"images on {where}: {least:.0%}{further}"
+    watcher = threading.Thread(target=watch, name="hosts", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        # A file system that hangs holds up the thread, not the search.
+        watcher.join(timeout=1)
+
+
+def _hosts_line(shares: Sequence[float], elapsed: float) -> str:
+    least = min(shares)
+    where = "the host" if len(shares) == 1 else f"the slowest of {len(shares)} hosts"
+    # Copying goes on at one speed, unlike trials.
+    further = f", about {duration(elapsed * (1 - least) / least)} left" if least else ""
+    return f"images on {where}: {least:.0%}{further}"
 
 
 @dataclass(frozen=True)

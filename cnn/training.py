@@ -78,9 +78,9 @@ class Fit:
 class Cooldown:
     """A learning rate that falls to nothing, linearly, over the last `share` of all steps.
 
-    At a rate that stays as it is the last epoch is a draw: the weights jump about a minimum, and
-    from one epoch to the next accuracy may fall by a tenth. Where no validation images are left to
-    pick an epoch by, this ends the training in the minimum (Hägele et al., 2024, arXiv:2405.18392).
+    At a rate that stays as it is the weights jump about a minimum, and the last epoch is a draw.
+    Where no validation images are left to pick an epoch by, this ends the training nearer to the
+    minimum (Hägele et al., 2024, arXiv:2405.18392).
     """
 
     learning_rate: float

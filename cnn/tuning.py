@@ -18,7 +18,7 @@ from cnn.journal import Start, write_start
 from cnn.launch import TaskFailed, launch
 from cnn.phases import run_phases
 from cnn.preflight import check_visible
-from cnn.progress import HostsProgress
+from cnn.progress import hosts_progress
 from cnn.report import write_report
 from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
 from cnn.running import forget_all, read_brought
@@ -70,7 +70,7 @@ def run_search(
 
     first = settings.phases[0]
     job, method = search.job(first), method_of(search, first)
-    with HostsProgress(lambda: read_brought(run), search.say):
+    with hosts_progress(lambda: read_brought(run), search.say):
         prepare_hosts(context, job, slots.total, method, search.say)
     try:
         history = run_phases(search)

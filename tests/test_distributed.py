@@ -44,11 +44,10 @@ def result(run: Path) -> dict[str, Any]:
 
 
 def same_curve(one: dict[str, Any], other: dict[str, Any]) -> None:
-    runs = [each["final"]["epochs"] for each in (one, other)]
-    assert len(runs[0]) == len(runs[1])
+    epochs, others = one["final"]["epochs"], other["final"]["epochs"]
+    assert len(epochs) == len(others)
     for key in ("loss", "val_loss"):
-        curve, other_curve = ([e[key] for e in each if e[key] is not None] for each in runs)
-        assert curve == pytest.approx(other_curve, abs=1e-3)
+        assert [e[key] for e in epochs] == pytest.approx([e[key] for e in others], abs=1e-3)
     assert one["test"]["accuracy"] == other["test"]["accuracy"]
 
 
@@ -66,6 +65,8 @@ def test_two_workers_train_as_one_does(
         assert done.returncode == 0, done.stdout + done.stderr
         found.append(result(run))
     assert [each["final"]["workers"] for each in found] == [1, 2]
+    cooldown = 0.25 if trained_on == "all" else 0
+    assert [each["final"]["cooldown"] for each in found] == [cooldown] * 2
     same_curve(*found)
 
 

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from cnn.live import Row, screen
-from cnn.progress import HostsProgress, SearchProgress, duration, span
+from cnn.progress import SearchProgress, duration, hosts_progress, span
 from cnn.remaining import seconds_left
 from cnn.results import Status, TrialResult
 from cnn.running import Reached
@@ -142,7 +142,7 @@ def test_hosts_are_said_as_far_as_the_slowest_is() -> None:
             raise OSError("the file system has gone")
         return shares
 
-    with HostsProgress(read, said.append, seconds=0.01):
+    with hosts_progress(read, said.append, seconds=0.01):
         assert over.wait(10)
     assert said[0] == "images on the host: 0%"
     assert said[1] == "images on the host: 50%, about 0 s left"
