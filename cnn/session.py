@@ -174,14 +174,17 @@ def _context_of(spark: SparkSession) -> SparkContext:
 
 def failure(error: Exception) -> str:
     """What a failed Spark job failed of, in one line: the first error that is not Spark's frame."""
-    lines = [line.strip().removeprefix(": ") for line in str(error).splitlines()]
+    text = str(error)
+    lines = [line.strip().removeprefix(": ") for line in text.splitlines()]
     named = [line for line in lines if re.search(r"(Error|Exception)\b", line)]
     frame = r"Py4JJavaError|PYTHON_EXCEPTION|Job aborted|occurred while"
     inner = [line for line in named if not re.search(frame, line)]
-    # An exception's own line rather than a line of code that names one.
+    # An exception's own line rather than a line of code that names one. What ends a traceback is
+    # one by its place: StopIteration and a user's own exceptions have no "Error" in their names.
+    raised = re.findall(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)", text)
     own = [line for line in inner if re.match(r"(Caused by: )?[\w.$]+(Error|Exception)(:|$)", line)]
-    causes = [re.sub(r"^(Caused by: )?([a-z]\w*\.)+", "", line) for line in own or inner]
-    return (causes or named or lines or ["for no stated reason"])[0]
+    causes = [re.sub(r"^(Caused by: )?([a-z]\w*\.)+", "", line) for line in raised or own or inner]
+    return (causes or named or [line for line in lines if line] or ["for no stated reason"])[0]
 
 
 def _comes_as_zip(conf: SparkConf) -> bool:

@@ -1,6 +1,7 @@
 """What the session sets, leaves alone and refuses; slots and threads."""
 
 import os
+import queue
 import subprocess
 import sys
 import textwrap
@@ -96,13 +97,25 @@ def test_the_slots_of_this_session(spark: object) -> None:
     assert count_slots(spark.sparkContext) == Slots(2, 2, 1)  # type: ignore[attr-defined]
 
 
-def test_a_failed_jobs_cause_is_what_its_python_code_raised(spark: Any) -> None:
+@pytest.mark.parametrize(
+    ("raised", "cause"),
+    [
+        (RuntimeError("on purpose"), "RuntimeError: on purpose"),
+        (StopIteration("on purpose"), "StopIteration: on purpose"),
+        (StopIteration(), "StopIteration"),
+        (queue.Full("on purpose"), "Full: on purpose"),
+    ],
+    ids=repr,
+)
+def test_a_failed_jobs_cause_is_what_its_python_code_raised(
+    spark: Any, raised: Exception, cause: str
+) -> None:
     def work(_: int) -> None:
-        raise RuntimeError("on purpose")
+        raise raised
 
-    with pytest.raises(Exception, match="on purpose") as raised:
+    with pytest.raises(Exception, match="Traceback") as failed:
         spark.sparkContext.parallelize([0], 1).map(work).collect()
-    assert failure(raised.value) == "RuntimeError: on purpose"
+    assert failure(failed.value) == cause
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
