@@ -68,7 +68,8 @@ def lease(directory: Directory, taken: str, seconds: float = _SECONDS) -> Iterat
     thread = threading.Thread(target=keep, name="lease", daemon=True)
     thread.start()
     try:
-        yield
+        with _interruptible():
+            yield
     finally:
         stop.set()
         thread.join()
@@ -76,6 +77,23 @@ def lease(directory: Directory, taken: str, seconds: float = _SECONDS) -> Iterat
         with suppress(OSError):
             if _holder(place) == owner:
                 place.delete()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets the main thread be interrupted also where a shell's script began it in the background.
+
+    Such a process ignores SIGINT, and would go on after its lease was lost.
+    """
+    ignores = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if not ignores or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _wait_until_free(place: Directory, directory: Directory, taken: str, seconds: float) -> None:

@@ -1,8 +1,10 @@
 """What a run directory remembers: what is trusted of it, and who may write to it."""
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +141,18 @@ def test_the_lease_of_a_driver_that_died_expires(tmp_path: Path, leased: ExitSta
     assert time.monotonic() - found >= 2.0
 
 
-def test_who_loses_the_lease_is_interrupted(tmp_path: Path, capfd: Any) -> None:
+@pytest.mark.parametrize(
+    "handler",
+    [signal.default_int_handler, signal.SIG_IGN],
+    ids=["foreground", "background"],
+)
+def test_who_loses_the_lease_is_interrupted(
+    tmp_path: Path, capfd: Any, request: pytest.FixtureRequest, handler: Any
+) -> None:
     place = Directory(tmp_path).beside("lease")
+    # A process that a shell's script began in the background ignores it.
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, handler)
 
     def lose() -> None:
         with lease(Directory(tmp_path), "taken", 0.6):
@@ -149,6 +161,7 @@ def test_who_loses_the_lease_is_interrupted(tmp_path: Path, capfd: Any) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         lose()
+    assert signal.getsignal(signal.SIGINT) == handler
     assert "lost to another process" in capfd.readouterr().err
     # What is another's stays.
     assert place.read() == b"another 1"
