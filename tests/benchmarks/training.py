@@ -16,6 +16,7 @@ The network is the report's, 3 x 32 filters on 128x128 grey pixels, in batches o
 
 import argparse
 import gc
+import math
 import os
 import statistics
 import subprocess
@@ -26,8 +27,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from cnn.session import EXECUTOR_ENVIRONMENT
 
 SIZE, BATCH, RUNS = 128, 32, 5
 IMAGES, EPOCHS = 320, 3
@@ -159,7 +158,7 @@ def flops(model: Any) -> float:
         positions = 1
         for side in layer.output.shape[1:-1]:
             positions *= side
-        total += 2 * layer.kernel.shape.num_elements() * positions * (2 if place == 0 else 3)
+        total += 2 * math.prod(layer.kernel.shape) * positions * (2 if place == 0 else 3)
     return total
 
 
@@ -271,6 +270,16 @@ PARTS: dict[str, Callable[[Path], None]] = {
 }
 
 
+def as_on_executors() -> None:
+    """Begins this process again with the environment that executors have, unless it has it."""
+    # Not at the top: with another backend this file runs where there is no Spark.
+    from cnn.session import EXECUTOR_ENVIRONMENT
+
+    if not EXECUTOR_ENVIRONMENT.items() <= os.environ.items():
+        environment = {**os.environ, **EXECUTOR_ENVIRONMENT}
+        os.execve(sys.executable, [sys.executable, *sys.argv], environment)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -279,9 +288,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if not EXECUTOR_ENVIRONMENT.items() <= os.environ.items():
-        environment = {**os.environ, **EXECUTOR_ENVIRONMENT}
-        os.execve(sys.executable, [sys.executable, *sys.argv], environment)
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        as_on_executors()
     if args.folder is not None:
         inner = {"alone": lambda: alone(args.folder), "grow": lambda: grow(args.folder, args.count)}
         inner[args.parts[0]]()
