@@ -155,9 +155,7 @@ def flops(model: Any) -> float:
         for layer in model.layers
         if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)
     ):
-        positions = 1
-        for side in layer.output.shape[1:-1]:
-            positions *= side
+        positions = math.prod(layer.output.shape[1:-1])
         total += 2 * math.prod(layer.kernel.shape) * positions * (2 if place == 0 else 3)
     return total
 
@@ -270,16 +268,6 @@ PARTS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def as_on_executors() -> None:
-    """Begins this process again with the environment that executors have, unless it has it."""
-    # Not at the top: with another backend this file runs where there is no Spark.
-    from cnn.session import EXECUTOR_ENVIRONMENT
-
-    if not EXECUTOR_ENVIRONMENT.items() <= os.environ.items():
-        environment = {**os.environ, **EXECUTOR_ENVIRONMENT}
-        os.execve(sys.executable, [sys.executable, *sys.argv], environment)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -289,7 +277,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
-        as_on_executors()
+        # Not at the top: with another backend this file runs where there is no Spark.
+        from cnn.session import EXECUTOR_ENVIRONMENT
+
+        if not EXECUTOR_ENVIRONMENT.items() <= os.environ.items():
+            environment = {**os.environ, **EXECUTOR_ENVIRONMENT}
+            os.execve(sys.executable, [sys.executable, *sys.argv], environment)
     if args.folder is not None:
         inner = {"alone": lambda: alone(args.folder), "grow": lambda: grow(args.folder, args.count)}
         inner[args.parts[0]]()
