@@ -8,7 +8,7 @@ a data set were shuffled when it was written, so a block is a random sample and 
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,11 +51,15 @@ def shuffled(
     return order, on_disk
 
 
+# Makes of some images, their rows and the epoch's number what is shown of them.
+Change = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+
+
 class Batches:
     """The batches of an epoch, each copied from the map when it is its turn.
 
     `share` is which part of each batch is shown, of how many: what one of several machines gets. A
-    last batch with fewer images than machines is left out.
+    last batch with fewer images than machines is left out. `change` is what the images go through.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Batches:
         seed: int,
         class_weights: np.ndarray | None = None,
         share: tuple[int, int] = (0, 1),
+        change: Change | None = None,
     ) -> None:
         self._images = images
         self._batch_size = batch_size
@@ -74,6 +79,7 @@ class Batches:
         self._seed = seed
         self._class_weights = class_weights
         self._share = share
+        self._change = change
         self._row_bytes = max(1, images.pixels[:1].nbytes)
         self._block = max(1, BLOCK_BYTES // self._row_bytes)
         self._window = max(self._block, WINDOW_BYTES // self._row_bytes)
@@ -100,7 +106,10 @@ class Batches:
             # Sorted rows read a memory-mapped file in one direction; a batch has no order.
             rows = np.sort(order[first : first + self._batch_size][part::parts])
             labels = self._images.labels[rows]
-            batch = (self._images.pixels[rows], self._one_hot[labels])
+            pixels = self._images.pixels[rows]
+            if self._change is not None:
+                pixels = self._change(pixels, rows, number)
+            batch = (pixels, self._one_hot[labels])
             weights = self._class_weights
             yield batch if weights is None else (*batch, weights[labels])
 

@@ -138,6 +138,7 @@ def run_fit(job: Job, parts: Sequence["Part"], params: ModelParams, **options: A
         parts,
         classes=len(job.manifest.classes),
         batch_size=params.batch_size,
+        augment=params.augment,
         objective=job.phase.objective,
         **options,
     )

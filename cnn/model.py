@@ -17,8 +17,6 @@ def build(params: ModelParams, *, size: int, channels: int, classes: int) -> ker
     """
     inputs = keras.Input((size, size, channels), dtype="uint8", name="pixels")
     x = keras.layers.Rescaling(1 / 255, name="scale")(inputs)
-    if params.augment:
-        x = _augmentation()(x)
     for number, filters in enumerate(params.layer_filters(), start=1):
         x = keras.layers.Conv2D(
             filters, 3, use_bias=not params.batch_norm, name=f"convolution_{number}"
@@ -42,19 +40,6 @@ def build(params: ModelParams, *, size: int, channels: int, classes: int) -> ker
         classes, activation="softmax", dtype="float32", name="probabilities"
     )(x)
     return keras.Model(inputs, outputs, name="cnn")
-
-
-def _augmentation() -> keras.Sequential:
-    """Small changes that leave a picture's class alone; active in training only."""
-    return keras.Sequential(
-        [
-            keras.layers.RandomFlip("horizontal"),
-            keras.layers.RandomTranslation(0.08, 0.08, fill_mode="nearest"),
-            keras.layers.RandomRotation(0.04, fill_mode="nearest"),
-            keras.layers.RandomZoom(0.1, fill_mode="nearest"),
-        ],
-        name="augmentation",
-    )
 
 
 def compile_model(model: keras.Model, params: ModelParams) -> None:

@@ -12,6 +12,7 @@ from typing import Protocol
 import keras
 import numpy as np
 
+from cnn.augmentation import augmented
 from cnn.batches import Batches, Images
 from cnn.evaluation import Evaluation, evaluate
 from cnn.results import EpochResult, Key
@@ -143,11 +144,14 @@ class Part:
 class _Parts:
     """The parts of one training, step by step."""
 
-    def __init__(self, parts: Sequence[Part], batch_size: int, classes: int, seed: int) -> None:
+    def __init__(
+        self, parts: Sequence[Part], batch_size: int, classes: int, seed: int, augment: bool
+    ) -> None:
         self._models = [part.model for part in parts]
         self._validation = [part.validation for part in parts]
         self._machines = [part.machines or OneMachine(part.model) for part in parts]
         self._classes = classes
+        change = partial(augmented, seed=seed) if augment else None
         self._batches = [
             Batches(
                 part.train,
@@ -156,6 +160,7 @@ class _Parts:
                 seed=seed,
                 class_weights=part.class_weights,
                 share=machines.share,
+                change=change,
             )
             for part, machines in zip(parts, self._machines, strict=True)
         ]
@@ -209,6 +214,7 @@ def fit(
     epochs: int,
     seed: int,
     objective: Objective,
+    augment: bool = False,
     patience: int | None = None,
     cooldown: Cooldown | None = None,
     rungs: Sequence[float] = (),
@@ -219,15 +225,17 @@ def fit(
 ) -> Fit:
     """Trains compiled networks and leaves the best epoch's weights in them.
 
-    Best is by `objective` on the validation images; without any it is the last epoch. Training
-    ends early after `patience` epochs without a better one, and where `go_on` says no: it is asked
-    at each of `rungs` (ascending, in epochs or parts of one) with the best result so far, and after
-    each epoch again with what was told at the last of them. With `start` it goes on from there; the
-    networks must be in the state that they had then. `on_end` is called before the best weights
-    take the place of the last ones. A `cooldown` is for trainings that have all their epochs; the
-    learning rate is at its own value again when it has ended. Raises Diverged.
+    Best is by `objective` on the validation images; without any it is the last epoch. With
+    `augment` the training images are changed a little, in each epoch otherwise
+    (`cnn.augmentation`). Training ends early after `patience` epochs without a better one, and
+    where `go_on` says no: it is asked at each of `rungs` (ascending, in epochs or parts of one)
+    with the best result so far, and after each epoch again with what was told at the last of them.
+    With `start` it goes on from there; the networks must be in the state that they had then.
+    `on_end` is called before the best weights take the place of the last ones. A `cooldown` is for
+    trainings that have all their epochs; the learning rate is at its own value again when it has
+    ended. Raises Diverged.
     """
-    together = _Parts(parts, batch_size, classes, seed)
+    together = _Parts(parts, batch_size, classes, seed, augment)
     steps = together.steps
     # Steps from the start of training -> the rung that is reached with them.
     due = {max(1, math.ceil(rung * steps)): number for number, rung in enumerate(rungs)}

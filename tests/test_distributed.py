@@ -29,6 +29,8 @@ def command(
         "model.precision": "float32",
         "space.batch_norm": "true",
         "space.batch_size": 16,
+        # Each worker changes its share of a batch as one worker would.
+        "space.augment": "true",
         "space.filters": 4,
     }
     return [

@@ -51,6 +51,7 @@ def train(model: keras.Model, images: Images, **options: Any) -> Fit:
         "epochs": 5,
         "seed": 3,
         "objective": "val_loss",
+        "augment": PARAMS.augment,
     }
     return fit([Part(model, images, images)], **fixed, rungs=(2,), **options)
 

@@ -47,7 +47,6 @@ def model_for(params: ModelParams, classes: int = 2, size: int = 8) -> keras.Mod
         {"dense_units": [8, 4], "dropout": 0.5},
         {"batch_norm": True},
         {"pooling": "average"},
-        {"augment": True},
     ],
 )
 def test_a_network_takes_stored_pixels_and_gives_probabilities(changes: dict[str, object]) -> None:
