@@ -5,10 +5,12 @@ Imports Keras, and with it TensorFlow, only when a model is loaded.
 
 import shutil
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
@@ -16,12 +18,16 @@ from cnn.card import ModelCard, read_card
 from cnn.images import Unreadable, decode, reduce_array
 from cnn.model_file import MODEL, check_model_file
 from cnn.settings import InputError
-from cnn.storage import reachable
+from cnn.storage import Directory, reachable
 
 if TYPE_CHECKING:
     import keras
 
+    from cnn.export import Format
+
 Image = str | Path | bytes | np.ndarray
+# Images that an exported network is tried on.
+_TRIED = 32
 
 
 @dataclass(frozen=True)
@@ -42,9 +48,11 @@ class Classifier:
     'faces'
     """
 
-    def __init__(self, model: "keras.Model", card: ModelCard) -> None:
+    def __init__(self, model: "keras.Model", card: ModelCard, run: Directory | None = None) -> None:
+        """`run` is where the model comes from, if that is known."""
         self.model = model
         self.card = card
+        self._run = run
 
     @classmethod
     def load(cls, run: str | Path) -> Self:
@@ -53,6 +61,8 @@ class Classifier:
         It is read in Keras's safe mode: a file with code in it is refused. Raises InputError.
         """
         import keras
+
+        from cnn.randomness import without_randomness
 
         directory = reachable(run)
         card = read_card(directory)
@@ -77,7 +87,7 @@ class Classifier:
                 f"{directory.uri}/{MODEL} must fit its model.json, but takes {model.input_shape} "
                 f"and gives {model.output_shape}"
             )
-        return cls(model, card)
+        return cls(without_randomness(model), card, directory)
 
     def pixels(self, image: Image) -> np.ndarray:
         """What the network sees of an image: uint8 (size, size, channels).
@@ -97,9 +107,51 @@ class Classifier:
         except OSError as error:
             raise Unreadable(f"unreadable: {error.strerror}") from None
 
-    def predict(self, image: Image) -> Prediction:
-        """Classifies one image, as `pixels` takes it."""
-        row = self.probabilities(self.pixels(image)[None])[0]
+    @overload
+    def predict(self, image: Image) -> Prediction: ...
+
+    @overload
+    def predict(self, image: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
+
+    def predict(self, image: Image | list[Any] | tuple[Any, ...]) -> Prediction | list[Prediction]:
+        """Classifies an image, or a list of them.
+
+        Args:
+            image: As `pixels` takes it, or a list or tuple of such.
+
+        Returns:
+            A Prediction, or a list with one for each image, in order.
+
+        Raises:
+            InputError: An image cannot be read; the line names it.
+
+        >>> Classifier.load("runs/mine").predict(["one.jpg", "two.jpg"])[1].probability
+        0.98
+        """
+        if not isinstance(image, list | tuple):
+            return self._predict_batch([image], ["the image"])[0]
+        found: list[Prediction] = []
+        for start in range(0, len(image), self.card.batch_size):
+            batch = image[start : start + self.card.batch_size]
+            numbers = range(start + 1, start + len(batch) + 1)
+            names = [f"image {number} of {len(image)}" for number in numbers]
+            found += self._predict_batch(batch, names)
+        return found
+
+    def _predict_batch(self, images: Sequence[Image], names: Sequence[str]) -> list[Prediction]:
+        pixels = []
+        for image, name in zip(images, names, strict=True):
+            try:
+                pixels.append(self.pixels(image))
+            except Unreadable as reason:
+                which = image if isinstance(image, str | Path) else name
+                raise InputError(
+                    f"an image must be one that can be read, but {which} is not: {reason}"
+                ) from None
+        rows = self.probabilities(np.stack(pixels))
+        return [self._prediction(row) for row in rows]
+
+    def _prediction(self, row: np.ndarray) -> Prediction:
         best = int(row.argmax())
         named = dict(zip(self.card.classes, map(float, row), strict=True))
         return Prediction(self.card.classes[best], float(row[best]), named)
@@ -110,14 +162,35 @@ class Classifier:
         batches = [pixels[start : start + size] for start in range(0, len(pixels), size)]
         return np.concatenate([np.asarray(self.model.predict_on_batch(x)) for x in batches])
 
-    def export(
-        self, path: str | Path, format: Literal["tf_saved_model", "onnx"] = "tf_saved_model"
-    ) -> None:
-        """Writes the network for use without this program, by Keras's own `export`.
+    def export(self, path: str | Path, format: "Format" = "tf_saved_model") -> None:
+        """Writes the network for use without this program.
 
-        A TensorFlow SavedModel is a folder, ONNX (the extra `[onnx]`) a file. Both take what
-        `pixels` gives, uint8 (n, size, size, channels), and give float32 (n, classes).
+        What was written is loaded again and must give this classifier's probabilities on the run's
+        own pictures; otherwise nothing is there afterwards.
+
+        Args:
+            path: A folder for a TensorFlow SavedModel, a file for ONNX (the extra `[onnx]`).
+            format: "tf_saved_model" or "onnx". Both take what `pixels` gives, uint8 (n, size, size,
+                channels), and give float32 (n, classes).
+
+        Raises:
+            InputError: `path` holds something else, or the extra is not installed.
+            Error: The exported network gives other probabilities.
         """
-        # Keras converts to ONNX only what has been called.
-        self.model(np.zeros((1, self.card.size, self.card.size, self.card.channels), np.uint8))
-        self.model.export(str(path), format=format, verbose=False)
+        from cnn.export import export_model
+
+        images = self._pictures()
+        export_model(self.model, Path(path), format, images, self.probabilities(images))
+
+    def _pictures(self) -> np.ndarray:
+        """Images to try an exported network on: those of the run's report, and noise."""
+        from cnn.examination import read_pngs
+
+        shape = (self.card.size, self.card.size, self.card.channels)
+        noise = np.random.default_rng(0).integers(0, 256, (4, *shape), dtype=np.uint8)
+        found = list(noise)
+        for png in read_pngs(self._run, _TRIED) if self._run is not None else []:
+            # Others may have written what lies there.
+            with suppress(Unreadable):
+                found.append(self.pixels(png))
+        return np.stack(found)

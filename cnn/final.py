@@ -90,6 +90,7 @@ def run_final(final: FinalJob) -> dict[str, Any]:
     import keras
 
     from cnn.model import layers, summary
+    from cnn.randomness import without_randomness
 
     clock = time.monotonic()
     run, classes = Directory(job.run), len(job.manifest.classes)
@@ -112,6 +113,7 @@ def run_final(final: FinalJob) -> dict[str, Any]:
         plain = compiled(job, final.params, final.seed, precision="float32")
         plain.set_weights(model.get_weights())
         model = plain
+    model = without_randomness(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
         model.save(path)

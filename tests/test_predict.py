@@ -17,7 +17,6 @@ from PIL import Image
 from cnn.card import ModelCard
 from cnn.classifier import Classifier
 from cnn.dataset import read_rejects
-from cnn.images import Unreadable
 from cnn.manifest import read_manifest
 from cnn.settings import InputError
 from cnn.storage import Directory
@@ -115,14 +114,31 @@ def test_one_image_without_spark_gives_the_same(
             )
 
 
-def test_what_is_no_image_has_a_reason(root: Path, tmp_path: Path) -> None:
+def test_what_is_no_image_is_named_with_a_reason(root: Path, tmp_path: Path) -> None:
     classifier = Classifier.load(root / "run")
-    with pytest.raises(Unreadable, match="unreadable: No such file"):
-        classifier.predict(tmp_path / "missing.png")
-    with pytest.raises(Unreadable, match="not an image"):
-        classifier.predict(b"GIF but not really")
-    with pytest.raises(Unreadable, match="float64"):
-        classifier.predict(np.zeros((32, 32)))
+    missing, torn = tmp_path / "missing.png", tmp_path / "torn.png"
+    torn.write_bytes(b"GIF but not really")
+    with pytest.raises(InputError, match=rf"{missing} is not: unreadable: No such file"):
+        classifier.predict(missing)
+    with pytest.raises(InputError, match=rf"{torn} is not: not an image"):
+        classifier.predict(str(torn))
+    with pytest.raises(InputError, match=r"the image is not: not an image"):
+        classifier.predict(torn.read_bytes())
+    with pytest.raises(InputError, match=r"image 2 of 2 is not: not an image of uint8.*float64"):
+        classifier.predict([np.zeros((32, 32), np.uint8), np.zeros((32, 32))])
+
+
+def test_a_list_of_images_is_as_many_predictions(root: Path, test_images: Path) -> None:
+    classifier = Classifier.load(root / "run")
+    paths = sorted(test_images.glob("*/*.png"))
+    mixed = [path.read_bytes() if place % 2 else path for place, path in enumerate(paths)]
+    together = classifier.predict(mixed)
+    assert len(together) == len(paths)
+    for one, path in zip(together, paths, strict=True):
+        alone = classifier.predict(path)
+        assert one.prediction == alone.prediction
+        assert one.probability == pytest.approx(alone.probability, abs=1e-6)
+    assert classifier.predict([]) == []
 
 
 @pytest.mark.slow
@@ -172,29 +188,6 @@ def test_what_cannot_be_used_is_one_line(
     assert done.returncode == 2
     assert message in one_line(done.stderr)
     assert not list(tmp_path.iterdir())
-
-
-def test_an_exported_model_gives_the_same(root: Path, test_images: Path, tmp_path: Path) -> None:
-    import tensorflow as tf
-
-    classifier = Classifier.load(root / "run")
-    classifier.export(tmp_path / "saved")
-    pixels = np.stack([classifier.pixels(path) for path in sorted(test_images.glob("*/*.png"))])
-    # Its variables live as long as what was loaded does.
-    loaded = tf.saved_model.load(tmp_path / "saved")
-    found = loaded.serve(tf.constant(pixels))
-    assert found.numpy() == pytest.approx(classifier.probabilities(pixels), abs=1e-5)
-
-
-def test_an_onnx_model_gives_the_same(root: Path, test_images: Path, tmp_path: Path) -> None:
-    import onnxruntime
-
-    classifier = Classifier.load(root / "run")
-    classifier.export(tmp_path / "model.onnx", "onnx")
-    pixels = np.stack([classifier.pixels(path) for path in sorted(test_images.glob("*/*.png"))])
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    [found] = session.run(None, {session.get_inputs()[0].name: pixels})
-    assert found == pytest.approx(classifier.probabilities(pixels), abs=1e-5)
 
 
 def test_a_model_with_code_in_it_is_refused(root: Path, tmp_path: Path) -> None:
