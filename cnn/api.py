@@ -53,7 +53,7 @@ def preprocess(
         if key not in DataSettings.model_fields:
             raise InputError(unknown_key(key, key, DataSettings.model_fields))
     if images is not None and kaggle is not None:
-        raise InputError("images must stand without kaggle, but both were given")
+        raise InputError("images cannot be combined with kaggle, but both were given")
     settings = _plain(settings, "")
     if "classes" in settings:
         settings["classes"] = tuple(settings["classes"])
@@ -132,7 +132,7 @@ def _add_build(tables: dict[str, Any], build: Build) -> bytes | None:
     """Puts a function's name where its file would have it; the function where it has to be sent."""
     own = tables.setdefault("model", {})
     if "builder" in own:
-        raise InputError("build must stand without model.builder, but both were given")
+        raise InputError("build cannot be combined with model.builder, but both were given")
     packed = pack(build)
     own["builder"] = builder_name(build)
     return packed if is_sent(own["builder"]) else None
@@ -143,7 +143,7 @@ def _check_resume(out: Location | None, given: Table) -> None:
         raise InputError("resume must come with out, the run that is to go on")
     for name, value in given.items():
         if value:
-            raise InputError(f"resume must stand without {name}: a run has its own settings")
+            raise InputError(f"resume cannot be combined with {name}: a run has its own settings")
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -1,17 +1,19 @@
 """Settings read from TOML: the default file, overlays in order, then single assignments."""
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tomli_w
+from pydantic import BaseModel
 
 from cnn.documents import MOST_TOML_BYTES, Malformed, parse_toml, read_document
 from cnn.settings import (
     SETTINGS,
+    CacheSettings,
+    FinalSettings,
     InputError,
-    ModelSettings,
-    PhaseSettings,
     SearchSettings,
     Settings,
     validate,
@@ -85,20 +87,30 @@ def read_settings(text: str) -> Settings:
 
 # What a resumed run may do otherwise: it changes no trial that is done, and none that would be.
 _CHANGEABLE = {
-    "checkpoint_seconds",
-    "gpus",
-    "max_consecutive_failures",
-    "max_lost",
-    "max_stalled",
-    "max_trials",
-    "parallelism",
-    "process",
-    "resource_profile",
-    "target",
-    "timeout",
-    "trial_timeout",
-    "trials_per_gpu",
+    "search.checkpoint_seconds",
+    "search.gpus",
+    "search.max_consecutive_failures",
+    "search.max_lost",
+    "search.max_stalled",
+    "search.max_trials",
+    "search.parallelism",
+    "search.process",
+    "search.resource_profile",
+    "search.target",
+    "search.timeout",
+    "search.trial_timeout",
+    "search.trials_per_gpu",
+    *(f"final.{name}" for name in FinalSettings.model_fields),
+    *(f"cache.{name}" for name in CacheSettings.model_fields),
 }
+
+
+class Change(NamedTuple):
+    """A setting that differs between two searches: its name, and its values before and after."""
+
+    name: str
+    old: Any
+    new: Any
 
 
 def resume_settings(
@@ -107,8 +119,8 @@ def resume_settings(
     tables: Mapping[str, Any] | None = None,
     flags: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
-) -> Settings:
-    """A run's own settings with what may change laid over them.
+) -> tuple[Settings, list[Change]]:
+    """A run's own settings with what may change laid over them, and what does change.
 
     Raises InputError, naming the setting, where a change would make it another search.
     """
@@ -124,29 +136,43 @@ def resume_settings(
         table |= changes["search"] | change | {"space": own}
     rest = {k: v for k, v in changes.items() if k not in {"search", "phases"}}
     after = validate(Settings, _overlay(tree, rest))
-    for old, new in zip(before.phases, after.phases, strict=True):
-        for name in PhaseSettings.model_fields:
-            if name not in _CHANGEABLE and getattr(old, name) != getattr(new, name):
-                raise _changed(name, getattr(old, name), getattr(new, name))
-    for name in ModelSettings.model_fields:
-        old, new = getattr(before.model, name), getattr(after.model, name)
-        if old != new:
+    found = list(_changes(before, after))
+    for name, old, new in found:
+        if name not in _CHANGEABLE:
             raise InputError(
-                f"--resume must go on with the run's own model.{name}, {old}, but got {new}"
+                f"--resume must go on with the run's own {name}, {_shown(old)}, "
+                f"but got {_shown(new)}"
             )
-    return after
+    return after, found
 
 
-def _changed(name: str, old: Any, new: Any) -> InputError:
-    """Says which setting of a run must not be another one."""
-    where = f"search.{name}"
-    if name == "space":
-        key = next(key for key in {**old, **new} if old.get(key) != new.get(key))
-        where = f"space.{key}"
-        old, new = (side[key].model_dump() if key in side else None for side in (old, new))
-    return InputError(
-        f"--resume must go on with the run's own {where}, {_shown(old)}, but got {_shown(new)}"
-    )
+def check_unchanged(changes: Sequence[Change], run: Directory) -> None:
+    """Raises InputError where a run that has finished is asked to go on with other settings."""
+    for name, old, new in changes:
+        raise InputError(
+            f"--resume cannot change {name} of a run that has finished, but {run.uri} was to have "
+            f"{_shown(new)} instead of {_shown(old)}; a new search with that setting begins from "
+            f"this one's best with: jobs/tune.py --warm-start {shlex.quote(run.uri)}"
+        )
+
+
+def _changes(before: Settings, after: Settings) -> Iterator[Change]:
+    for old_phase, new_phase in zip(before.phases, after.phases, strict=True):
+        for key in {**old_phase.space, **new_phase.space}:
+            old, new = (phase.space.get(key) for phase in (old_phase, new_phase))
+            if old != new:
+                shown = [None if side is None else side.model_dump() for side in (old, new)]
+                yield Change(f"space.{key}", *shown)
+        yield from _different("search", old_phase, new_phase)
+    for table in ("model", "final", "cache"):
+        yield from _different(table, getattr(before, table), getattr(after, table))
+
+
+def _different(table: str, before: BaseModel, after: BaseModel) -> Iterator[Change]:
+    for name in type(before).model_fields:
+        old, new = getattr(before, name), getattr(after, name)
+        if old != new and name != "space":
+            yield Change(f"{table}.{name}", old, new)
 
 
 def _shown(value: Any) -> str:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from cnn.builder import check_named_function
 from cnn.cli import say
-from cnn.config import CONF_DIR, load_settings, resume_settings, settings_text
+from cnn.config import (
+    CONF_DIR,
+    check_unchanged,
+    load_settings,
+    resume_settings,
+    settings_text,
+)
 from cnn.context import Search
 from cnn.journal import Start, claim_run, read_start, recover_trials
 from cnn.manifest import Manifest, read_manifest
@@ -96,10 +102,19 @@ def resume_run(
 ) -> Run:
     """Goes on with a run, with its own settings and what of them may change. Raises Error.
 
-    A run that had finished is returned as it is.
+    A run that had finished is returned as it is; asked to change, it is refused.
     """
     start = read_start(run)
+    settings, changes = resume_settings(
+        settings_text(run),
+        tables=wanted.tables,
+        flags=wanted.flags,
+        assignments=wanted.assignments,
+    )
     if run.exists(RESULT):
+        check_unchanged(changes, run)
+        if data is not None:
+            _check_data(data, read_manifest(data), start)
         if not run.exists(REPORT):
             write_report(run)
         print("the run had finished")
@@ -108,24 +123,22 @@ def resume_run(
         if log is not None:
             log_finished(log, read_trials(run), found.result)
         return found
-    settings = resume_settings(
-        settings_text(run),
-        tables=wanted.tables,
-        flags=wanted.flags,
-        assignments=wanted.assignments,
-    )
     check_named_function(run, settings, _names_function(wanted))
     data = data or Directory(start.data)
     manifest = check_inputs(data, settings, wanted.build)
-    if manifest.fingerprint != start.fingerprint:
-        raise InputError(
-            f"--resume must find the data that the run began on, but {data.uri} holds other rows"
-        )
+    _check_data(data, manifest, start)
     with claim_run(run):
         earlier = recover_trials(run, settings)
         done = sum(trial.status != "cancelled" for trial in earlier)
         print(f"resuming {run.uri}: {done} trials are done", flush=True)
         return _search(session, data, run, settings, manifest, start, wanted, earlier)
+
+
+def _check_data(data: Directory, manifest: Manifest, start: Start) -> None:
+    if manifest.fingerprint != start.fingerprint:
+        raise InputError(
+            f"--resume must find the data that the run began on, but {data.uri} holds other rows"
+        )
 
 
 def _search(

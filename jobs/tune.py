@@ -98,7 +98,9 @@ def _check_resume(args: argparse.Namespace) -> None:
     for name in ("out", "config", "overwrite", "warm_start"):
         if getattr(args, name):
             flag = name.replace("_", "-")
-            raise InputError(f"--resume must stand without --{flag}: a run has its own settings")
+            raise InputError(
+                f"--resume cannot be combined with --{flag}: a run has its own settings"
+            )
 
 
 def _resuming(run: Directory, mlflow: str | None) -> list[str]:

@@ -177,10 +177,13 @@ def test_the_session_is_left_as_it_was(outputs: dict[str, str]) -> None:
         ({"config": "nowhere.toml"}, r"config must name a readable file"),
         ({"build": "cnn.model:build"}, r"build must be a function"),
         ({"build": threading.Lock().acquire}, r"build must be a function that can be sent"),
-        ({"build": our_build, "model": {"builder": "a:b"}}, r"build must stand without"),
+        ({"build": our_build, "model": {"builder": "a:b"}}, r"build cannot be combined with"),
         ({"model": {"builder": "__main__:build"}}, r"__main__:build was given in Python"),
         ({"resume": True}, r"resume must come with out"),
-        ({"resume": True, "out": "x", "overwrite": True}, r"resume must stand without overwrite"),
+        (
+            {"resume": True, "out": "x", "overwrite": True},
+            r"resume cannot be combined with overwrite",
+        ),
         ({"resume": True, "out": "nowhere"}, r"resume must name a run directory"),
     ],
 )
@@ -205,7 +208,7 @@ def test_preprocess_refuses_with_its_arguments_names(spark: Any, tmp_path: Path)
         ({"image_sise": 3}, "did you mean image_size"),
         ({"image_size": 3}, "image_size must be greater"),
         ({"group_regex": "("}, "group_regex must be a regular expression"),
-        ({"images": "a", "kaggle": "b/c"}, "images must stand without kaggle"),
+        ({"images": "a", "kaggle": "b/c"}, "images cannot be combined with kaggle"),
     ):
         with pytest.raises(InputError, match=f"^{line}|{line}"):
             preprocess(spark, out=tmp_path / "data", **arguments)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pytest
 from conftest import REPOSITORY, Run, clean_environment, one_line, preprocess, write_images
 
 from cnn.results import TrialResult, read_trials
+from cnn.runs import Wanted, resume_run
+from cnn.settings import InputError
 from cnn.storage import Directory
 
 TRIALS = 12
@@ -237,9 +240,9 @@ def unfinished(noise_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
             ["--set", "space.dropout=0.1"],
             "--resume must go on with the run's own space.dropout, 0.0, but got 0.1",
         ),
-        (["--out", "elsewhere"], "--resume must stand without --out"),
-        (["--overwrite"], "--resume must stand without --overwrite"),
-        (["--warm-start", "elsewhere"], "--resume must stand without --warm-start"),
+        (["--out", "elsewhere"], "--resume cannot be combined with --out"),
+        (["--overwrite"], "--resume cannot be combined with --overwrite"),
+        (["--warm-start", "elsewhere"], "--resume cannot be combined with --warm-start"),
     ],
 )
 def test_what_would_make_it_another_search_is_refused_by_name(
@@ -251,6 +254,47 @@ def test_what_would_make_it_another_search_is_refused_by_name(
     assert message in one_line(done.stderr)
     after = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
     assert after == before
+
+
+@pytest.fixture(scope="module")
+def finished(submit: Run, noise_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("finished") / "run"
+    done = submit(
+        *("jobs/tune.py", "--data", noise_data, "--out", run, "--config", "conf/test.toml")
+    )
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (Wanted(flags={"max_trials": 19}), r"search\.max_trials of a run that has finished, .* 19"),
+        (Wanted(flags={"seed": 3}), r"must go on with the run's own search\.seed, 0, but got 3"),
+        (Wanted(assignments=["space.dropout=0.1"]), r"the run's own space\.dropout"),
+        (Wanted(assignments=["final.epochs=9"]), r"cannot change final\.epochs"),
+        (Wanted(assignments=["model.class_weights=balanced"]), r"own model\.class_weights, none"),
+        (Wanted(flags={"timeout": 5.0}), r"search\.timeout .* jobs/tune\.py --warm-start"),
+    ],
+)
+def test_a_finished_run_does_not_take_other_settings_in_silence(
+    finished: Path, wanted: Wanted, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        resume_run(nullcontext(), Directory(finished), wanted)  # type: ignore[arg-type]
+
+
+def test_a_finished_run_takes_its_own_settings(finished: Path, noise_data: Path) -> None:
+    own = Wanted(flags={"max_trials": 2, "seed": 0}, assignments=["search.epochs=2"])
+    data = Directory(noise_data)
+    run = resume_run(nullcontext(), Directory(finished), own, data=data)  # type: ignore[arg-type]
+    assert not run.new
+
+
+def test_a_finished_run_that_is_asked_for_more_is_bad_input(submit: Run, finished: Path) -> None:
+    done = submit("jobs/tune.py", "--resume", finished, "--max-trials", "19")
+    assert done.returncode == 2
+    assert f"but {finished} was to have 19 instead of 2" in one_line(done.stderr)
 
 
 @pytest.mark.slow
