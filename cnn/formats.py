@@ -1,7 +1,9 @@
 """Numbers, times and foreign text as the report shows them."""
 
 import math
+import os
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -93,8 +95,64 @@ def short_path(path: str) -> str:
 
 def shortened(text: str, length: int = 22) -> str:
     """One line of text that has room beside a plot."""
-    text = " ".join(printable(text).split())
-    return text if len(text) <= length else text[: length - 1] + "…"
+    return _cut_end(_one_line(text), length)
+
+
+def told_apart(texts: Sequence[str], length: int = 22) -> list[str]:
+    """Each text as `shortened`, but no two different texts as the same.
+
+    Those whose first part is the same keep their ends, or the part where they differ; where that
+    does not tell them apart either, they are numbered.
+    """
+    lines = {text: _one_line(text) for text in texts}
+    short = {text: _cut_end(line, length) for text, line in lines.items()}
+    for again in (_cut_middles, _cut_around):
+        for alike in _alike(short):
+            short |= zip(alike, again([lines[text] for text in alike], length), strict=True)
+    unclear = [text for alike in _alike(short) for text in alike]
+    taken = {short[text] for text in short if text not in unclear}
+    for text in unclear:
+        number = 1
+        while (numbered := _numbered(lines[text], number, length)) in taken:
+            number += 1
+        taken.add(numbered)
+        short[text] = numbered
+    return [short[text] for text in texts]
+
+
+def _alike(short: dict[str, str]) -> list[list[str]]:
+    """The texts that look the same, together."""
+    groups: dict[str, list[str]] = {}
+    for text, line in short.items():
+        groups.setdefault(line, []).append(text)
+    return [texts for texts in groups.values() if len(texts) > 1]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(printable(text).split())
+
+
+def _cut_end(line: str, length: int) -> str:
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def _cut_middles(lines: Sequence[str], length: int) -> list[str]:
+    head, tail = length // 2, length - length // 2 - 1
+    return [x if len(x) <= length else f"{x[:head]}…{x[-tail:]}" for x in lines]
+
+
+def _cut_around(lines: Sequence[str], length: int) -> list[str]:
+    """What stands around the first character in which lines differ."""
+    place = len(os.path.commonprefix(lines)) - length // 4
+    starts = [max(1, min(place, len(x) - length + 1)) for x in lines]
+    return [
+        x if len(x) <= length else "…" + _cut_end(x[start:], length - 1)
+        for x, start in zip(lines, starts, strict=True)
+    ]
+
+
+def _numbered(line: str, number: int, length: int) -> str:
+    return f"{_cut_end(line, length - len(f' {number}'))} {number}"
 
 
 def words(name: str) -> str:
