@@ -70,6 +70,22 @@ def evaluate(model: "keras.Model", images: Images, *, classes: int) -> Evaluatio
     return Evaluation.of(*score(probabilities, images.row_labels(), classes))
 
 
+# From so many classes on the true one among the first five says something.
+TOP, MANY_CLASSES = 5, 20
+
+
+def count_in_top(probabilities: np.ndarray, labels: np.ndarray) -> int | None:
+    """Images whose true class is among the five that were found most likely.
+
+    Of equal ones the first count as more likely, as they do for what an image is named. None with
+    fewer than 20 classes, or where a probability is not finite.
+    """
+    if probabilities.shape[1] < MANY_CLASSES or not np.isfinite(probabilities).all():
+        return None
+    first = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+    return int((first == labels[:, None]).any(axis=1).sum())
+
+
 def score(probabilities: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, np.ndarray]:
     """The sum of the cross-entropies, not finite where a probability is not, and the confusion."""
     likely = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)

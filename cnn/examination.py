@@ -5,6 +5,7 @@ see, as PNG: mistakes, uncertain answers, and some training images of each class
 """
 
 import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from cnn.documents import read_document
-from cnn.evaluation import Evaluation, predict, score
+from cnn.evaluation import Evaluation, count_in_top, predict, score
 from cnn.job import Job, all_images
 from cnn.pixels import Pixels, open_pixels, read_paths
 from cnn.splits import TEST, TRAIN
@@ -21,6 +22,7 @@ from cnn.storage import Directory
 
 if TYPE_CHECKING:
     import keras
+
 
 TESTED = "test.parquet"
 PICTURES = "pictures.parquet"
@@ -53,11 +55,17 @@ _MOST_SAMPLES = 60
 _PICTURE_PIXELS = 160
 
 
-def examine(model: "keras.Model", job: Job) -> tuple[Evaluation, float | None]:
-    """Shows a model all test images, once, and writes what it said and what to look at.
+@dataclass(frozen=True)
+class Examined:
+    """What came of the test: scores, the area under the ROC curve, images right within five."""
 
-    Returns its scores and the area under the ROC curve.
-    """
+    scores: Evaluation
+    roc_auc: float | None
+    in_top5: int | None
+
+
+def examine(model: "keras.Model", job: Job) -> Examined:
+    """Shows a model all test images, once, and writes what it said and what to look at."""
     run, data = Directory(job.run), Directory(job.data)
     split = open_pixels(data, job.manifest, TEST, job.cache)
     probabilities = predict(model.predict_on_batch, all_images(split)).astype(np.float64)
@@ -77,7 +85,9 @@ def examine(model: "keras.Model", job: Job) -> tuple[Evaluation, float | None]:
     _write(run, PICTURES, pa.Table.from_pylist(rows, schema=PICTURE_SCHEMA))
     labels = np.asarray(split.labels)
     tested = Evaluation.of(*score(probabilities, labels, len(job.manifest.classes)))
-    return tested, area_under_roc(labels, probabilities)
+    return Examined(
+        tested, area_under_roc(labels, probabilities), count_in_top(probabilities, labels)
+    )
 
 
 def area_under_roc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:

@@ -120,7 +120,8 @@ def run_final(final: FinalJob) -> dict[str, Any]:
         run.write(MODEL, path.read_bytes())
         saved = keras.models.load_model(path, safe_mode=True)
     trained = time.monotonic()
-    tested, area = examine(saved, job)
+    examined = examine(saved, job)
+    tested = examined.scores
     outcome = {
         "final": {
             "data": final.data,
@@ -138,7 +139,8 @@ def run_final(final: FinalJob) -> dict[str, Any]:
         "validation": _scores(found) if final.data == "train" else None,
         "test": {
             **_scores(tested),
-            "roc_auc": area,
+            "roc_auc": examined.roc_auc,
+            "top5_accuracy": None if examined.in_top5 is None else examined.in_top5 / tested.count,
             "confusion": tested.confusion.tolist(),
         },
         "architecture": summary(saved),

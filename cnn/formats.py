@@ -1,10 +1,10 @@
 """Numbers, times and foreign text as the report shows them."""
 
 import math
-import os
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 
 UNKNOWN = "–"
@@ -143,7 +143,8 @@ def _cut_middles(lines: Sequence[str], length: int) -> list[str]:
 
 def _cut_around(lines: Sequence[str], length: int) -> list[str]:
     """What stands around the first character in which lines differ."""
-    place = len(os.path.commonprefix(lines)) - length // 4
+    same = next((i for i, at in enumerate(zip_longest(*lines)) if len(set(at)) > 1), 0)
+    place = same - length // 4
     starts = [max(1, min(place, len(x) - length + 1)) for x in lines]
     return [
         x if len(x) <= length else "…" + _cut_end(x[start:], length - 1)

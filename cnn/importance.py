@@ -17,6 +17,7 @@ import numpy as np
 
 from cnn.axes import Axis, axis, varied
 from cnn.results import TrialResult
+from cnn.run_settings import Space
 
 FEWEST = 8
 _RESAMPLES = 10
@@ -51,14 +52,14 @@ def scored(trials: Sequence[TrialResult]) -> list[TrialResult]:
     return [t for t in trials if t.accuracy is not None and math.isfinite(t.accuracy)]
 
 
-def importances(trials: Sequence[TrialResult]) -> Importances | None:
+def importances(trials: Sequence[TrialResult], space: Space | None = None) -> Importances | None:
     """None where there are too few scored trials, or all have the same parameters or accuracy."""
     known = scored(trials)
     names = varied(known)
     accuracies = np.array([trial.accuracy for trial in known], dtype=np.float64)
     if len(known) < FEWEST or not names or np.ptp(accuracies) == 0:
         return None
-    axes = [axis(name, known) for name in names]
+    axes = [axis(name, known, space) for name in names]
     drops, explained = _resampled(axes, accuracies)
     each = [
         Importance(name, float(column.mean()), float(column.std(ddof=1)))

@@ -25,8 +25,6 @@ def result(
     trained = manifest.counts[TRAIN]
     larger = max(trained, key=lambda name: trained[name])
     test = outcome["test"]
-    right = round(test["accuracy"] * test["count"])
-    low, high = wilson_interval(right, test["count"])
     validation = outcome["validation"] or {
         "accuracy": winner.accuracy,
         "loss": winner.loss,
@@ -43,7 +41,12 @@ def result(
         },
         "phases": list(phases),
         "validation": validation,
-        "test": {**test, "interval": {"low": low, "high": high}},
+        "test": {
+            **test,
+            "interval": _interval(test["accuracy"], test["count"]),
+            # A test that an older version left behind has it not.
+            "top5_interval": _interval(test.get("top5_accuracy"), test["count"]),
+        },
         "baseline": {
             "accuracy": manifest.counts[TEST][larger] / manifest.total(TEST),
             "class": larger,
@@ -65,6 +68,13 @@ def result(
             "source": manifest.source.model_dump(),
         },
     }
+
+
+def _interval(share: float | None, count: int) -> dict[str, float] | None:
+    if share is None:
+        return None
+    low, high = wilson_interval(round(share * count), count)
+    return {"low": low, "high": high}
 
 
 def model_card(

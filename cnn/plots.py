@@ -7,7 +7,8 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 import matplotlib as mpl
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cnn import cost
+from cnn.formats import printable
 from cnn.results import EpochResult
 
 # Drawn with these, shown as the page's own colours, which differ by light and dark.
@@ -136,8 +138,18 @@ def as_share(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
 
 
-def svg(name: str, figure: Figure, description: str, *, columns: int = 3) -> str:
-    """The figure for the page; `description`, which is trusted, says what it shows."""
+def svg(
+    name: str,
+    figure: Figure,
+    description: str,
+    *,
+    columns: int = 3,
+    whole: Mapping[str, str] | None = None,
+) -> str:
+    """The figure for the page; `description`, which is trusted, says what it shows.
+
+    `whole` has for texts that are shortened what they stand for, shown where one points at them.
+    """
     if figure.axes[0].get_legend_handles_labels()[1]:
         figure.legend(loc="outside upper left", ncols=columns, columnspacing=1.4)
     sink = io.StringIO()
@@ -155,4 +167,11 @@ def svg(name: str, figure: Figure, description: str, *, columns: int = 3) -> str
     text = re.sub(r"font-family: [^;\"<]*", "font-family: inherit", text)
     for drawn, shown in _PAGE_COLOURS.items():
         text = text.replace(drawn, shown)
+    for short, full in (whole or {}).items():
+        if short != full:
+            text = _with_title(text, escape(short, quote=False), escape(full, quote=False))
     return text.replace("<svg ", f'<svg role="img" aria-label="{description}" ', 1)
+
+
+def _with_title(text: str, short: str, full: str) -> str:
+    return text.replace(f">{short}</text>", f"><title>{printable(full)}</title>{short}</text>")

@@ -6,7 +6,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
 from cnn.cost import Bar, Slots
-from cnn.formats import shortened
+from cnn.formats import told_apart
 from cnn.plots import INK, PAGE, PARTS, SOFT, STYLE, new_figure, svg, time_unit
 
 _WIDE = 11.0
@@ -43,8 +43,10 @@ def gantt(name: str, slots: Slots) -> str | None:
         axes.set_xlim(0, slots.span / length)
         axes.set_ylim(rows - 0.5, -0.5)
         step = 1 + rows // 40
-        axes.set_yticks(range(0, rows, step), [shortened(n) for n in slots.names[::step]])
-        return svg(name, figure, "trials on their slots over time", columns=5)
+        names = told_apart(slots.names)
+        axes.set_yticks(range(0, rows, step), names[::step])
+        whole = dict(zip(names, slots.names, strict=True))
+        return svg(name, figure, "trials on their slots over time", columns=5, whole=whole)
 
 
 def _draw_part(axes: Axes, slots: Slots, part: str, title: str, length: float) -> None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from cnn.axes import Axis, aside, axis, varied
 from cnn.cost import Clock
-from cnn.formats import shortened, words
+from cnn.formats import shortened, told_apart, words
 from cnn.importance import Importances, scored
 from cnn.plots import (
     INK,
@@ -27,6 +27,7 @@ from cnn.plots import (
     time_unit,
 )
 from cnn.results import TrialResult
+from cnn.run_settings import Space
 
 _WIDE = 11.0
 
@@ -113,13 +114,15 @@ def _draw_curves(
         axes.plot(*zip(*single, strict=True), "o", color=colour, alpha=0.65, ms=3)
 
 
-def parallel(name: str, trials: Sequence[TrialResult], best: int | None) -> str | None:
+def parallel(
+    name: str, trials: Sequence[TrialResult], best: int | None, space: Space | None = None
+) -> str | None:
     """Parallel coordinates: a line for each trial over what varied, to its accuracy."""
     known = scored(trials)
     names = varied(known)
     if len(known) < 2 or not names:
         return None
-    axes_of = [axis(parameter, known) for parameter in names]
+    axes_of = [axis(parameter, known, space) for parameter in names]
     scores = [float(trial.accuracy or 0.0) for trial in known]
     low, high = min(scores), max(scores)
     lines = [
@@ -145,13 +148,23 @@ def parallel(name: str, trials: Sequence[TrialResult], best: int | None) -> str 
             if trial.number == best:
                 axes.plot(*zip(*line, strict=True), color=VALIDATION, lw=2.4)
         ends = ((0.0, f"{100 * low:.3g} %"), (1.0, f"{100 * high:.3g} %"))
-        for place, own_axis in enumerate(axes_of):
-            _draw_axis(axes, place, own_axis.label, _ticks(own_axis))
+        labels, whole = _labels(names)
+        for place, (one, label) in enumerate(zip(axes_of, labels, strict=True)):
+            _draw_axis(axes, place, label, _ticks(one))
+            whole |= one.whole
         _draw_axis(axes, len(axes_of), "val. accuracy", ends if high > low else ends[:1])
         axes.set_xlim(-0.25, len(axes_of) + 0.45)
         axes.set_ylim(-0.06, 1.16)
         axes.set_axis_off()
-        return svg(name, figure, "parameters and validation accuracy of every trial")
+        description = "parameters and validation accuracy of every trial"
+        return svg(name, figure, description, whole=whole)
+
+
+def _labels(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Parameters as a plot has room for them, and what those texts stand for."""
+    full = [words(name) for name in names]
+    short = told_apart(full)
+    return short, dict(zip(short, full, strict=True))
 
 
 def _share(value: float, low: float, high: float) -> float:
@@ -190,19 +203,23 @@ def importance(name: str, found: Importances) -> str:
             color=TRAIN,
             error_kw={"ecolor": INK, "elinewidth": 1.4},
         )
-        axes.set_yticks(places, [shortened(words(one.name)) for one in shown])
+        labels, whole = _labels([one.name for one in shown])
+        axes.set_yticks(places, labels)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
-        return svg(name, figure, "importance of each parameter")
+        return svg(name, figure, "importance of each parameter", whole=whole)
 
 
-def marginal(name: str, parameter: str, trials: Sequence[TrialResult]) -> str:
+def marginal(
+    name: str, parameter: str, trials: Sequence[TrialResult], space: Space | None = None
+) -> str:
     """Accuracy against one parameter, all others as they happened to be."""
     known = scored(trials)
-    own = axis(parameter, known)
+    own = axis(parameter, known, space)
+    title = shortened(words(parameter))
     low, high = own.ends
     with mpl.rc_context(STYLE):
-        figure, axes = new_figure(own.label)
+        figure, axes = new_figure(title)
         for stopped, marker, label in ((False, "o", "a trial"), (True, "x", "stopped early")):
             points = [
                 (value + (0.3 * aside(trial.number) if own.choices else 0.0), trial.accuracy)
@@ -218,7 +235,8 @@ def marginal(name: str, parameter: str, trials: Sequence[TrialResult]) -> str:
         margin = 0.5 if own.choices else 0.05 * (high - low)
         axes.set_xlim(low - margin, high + margin)
         as_share(axes)
-        return svg(name, figure, "validation accuracy by one parameter")
+        whole = {**own.whole, title: words(parameter)}
+        return svg(name, figure, "validation accuracy by one parameter", whole=whole)
 
 
 def _draw_means(axes: Axes, own: Axis, trials: Sequence[TrialResult]) -> None:

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from cnn import plots, plots_search, verdict
+from cnn import confusion, plots, plots_search, verdict
 from cnn.axes import varied
 from cnn.cli import Parser, run_job
 from cnn.comparison import render_comparison
@@ -46,10 +46,13 @@ def render_report(directory: Directory) -> str:
         headline=verdict.headline(record),
         checks=verdict.checks(run),
         versus=verdict.versus_baseline(record),
-        confusion=verdict.confusion(record),
+        confusion=confusion.by_class(record),
+        most_classes=confusion.MOST_CLASSES,
+        pairs=confusion.pairs(record),
+        top5=confusion.top5(run),
         selection=verdict.selection(run),
         pictures=read_pictures(directory, record.data.classes),
-        class_weights=run.class_weights(),
+        own=run.known_settings,
         final_plots=plots.training("final", record.final.epochs, record.final.best_epoch),
         winner=winner,
         winner_plots=plots.training("winner", winner.epochs, winner.best_epoch)
@@ -69,7 +72,8 @@ def render_report(directory: Directory) -> str:
 def _phase_view(place: int, phase: PhaseRecord, run: Run) -> dict[str, Any]:
     own = [trial for trial in run.trials if trial.phase == phase.name]
     found = searched(own)
-    known = importances(found)
+    space = run.known_settings.spaces.get(phase.name)
+    known = importances(found, space)
     clock = Clock(own)
     important = [one.name for one in known.each[:2]] if known else []
     return {
@@ -81,11 +85,11 @@ def _phase_view(place: int, phase: PhaseRecord, run: Run) -> dict[str, Any]:
         "interruptions": clock.interruptions,
         "progress": plots_search.progress(f"progress{place}", found, clock),
         "learning": plots_search.learning(f"learning{place}", found, phase.best),
-        "parallel": plots_search.parallel(f"parallel{place}", found, phase.best),
+        "parallel": plots_search.parallel(f"parallel{place}", found, phase.best, space),
         "importances": known,
         "importance": plots_search.importance(f"importance{place}", known) if known else None,
         "marginals": {
-            name: plots_search.marginal(f"marginal{place}-{rank}", name, found)
+            name: plots_search.marginal(f"marginal{place}-{rank}", name, found, space)
             for rank, name in enumerate(important)
         },
         "unimportant": None if known else _no_importance(found),

@@ -1,12 +1,14 @@
 """A run directory as the report reads it: result.json, of any age, and the trials."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cnn.documents import MOST_TOML_BYTES, Malformed, parse_toml, read_document, read_json
+from cnn.documents import MOST_TOML_BYTES, Malformed, read_document, read_json
 from cnn.results import EpochResult, TrialResult, read_trials, wilson_interval
+from cnn.run_settings import RunSettings, parse_settings
 from cnn.settings import SETTINGS, InputError, Objective, explain
 from cnn.storage import Directory
 
@@ -41,7 +43,8 @@ class _Interval(_Part):
 class _Test(_Scores):
     interval: _Interval = _Interval()
     roc_auc: float | None = None
-    confusion: list[list[int]] = []
+    top5_accuracy: float | None = None
+    confusion: list[list[Annotated[int, Field(ge=0)]]] = []
 
     def images(self) -> int | None:
         return self.count or sum(map(sum, self.confusion)) or None
@@ -202,13 +205,10 @@ class Run:
         number = self.record.winner.number
         return next((trial for trial in self.trials if trial.number == number), None)
 
-    def class_weights(self) -> str | None:
-        """As in settings.toml; None where that cannot be read."""
-        try:
-            value = parse_toml(self.settings)["model"]["class_weights"]
-        except (Malformed, KeyError, TypeError):
-            return None
-        return value if isinstance(value, str) else None
+    @cached_property
+    def known_settings(self) -> RunSettings:
+        """What can be read of settings.toml."""
+        return parse_settings(self.settings)
 
 
 def searched(trials: tuple[TrialResult, ...] | list[TrialResult]) -> list[TrialResult]:

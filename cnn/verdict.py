@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cnn.confusion import MOST_CLASSES, by_class
 from cnn.formats import area, count, percent, points, readable, words
 from cnn.results import TrialResult
 from cnn.run_record import PhaseRecord, Run, RunRecord, searched
 
 # Half an interval from which on it says little, and below which it says much.
 _WIDE, _NARROW = 0.05, 0.02
-# More classes than these fill a page with their confusions.
-_MOST_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -107,39 +106,14 @@ def versus_baseline(record: RunRecord) -> list[tuple[str, str, str]]:
         ),
         ("ROC AUC", area(test.roc_auc), "0.5"),
     ]
-    if len(classes) <= _MOST_CLASSES:
-        for row in confusion(record):
+    if len(classes) <= MOST_CLASSES:
+        for row in by_class(record):
             always = row["name"] == record.baseline.name
             precision = record.baseline.accuracy if always else None
             rows.append((f"recall, {row['name']}", percent(row["recall"]), percent(float(always))))
             rows.append(
                 (f"precision, {row['name']}", percent(row["precision"]), percent(precision))
             )
-    return rows
-
-
-def confusion(record: RunRecord) -> list[dict[str, Any]]:
-    """A row for each true class: its counts with their shares, its recall and its precision.
-
-    Of many classes the counts are left out.
-    """
-    matrix, classes = record.test.confusion, record.data.classes
-    rows = []
-    for label, (name, counts) in enumerate(zip(classes, matrix, strict=False)):
-        total, predicted = sum(counts), sum(row[label] for row in matrix)
-        cells = [
-            {"count": n, "share": n / total if total else 0.0, "right": i == label}
-            for i, n in enumerate(counts)
-        ]
-        rows.append(
-            {
-                "name": name,
-                "count": total,
-                "cells": cells if len(classes) <= _MOST_CLASSES else [],
-                "recall": counts[label] / total if total else None,
-                "precision": counts[label] / predicted if predicted else None,
-            }
-        )
     return rows
 
 

@@ -1,0 +1,72 @@
+"""RUN/test.parquet, what a run's network said of every test image; it may hold anything."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cnn.documents import read_document
+from cnn.evaluation import count_in_top
+from cnn.examination import TEST_SCHEMA, TESTED
+from cnn.storage import Directory
+
+_MOST_ROWS = 5_000_000
+_MOST_BYTES = 500_000_000
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The test images in their order, with what each is and what it was named."""
+
+    paths: tuple[str, ...]
+    labels: np.ndarray
+    predictions: np.ndarray
+
+    @property
+    def right(self) -> np.ndarray:
+        return self.labels == self.predictions
+
+
+class Unreadable(Exception):
+    """Why there are no answers, in a few words that can follow "it has"."""
+
+
+def read_answers(run: Directory) -> Answers:
+    """Raises Unreadable."""
+    table = _read(run, ["path", "label", "prediction"])
+    paths = tuple(table["path"].to_pylist())
+    return Answers(paths, table["label"].to_numpy(), table["prediction"].to_numpy())
+
+
+def count_top5(run: Directory, classes: int) -> int | None:
+    """Images whose true class is among the five most likely; None where that cannot be said."""
+    try:
+        table = _read(run, ["label", "probabilities"])
+    except Unreadable:
+        return None
+    values = table["probabilities"].combine_chunks()
+    flat = values.values.to_numpy(zero_copy_only=False)
+    if len(flat) != classes * len(table) or set(values.value_lengths().to_pylist()) != {classes}:
+        return None
+    return count_in_top(flat.reshape(-1, classes), table["label"].to_numpy())
+
+
+def _read(run: Directory, columns: list[str]) -> pa.Table:
+    """Columns without a null, of a file of some size at least and at most."""
+    try:
+        source = pq.ParquetFile(pa.BufferReader(read_document(run, TESTED, _MOST_BYTES)))
+        lacking = [name for name in columns if name not in source.schema_arrow.names]
+        known = source.metadata
+        size = sum(known.row_group(g).total_byte_size for g in range(known.num_row_groups))
+        if lacking or known.num_rows > _MOST_ROWS or size > _MOST_BYTES:
+            raise Unreadable(f"a {TESTED} of another kind")
+        schema = pa.schema([TEST_SCHEMA.field(name) for name in columns])
+        table = source.read(columns).cast(schema)
+    except FileNotFoundError:
+        raise Unreadable(f"no {TESTED}") from None
+    except (OSError, ValueError, pa.ArrowException):
+        raise Unreadable(f"a {TESTED} that cannot be read") from None
+    if not len(table) or any(table[name].null_count for name in columns):
+        raise Unreadable(f"a {TESTED} of another kind")
+    return table
