@@ -5,8 +5,7 @@ from typing import Any
 
 from cnn.answers import count_top5
 from cnn.evaluation import MANY_CLASSES
-from cnn.results import wilson_interval
-from cnn.run_record import Run, RunRecord
+from cnn.run_record import Interval, Run, RunRecord, share_interval
 
 # More classes than these fill a page with their confusions.
 MOST_CLASSES = 20
@@ -66,18 +65,18 @@ def pairs(record: RunRecord) -> tuple[list[Pair], int]:
     return found[:_MOST_PAIRS], len(found)
 
 
-def top5(run: Run) -> dict[str, float] | None:
+def top5(run: Run) -> tuple[float, Interval] | None:
     """How often the true class is among the five most likely, with its interval; of many classes.
 
     Of a run whose result.json says nothing of it, it is counted in test.parquet.
     """
     record, classes = run.record, len(run.record.data.classes)
     images = record.test.images()
-    if classes < MANY_CLASSES or images is None:
+    if classes < MANY_CLASSES or not images:
         return None
     share = record.test.top5_accuracy
-    count = count_top5(run.directory, classes) if share is None else round(share * images)
-    if count is None or not 0 <= count <= images:
-        return None
-    low, high = wilson_interval(count, images)
-    return {"accuracy": count / images, "low": low, "high": high}
+    if share is None:
+        count = count_top5(run.directory, classes)
+        share = None if count is None else count / images
+    interval = share_interval(share, images)
+    return None if share is None or interval is None else (share, interval)

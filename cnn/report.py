@@ -20,7 +20,7 @@ from cnn.pages import render
 from cnn.pictures import read_pictures
 from cnn.plots_cost import gantt
 from cnn.results import TrialResult, count_by_status, trial_key
-from cnn.run_record import PhaseRecord, Run, read_run, searched
+from cnn.run_record import PhaseRecord, Run, read_run, searched, share_interval
 from cnn.settings import Error, InputError
 from cnn.storage import Directory, reachable
 
@@ -53,6 +53,11 @@ def render_report(directory: Directory) -> str:
         selection=verdict.selection(run),
         pictures=read_pictures(directory, record.data.classes),
         own=run.known_settings,
+        params=run.known_settings.known(record.params),
+        intervals={
+            "search": verdict.trial_interval(winner) if winner else None,
+            "final": share_interval(record.validation.accuracy, record.validation.count),
+        },
         final_plots=plots.training("final", record.final.epochs, record.final.best_epoch),
         winner=winner,
         winner_plots=plots.training("winner", winner.epochs, winner.best_epoch)
@@ -133,13 +138,16 @@ def _table(run: Run) -> dict[str, Any]:
             trial.number,
         )
 
-    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    different = varied(trials)
+    known = run.known_settings.known
+    names = list(known({name: None for trial in trials for name in trial.params}))
+    different = [name for name in varied(trials) if name in names]
     return {
         "trials": sorted(trials, key=rank),
         "best": {phase.best for phase in phases.values()},
         "several_phases": len(phases) > 1,
         "sizes": any(trial.parameters is not None for trial in trials),
+        "intervals": {trial.number: verdict.trial_interval(trial) for trial in trials},
+        "balanced": any(p.objective == "val_balanced_accuracy" for p in phases.values()),
         "varied": different,
         "same": {n: trials[0].params.get(n) for n in names if n not in different},
     }

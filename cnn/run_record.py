@@ -173,9 +173,10 @@ class RunRecord(_Part):
     def interval(self) -> tuple[float | None, float | None]:
         """The test accuracy's, worked out where it is not given."""
         low, high = self.test.interval.low, self.test.interval.high
-        right, images = self.right(), self.test.images()
-        if right is not None and images is not None and (low is None or high is None):
-            return wilson_interval(right, images)
+        images = self.test.images()
+        known = share_interval(self.test.accuracy, images)
+        if known is not None and (low is None or high is None):
+            return known.low, known.high
         return low, high
 
     def right(self) -> int | None:
@@ -184,6 +185,22 @@ class RunRecord(_Part):
         if self.test.accuracy is None or images is None:
             return None
         return round(self.test.accuracy * images)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A share of so many images, as exactly as they tell it: Wilson's 95 %."""
+
+    low: float
+    high: float
+    images: int
+
+
+def share_interval(share: float | None, images: int | None) -> Interval | None:
+    """None where that is not known, or is no share."""
+    if share is None or not images or not 0 <= share <= 1:
+        return None
+    return Interval(*wilson_interval(round(share * images), images), images)
 
 
 @dataclass(frozen=True)

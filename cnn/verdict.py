@@ -8,7 +8,14 @@ from typing import Any
 from cnn.confusion import MOST_CLASSES, by_class
 from cnn.formats import area, count, percent, points, readable, words
 from cnn.results import TrialResult
-from cnn.run_record import PhaseRecord, Run, RunRecord, searched
+from cnn.run_record import (
+    Interval,
+    PhaseRecord,
+    Run,
+    RunRecord,
+    searched,
+    share_interval,
+)
 
 # Half an interval from which on it says little, and below which it says much.
 _WIDE, _NARROW = 0.05, 0.02
@@ -91,6 +98,11 @@ def _has_score(trial: TrialResult) -> bool:
     return trial.accuracy is not None
 
 
+def trial_interval(trial: TrialResult) -> Interval | None:
+    """That of a trial's validation accuracy."""
+    return share_interval(trial.accuracy, trial.validation_images)
+
+
 def versus_baseline(record: RunRecord) -> list[tuple[str, str, str]]:
     """(what, the network's, that of always naming the larger class)."""
     test, classes = record.test, record.data.classes
@@ -124,12 +136,15 @@ def selection(run: Run) -> list[dict[str, Any]]:
         own = [trial for trial in run.trials if trial.phase == phase.name]
         if phase.best is None:
             continue
+        best = next((trial for trial in own if trial.number == phase.best), None)
         folds = max((trial.folds for trial in own), default=1)
         views.append(
             {
                 "phase": phase,
                 "tried": len([t for t in searched(own) if _has_score(t)]),
                 "folds": folds if folds > 1 else None,
+                "best": best,
+                "interval": trial_interval(best) if best is not None else None,
                 "flattery": _flattery(phase),
                 "simplest": _simplest(phase),
                 "losses": _objective(phase) == "val_loss",
