@@ -6,9 +6,10 @@ from typing import Any
 import matplotlib as mpl
 
 from cnn.cost import Clock
-from cnn.formats import shortened
+from cnn.formats import told_apart
 from cnn.importance import scored
 from cnn.pages import render
+from cnn.paired import paired_tests
 from cnn.plots import (
     INK,
     PARTS,
@@ -21,7 +22,7 @@ from cnn.plots import (
     time_unit,
 )
 from cnn.plots_search import best_so_far
-from cnn.results import count_by_status
+from cnn.results import TrialResult, count_by_status
 from cnn.run_record import Run, searched
 
 # One run differs from the next by its line's colour and by how it is broken.
@@ -41,6 +42,13 @@ def render_comparison(runs: Sequence[Run]) -> str:
         different_data=len(fingerprints) > 1 or None in fingerprints,
         accuracies=_accuracies(names, runs),
         curves=_curves(names, runs),
+        untested=[n for n, r in zip(names, runs, strict=True) if r.record.test.accuracy is None],
+        without_curve=[
+            (name, reason)
+            for name, run in zip(names, runs, strict=True)
+            if (reason := _no_curve(run)) is not None
+        ],
+        paired=paired_tests(names, runs),
     )
 
 
@@ -61,6 +69,8 @@ def _row(name: str, run: Run) -> dict[str, Any]:
     return {
         "name": name,
         "result": record,
+        "builder": run.known_settings.foreign_builder,
+        "params": run.known_settings.known(record.params),
         "low": low,
         "high": high,
         "statuses": count_by_status(run.trials),
@@ -84,27 +94,49 @@ def _accuracies(names: Sequence[str], runs: Sequence[Run]) -> str | None:
             if low is not None and high is not None:
                 axes.plot([low, high], [place, place], color=TRAIN, lw=5, alpha=0.4)
             axes.plot(accuracy, place, "o", color=TRAIN, ms=6)
-        axes.set_yticks(range(len(known)), [shortened(name) for name, *_ in known])
+        full = [name for name, *_ in known]
+        short = told_apart(full)
+        axes.set_yticks(range(len(known)), short)
         axes.set_ylim(len(known) - 0.5, -0.5)
         axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
-        return svg("accuracies", figure, "test accuracies with their intervals")
+        whole = dict(zip(short, full, strict=True))
+        return svg("accuracies", figure, "test accuracies with their intervals", whole=whole)
+
+
+def _finished(run: Run) -> list[TrialResult]:
+    """The trials with a score by when they ended; none where no one ran to its end."""
+    done = sorted(scored(searched(run.trials)), key=lambda t: (t.ended, t.number))
+    return done if any(trial.status == "ok" for trial in done) else []
+
+
+def _no_curve(run: Run) -> str | None:
+    """Why a run has no curve; None where it has one."""
+    if _finished(run):
+        return None
+    if not run.trials:
+        return "it has no trials"
+    if not scored(searched(run.trials)):
+        return "none of its trials came to a validation accuracy"
+    return "none of its trials ran to its end"
 
 
 def _curves(names: Sequence[str], runs: Sequence[Run]) -> str | None:
     """The best validation accuracy so far of each run over its own time."""
     found = []
     for name, run in zip(names, runs, strict=True):
-        clock = Clock(run.trials)
-        done = sorted(scored(searched(run.trials)), key=lambda t: (t.ended, t.number))
-        if any(trial.status == "ok" for trial in done):
+        done = _finished(run)
+        if done:
+            clock = Clock(run.trials)
             found.append((name, done, [clock.at(trial.ended) for trial in done]))
     if not found:
         return None
     lengths = [max(times[-1], 1.0) for _, _, times in found]
     unit, length = time_unit(max(lengths))
+    full = [name for name, *_ in found]
+    short = told_apart(full)
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(f"{unit} since the search began", whole=False)
-        for place, (name, done, times) in enumerate(found):
+        for place, (_, done, times) in enumerate(found):
             x, y = best_so_far(done, [time / length for time in times])
             axes.step(
                 x,
@@ -112,7 +144,7 @@ def _curves(names: Sequence[str], runs: Sequence[Run]) -> str | None:
                 where="post",
                 color=_COLOURS[place % len(_COLOURS)],
                 ls=_DASHES[place % len(_DASHES)],
-                label=shortened(name),
+                label=short[place],
             )
         if max(lengths) > _MUCH_LONGER * min(lengths):
             axes.set_xscale("log")
@@ -121,4 +153,5 @@ def _curves(names: Sequence[str], runs: Sequence[Run]) -> str | None:
         else:
             axes.set_xlim(left=0)
         as_share(axes)
-        return svg("curves", figure, "best validation accuracy over time", columns=2)
+        whole = dict(zip(short, full, strict=True))
+        return svg("curves", figure, "best validation accuracy over time", columns=2, whole=whole)

@@ -33,6 +33,13 @@ def percent(value: float | None) -> str:
     return f"{100 * value:.{digits}f}\u00a0%"
 
 
+def chance(value: float) -> str:
+    """A p-value: two digits of what is small, never 0."""
+    if value < 0.0001:
+        return "p\u00a0<\u00a00.0001"
+    return f"p\u00a0=\u00a0{value:.2g}" if value < 0.995 else "p\u00a0=\u00a01"
+
+
 def certainty(value: float | None) -> str:
     """A probability in percent with one decimal; only what is certain is 100 %."""
     nearly = value is not None and 0.9995 <= value < 1

@@ -19,6 +19,7 @@ def render(template: str, **shown: Any) -> str:
     )
     environment.filters |= {
         "percent": formats.percent,
+        "chance": formats.chance,
         "certainty": formats.certainty,
         "points": formats.points,
         "value": formats.readable,

@@ -8,8 +8,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from conftest import one_line
 
+from cnn.examination import TEST_SCHEMA, TESTED
 from cnn.results import EpochResult, Status, TrialResult, write_trial
 from cnn.storage import Directory
 
@@ -124,6 +128,56 @@ def run_directory(
     run.write("settings.toml", b"[search]\nmax_trials = 8\n")
     for one in [trial(number) for number in range(8)] if trials is None else trials:
         write_trial(run, one)
+    return run
+
+
+def write_answers(
+    run: Directory, labels: list[int], probabilities: np.ndarray, paths: list[str] | None = None
+) -> None:
+    """RUN/test.parquet of images that are of `labels`."""
+    columns = [
+        paths or [f"all/{number}.jpg" for number in range(len(labels))],
+        labels,
+        probabilities.argmax(axis=1).astype(np.int32),
+        list(probabilities.astype(np.float64)),
+    ]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns, schema=TEST_SCHEMA), sink)
+    run.write(TESTED, sink.getvalue().to_pybytes())
+
+
+def many_classes(folder: Path, count: int = 120, each: int = 12, **changes: Any) -> Directory:
+    """A run of so many classes, whose names are long, alike and of every kind."""
+    kinds = ("retriever with a very long coat", "terrier", "hound of the northern mountains")
+    names = [f"{kinds[label % 3]} {label:03}" for label in range(count)]
+    random = np.random.default_rng(7)
+    labels = np.repeat(np.arange(count), each)
+    scores = random.normal(0, 1, (count * each, count))
+    # The later a class, the harder; every fourth is taken for the one before it.
+    scores[np.arange(len(labels)), labels] += 5.5 - 4 * labels / count
+    scores[np.arange(len(labels)), (labels - 1) % count] += 2.5 * (labels % 4 == 3)
+    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    matrix = np.zeros((count, count), int)
+    np.add.at(matrix, (labels, probabilities.argmax(axis=1)), 1)
+    accuracy = float(matrix.trace() / len(labels))
+    content = result(
+        data={
+            "classes": names,
+            "counts": dict.fromkeys(("train", "test"), dict.fromkeys(names, each)),
+        },
+        test={
+            "accuracy": accuracy,
+            "balanced_accuracy": accuracy,
+            "interval": None,
+            "count": len(labels),
+            "confusion": matrix.tolist(),
+        },
+        baseline={"accuracy": 1 / count, "class": names[0]},
+        validation={"accuracy": accuracy + 0.01},
+        **changes,
+    )
+    run = run_directory(folder, content)
+    write_answers(run, labels.tolist(), probabilities)
     return run
 
 

@@ -13,6 +13,7 @@ from cnn.cost import Clock, fill_slots, phase_costs
 from cnn.importance import importances
 from cnn.report import render_report
 from cnn.results import TrialResult
+from cnn.settings import Dimension
 
 
 def phase(**fields: Any) -> list[dict[str, Any]]:
@@ -138,8 +139,10 @@ def test_many_classes_have_no_matrix_but_each_its_recall(tmp_path: Path) -> None
     text = text_of(
         tmp_path, [trial(7)], data={"classes": names, "counts": {}}, test={"confusion": matrix}
     )
-    assert "class-3 5 80.0 % 100.0 %" in text
+    assert "class-3 5 80.0 % 100.0 % class-0 5 100.0 % 100.0 %" in text
+    assert "true class named images share class-3 class-4 1 20.0 %" in text
     assert "named class-3" not in text
+    assert "most likely" not in text
 
 
 def searched(count: int) -> list[TrialResult]:
@@ -192,6 +195,92 @@ def test_parameters_of_every_kind_have_a_place() -> None:
     found = axis("rate", [trial(n, params={"rate": rate}) for n, rate in enumerate(rates)])
     assert not found.choices
     assert [text for _, text in found.ticks][::3] == ["0.0001", "0.0079"]
+
+
+LINEAR = {"low": 0.0, "high": 1.0}
+LOG = {"low": 1e-4, "high": 1e-1, "log": True}
+
+
+@pytest.mark.parametrize(
+    ("dimension", "values", "ticks"),
+    [
+        # The values drawn would have it the other way round.
+        (LINEAR, [0.0001, 0.001, 0.01, 0.1, 0.5], ["0", "0.33", "0.67", "1"]),
+        (LOG, [0.02, 0.04, 0.05, 0.06, 0.08], ["0.0001", "0.001", "0.01", "0.1"]),
+        (LOG, [0.03, 0.03, 0.04], ["0.0001", "0.001", "0.01", "0.1"]),
+        ({"low": 2, "high": 5}, [2, 3, 3], ["2", "3", "4", "5"]),
+        ({"low": 1, "high": 1000, "log": True}, [3, 4, 700], ["1", "10", "100", "1000"]),
+        ({"choices": [64, 16, 32]}, [16, 16, 64], ["16", "32", "64"]),
+        ({"choices": [0, 0.5]}, [0.0, 0.5, 0.0], ["0", "0.5"]),
+        # What does not fit the space is drawn all the same.
+        (LINEAR, [0.5, 2.0, 0.7], ["0", "0.67", "1.3", "2"]),
+        (LINEAR, ["none", 0.5, 0.7], ["0.5", "0.7", "none"]),
+        (LOG, [0.0, 0.001, 0.01], ["0", "0.0033", "0.0067", "0.01"]),
+    ],
+)
+def test_axes_are_those_of_the_search_space(
+    dimension: dict[str, Any], values: list[Any], ticks: list[str]
+) -> None:
+    space = {"rate": Dimension.model_validate(dimension)}
+    trials = [trial(number, params={"rate": value}) for number, value in enumerate(values)]
+    found = axis("rate", trials, space)
+    assert [text for _, text in found.ticks] == ticks
+    assert all(found.ends[0] <= place <= found.ends[1] for place in found.values)
+
+
+def test_the_space_of_a_parameter_like_another_is_that_one() -> None:
+    space = {"a": Dimension.model_validate(LOG), "b": Dimension(same_as="a")}
+    found = axis("b", [trial(n, params={"b": 0.04 + 0.01 * n}) for n in range(4)], space)
+    assert [text for _, text in found.ticks] == ["0.0001", "0.001", "0.01", "0.1"]
+
+
+def test_plots_take_the_space_from_the_runs_settings(tmp_path: Path) -> None:
+    rates = [0.011, 0.02, 0.03, 0.041, 0.052, 0.063, 0.074, 0.082]
+    trials = [trial(n, params={"learning_rate": rate}) for n, rate in enumerate(rates)]
+    run = run_directory(tmp_path, result(), trials)
+    assert ">0.082</text>" in render_report(run)
+    run.write(
+        "settings.toml",
+        b'[unknown]\n[[phases]]\nname = "search"\n[phases.space]\nbad = {low = 1}\n'
+        b"learning_rate = {low = 1e-5, high = 1e-1, log = true}\n",
+    )
+    html = render_report(run)
+    # In parallel coordinates, and against the accuracy.
+    assert html.count(">1e-05</text>") == 2
+    assert ">0.082</text>" not in html
+
+
+def test_another_networks_parameters_are_those_its_space_names(tmp_path: Path) -> None:
+    trials = [trial(n, params={"depth": n, "dropout": 0.25, "pooling": "flatten"}) for n in (6, 7)]
+    run = run_directory(tmp_path, result(params={"depth": 7, "pooling": "flatten"}), trials)
+    run.write(
+        "settings.toml",
+        b'[model]\nbuilder = "my.nets:wide"\n[[phases]]\nname = "search"\n'
+        b"space = {depth = {low = 1, high = 9}, dropout = 0.25}\n",
+    )
+    text = Page(render_report(run)).text
+    assert "depth 7" in text
+    assert "made by my.nets:wide" in text
+    assert "The same in all: dropout 0.25." in text
+    assert "pooling" not in text.partition("How to repeat it")[0]
+
+
+def test_the_validation_score_has_its_interval(tmp_path: Path) -> None:
+    trials = [trial(7, accuracy=0.9, validation_images=80), trial(6, accuracy=0.85)]
+    text = text_of(tmp_path, trials, winner={"accuracy": 0.9})
+    assert "validation, in the search 90.0 % 81.5 % to 94.8 %" in text
+    assert "validation, final training 95.0 % 88.4 % to 97.9 %" in text
+    assert "7 winner 90.0 % 81.5–94.8 % 0.1" in text
+    assert "6 ok 85.0 % – 0.15" in text
+    assert "Trial 7 named 90.0 % of 80 validation images rightly: 95 % interval 81.5 %" in text
+    assert "not that the best of several was chosen" in text
+
+
+def test_balanced_accuracy_has_no_interval_and_that_is_said(tmp_path: Path) -> None:
+    trials = [trial(7, accuracy=0.9, balanced_accuracy=0.8, validation_images=80)]
+    text = text_of(tmp_path, trials, phases=phase(objective="val_balanced_accuracy"))
+    assert "The validation balanced accuracy, by which it was chosen, has no such interval" in text
+    assert "7 winner 90.0 % 81.5–94.8 % 80.0 % 0.1" in text
 
 
 def timed(number: int, start: float, end: float, **fields: Any) -> TrialResult:
