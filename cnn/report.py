@@ -146,7 +146,11 @@ def _table(run: Run) -> dict[str, Any]:
         "best": {phase.best for phase in phases.values()},
         "several_phases": len(phases) > 1,
         "sizes": any(trial.parameters is not None for trial in trials),
-        "intervals": {trial.number: verdict.trial_interval(trial) for trial in trials},
+        "intervals": {
+            trial.number: interval
+            for trial in trials
+            if (interval := verdict.trial_interval(trial)) is not None
+        },
         "balanced": any(p.objective == "val_balanced_accuracy" for p in phases.values()),
         "varied": different,
         "same": {n: trials[0].params.get(n) for n in names if n not in different},

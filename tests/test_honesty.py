@@ -77,6 +77,25 @@ def test_the_tests_answers_are_those_that_were_counted(shuffled: Path) -> None:
     above = (ones[:, None] > zeros).mean() + (ones[:, None] == zeros).mean() / 2
     assert test["roc_auc"] == pytest.approx(above)
     assert table["path"][0].as_py().split("/")[0] in {"heads", "tails"}
+    # Of two classes the true one is always among the first five.
+    assert test["top5_accuracy"] is None
+    assert test["top5_interval"] is None
+
+
+@pytest.mark.slow
+def test_of_many_classes_the_first_five_are_counted(submit: Run, tmp_path: Path) -> None:
+    write_images(tmp_path / "images", {f"class{label:02}": 10 for label in range(20)}, size=16)
+    data = preprocess(submit, tmp_path)
+    done = submit(*tune(data, tmp_path / "run", "--max-trials", "1"))
+    assert done.returncode == 0, done.stderr
+    test = result_of(tmp_path / "run")["test"]
+    table = pq.read_table(tmp_path / "run" / TESTED)
+    likely = np.array(table["probabilities"].to_pylist())
+    own = likely[np.arange(len(likely)), table["label"].to_numpy()]
+    share = ((likely > own[:, None]).sum(axis=1) < 5).mean()
+    assert test["top5_accuracy"] == pytest.approx(share)
+    assert test["top5_interval"]["low"] < share < test["top5_interval"]["high"]
+    assert "right among the five most likely" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_pictures_are_the_worst_mistakes_and_samples(shuffled: Path) -> None:

@@ -121,7 +121,7 @@ def test_long_parameters_are_whole_where_one_points_at_them(tmp_path: Path) -> N
     ]
     html = render_report(run_directory(tmp_path, result(), trials))
     assert (
-        "<title>a parameter with a very long name &lt;b&gt;</title>a parameter…ng name &lt;b&gt;"
+        "<title>a parameter with a very long name &lt;b&gt;</title>a parameter…g name &lt;b&gt;"
         in html
     )
     assert "<title>the-choice-of-&lt;i&gt;</title>the-ch…f-&lt;i&gt;</text>" in html
