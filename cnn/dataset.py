@@ -5,13 +5,20 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cnn.commit import staged
-from cnn.duplicates import count_duplicates, digest_lookalikes, drop_contradictions
+from cnn.duplicates import (
+    Digests,
+    contradictions,
+    digest_lookalikes,
+    repeats,
+    withheld,
+    write_repeats,
+)
 from cnn.listing import Listing
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest, write_manifest
 from cnn.parts import PartResult, cut_parts
@@ -19,7 +26,7 @@ from cnn.readers import Reader
 from cnn.session import failure
 from cnn.settings import Error, InputError
 from cnn.slots import wait_for_executors
-from cnn.splits import TEST, TRAIN, assign, connected_groups, tie_keys
+from cnn.splits import TEST, TRAIN, ImageFile, assign, connected_groups, tie_keys
 from cnn.storage import Directory
 
 if TYPE_CHECKING:
@@ -52,11 +59,10 @@ def make_dataset(
         digests = digest_lookalikes(
             listing.files, lambda files, whole: reader.digests(spark, files, whole)
         )
-    files, digests, rejected = drop_contradictions(listing.files, digests)
-    rejected += listing.rejects
-    groups = connected_groups(tie_keys(files, settings), digests)
-    split = assign(files, groups, listing.classes, settings)
-    sizes = {file.path: file.size for file in files}
+    sorted_out = _sort_out(listing.files, digests, settings)
+    rejected = [*sorted_out.contradictory, *listing.rejects]
+    split = assign(sorted_out.files, sorted_out.groups, listing.classes, settings)
+    sizes = {file.path: file.size for file in sorted_out.files}
     parts = cut_parts(split, sizes, settings, spark.sparkContext.defaultParallelism)
 
     with staged(out, MANIFEST) as staging:
@@ -67,16 +73,19 @@ def make_dataset(
         rejected += [reject for result in results for reject in result.rejects]
         listed = len(listing.files) + len(listing.rejects)
         _check_rejects(rejected, listed, settings)
+        rejected += sorted_out.withheld
         write_rejects(staging, rejected)
+        write_repeats(staging, sorted_out.repeated)
         manifest = Manifest(
             size=settings.image_size,
             channels=settings.channels,
             classes=listing.classes,
             counts=_counts(results, listing.classes),
-            groups=len(set(groups)),
-            duplicates=count_duplicates(digests),
+            groups=len(set(sorted_out.groups)),
+            duplicates=len(sorted_out.repeated),
             listed=listed,
             rejects=len(rejected),
+            withheld=len(sorted_out.withheld),
             reasons=dict(Counter(kind_of(reason) for _, reason in rejected).most_common()),
             ignored=listing.ignored,
             settings=settings,
@@ -90,6 +99,38 @@ def make_dataset(
             raise Error(f"of {listed} files some became neither a row nor a reject: a defect")
         write_manifest(staging, manifest)
     return manifest
+
+
+class _SortedOut(NamedTuple):
+    """The files that are to become rows, each with its group, and what became of the others."""
+
+    files: list[ImageFile]
+    groups: list[str]
+    contradictory: list[Reject]
+    # In an official test set as well.
+    withheld: list[Reject]
+    # Files that repeat another's bytes, each with that one.
+    repeated: list[tuple[str, str]]
+
+
+def _sort_out(files: Sequence[ImageFile], digests: Digests, settings: DataSettings) -> _SortedOut:
+    # Empty files are alike and are rejected for being empty.
+    digests = [digest if file.size else None for file, digest in zip(files, digests, strict=True)]
+    keys = tie_keys(files, settings)
+    contradictory = contradictions(files, digests)
+    left = [i for i in range(len(files)) if i not in contradictory]
+    some = [files[i] for i in left]
+    same = [digests[i] for i in left]
+    groups = connected_groups([keys[i] for i in left], same)
+    apart = withheld(some, same, groups)
+    kept = [i for i in range(len(some)) if i not in apart]
+    return _SortedOut(
+        [some[i] for i in kept],
+        [groups[i] for i in kept],
+        list(contradictory.values()),
+        list(apart.values()),
+        repeats([some[i] for i in kept], [same[i] for i in kept]),
+    )
 
 
 @contextmanager

@@ -1,9 +1,18 @@
-"""Which files have identical bytes: they must not be torn apart, nor stand under two labels."""
+"""Which files have identical bytes: they must not be torn apart, nor stand under two labels.
+
+An official test set stays as it is: only copies among the training images go.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
+import pyarrow as pa
+import pyarrow.csv
+
 from cnn.splits import ImageFile
+from cnn.storage import Directory
+
+DUPLICATES = "duplicates.csv"
 
 Digests = list[str | None]
 # Digests of files' last bytes (False) or of all their bytes (True), None where one is unreadable.
@@ -41,29 +50,80 @@ def _sharing(indices: Iterable[int], key: Callable[[int], object]) -> list[int]:
     return [i for i in every if counts[key(i)] > 1]
 
 
-def drop_contradictions(
+def contradictions(
     files: Sequence[ImageFile], digests: Sequence[str | None]
-) -> tuple[list[ImageFile], Digests, list[tuple[str, str]]]:
-    """Takes out identical bytes that stand under two labels: their label is unknown."""
+) -> dict[int, tuple[str, str]]:
+    """By index, paths and reasons of training images whose bytes stand under two labels.
+
+    Which of them is right is unknown. What an official test set has as well is left to `withheld`.
+    """
+    labels = _labels(files, digests)
+    tested = {digest for file, digest in zip(files, digests, strict=True) if file.tested}
+    return {
+        i: (file.path, _contradiction(labels[digest]))
+        for i, (file, digest) in enumerate(zip(files, digests, strict=True))
+        if digest is not None and digest not in tested and len(labels[digest]) > 1
+    }
+
+
+def withheld(
+    files: Sequence[ImageFile], digests: Sequence[str | None], groups: Sequence[str]
+) -> dict[int, tuple[str, str]]:
+    """By index, paths and reasons of training images that an official test set has as well.
+
+    Either the very bytes are there, or others of the same group.
+    """
+    labels = _labels(files, digests)
+    copies: dict[str, str] = {}
+    tested_groups: set[str] = set()
+    for file, digest, group in zip(files, digests, groups, strict=True):
+        if file.tested:
+            tested_groups.add(group)
+            if digest is not None:
+                copies.setdefault(digest, file.path)
+    reasons: dict[int, tuple[str, str]] = {}
+    for i, (file, digest, group) in enumerate(zip(files, digests, groups, strict=True)):
+        if file.tested:
+            continue
+        if digest is not None and digest in copies:
+            reason = f"identical bytes in the test images ({copies[digest]})"
+            if len(labels[digest]) > 1:
+                reason = _contradiction(labels[digest])
+            reasons[i] = (file.path, reason)
+        elif group in tested_groups:
+            reasons[i] = (file.path, f"its group is in the test images ({group})")
+    return reasons
+
+
+def _labels(files: Sequence[ImageFile], digests: Sequence[str | None]) -> dict[str, set[str]]:
     labels: dict[str, set[str]] = defaultdict(set)
     for file, digest in zip(files, digests, strict=True):
-        # Empty files are alike and are rejected for being empty.
-        if digest is not None and file.size:
+        if digest is not None:
             labels[digest].add(file.class_name)
-    kept: list[ImageFile] = []
-    kept_digests: Digests = []
-    rejects = []
-    for file, digest in zip(files, digests, strict=True):
-        if digest is not None and len(labels[digest]) > 1:
-            names = " and ".join(sorted(labels[digest]))
-            rejects.append((file.path, f"identical bytes in {names}"))
-        else:
-            kept.append(file)
-            kept_digests.append(digest if file.size else None)
-    return kept, kept_digests, rejects
+    return labels
 
 
-def count_duplicates(digests: Iterable[str | None]) -> int:
-    """How many files repeat another's bytes."""
-    seen = Counter(digest for digest in digests if digest is not None)
-    return sum(count - 1 for count in seen.values())
+def _contradiction(labels: Iterable[str]) -> str:
+    return f"identical bytes in {' and '.join(sorted(labels))}"
+
+
+def repeats(files: Sequence[ImageFile], digests: Sequence[str | None]) -> list[tuple[str, str]]:
+    """The paths of files that repeat another's bytes, each with that one's: the first by path."""
+    first: dict[str, str] = {}
+    found: list[tuple[str, str]] = []
+    paths = [(f.path, d) for f, d in zip(files, digests, strict=True) if d is not None]
+    for path, digest in sorted(paths):
+        same_as = first.setdefault(digest, path)
+        if same_as != path:
+            found.append((path, same_as))
+    return found
+
+
+def write_repeats(staging: Directory, repeated: Sequence[tuple[str, str]]) -> None:
+    """`duplicates.csv`; none where there is nothing to list."""
+    if not repeated:
+        return
+    paths, same_as = zip(*repeated, strict=True)
+    sink = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(pa.table({"path": paths, "same_as": same_as}), sink)
+    staging.write(DUPLICATES, sink.getvalue().to_pybytes())

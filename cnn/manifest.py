@@ -39,6 +39,10 @@ class DataSettings(Frozen):
     group: Literal["auto", "stem", "none"] = "auto"
     group_regex: str | None = None
     split: Literal["exact", "stable"] = "exact"
+    # What becomes of folders that look like a split.
+    folders: Literal["ask", "ignore"] = "ask"
+    # An official test set, as it was named: no test split is drawn, test_fraction is not used.
+    test_images: str | None = None
     fit: Fit = "stretch"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     # A fraction of the files below 1, a number of files from 1 on.
@@ -50,6 +54,14 @@ class DataSettings(Frozen):
             raise ValueError(
                 "--split stable must come with --group stem, --group none or --group-regex, "
                 "since auto may choose otherwise when images are added"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _official_test(self) -> "DataSettings":
+        if self.test_images is not None and self.split != "exact":
+            raise ValueError(
+                "--split cannot be combined with --test-images, which are the test split"
             )
         return self
 
@@ -74,6 +86,8 @@ class Manifest(Frozen):
     rejects: Count
     # Rejects by kind of reason.
     reasons: dict[str, Count]
+    # Of the rejects those that are sound images, but in an official test set too.
+    withheld: Count = 0
     ignored: Count
     settings: DataSettings
     source: Source

@@ -16,18 +16,22 @@ from cnn.settings import FOLDS, InputError
 
 TRAIN, TEST = "train", "test"
 TEST_FOLD = -1
+# How paths of test images begin that lie outside the folder of the others.
+_OUTSIDE = re.compile(r"\A\.\./[^/]*/")
 
 
 class ImageFile(NamedTuple):
     """One listed image; `path` is relative to the images' root and '/'-separated.
 
-    `size` is in bytes; `same` is equal for names of one and the same file, 0 where not known.
+    `size` is in bytes; `same` is equal for names of one and the same file, 0 where not known;
+    `tested` where it is of an official test set (`--test-images`).
     """
 
     path: str
     class_name: str
     size: int
     same: int = 0
+    tested: bool = False
 
 
 class Row(NamedTuple):
@@ -40,23 +44,42 @@ class Row(NamedTuple):
 
 
 def tie_keys(files: Sequence[ImageFile], settings: DataSettings) -> list[str]:
-    """For each file the key that ties it to others of its group."""
+    """For each file the key that ties it to others of its group.
+
+    With an official test set `--group stem` and `--group-regex` tie across the two parts as within
+    them. `--group auto` asks each part by itself whether all its classes have the same stems. Where
+    both say so, stems tie across the parts too, unless those of one part are all among those of the
+    other: then each part was numbered by itself (train/cat/1.png, test/cat/1.png), and equal stems
+    mean nothing.
+    """
     if settings.group_regex is not None:
         pattern = re.compile(settings.group_regex)
         return [_match_key(pattern, file.path) for file in files]
+    if settings.group == "none":
+        return [file.path for file in files]
     stems = [PurePosixPath(file.path).stem for file in files]
-    by_stem = settings.group == "stem"
-    if settings.group == "auto":
-        of_class: dict[str, set[str]] = defaultdict(set)
-        for file, stem in zip(files, stems, strict=True):
-            of_class[file.class_name].add(stem)
-        sets = list(of_class.values())
-        by_stem = all(other == sets[0] for other in sets[1:])
-    return stems if by_stem else [file.path for file in files]
+    return stems if settings.group == "stem" else _auto_keys(files, stems)
+
+
+def _auto_keys(files: Sequence[ImageFile], stems: Sequence[str]) -> list[str]:
+    sides: list[dict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
+    for file, stem in zip(files, stems, strict=True):
+        sides[file.tested][file.class_name].add(stem)
+    by_stem = [len({frozenset(found) for found in side.values()}) == 1 for side in sides]
+    trained, tested = (set[str]().union(*side.values()) for side in sides)
+    across = all(by_stem) and not (trained <= tested or tested <= trained)
+
+    def key(file: ImageFile, stem: str) -> str:
+        if not by_stem[file.tested]:
+            return file.path
+        # No stem and no path of a training image begins so.
+        return stem if across or not file.tested else f"../{stem}"
+
+    return [key(file, stem) for file, stem in zip(files, stems, strict=True)]
 
 
 def _match_key(pattern: re.Pattern[str], path: str) -> str:
-    match = pattern.search(path)
+    match = pattern.search(_OUTSIDE.sub("", path))
     if match is None:
         raise InputError(f"--group-regex must match every path, but {path!r} has no match")
     return match.group(1) if pattern.groups else match.group(0)
@@ -96,12 +119,15 @@ def assign(
     Strata are the sets of classes that a group spans. In each, groups are ranked by a seeded hash
     and cut to within one group of `test_fraction` of the images; the other groups are dealt to the
     ten folds. With `split = "stable"` the hash itself decides: counts are only nearly as asked, but
-    images added later move no old one. Raises InputError where a class would be missing on one
-    side.
+    images added later move no old one. An official test set is the test split, whole and alone;
+    all groups of the other images are dealt to the folds. Raises InputError where a class would be
+    missing on one side.
     """
+    test_fraction = settings.test_fraction if settings.test_images is None else 0.0
     members: dict[str, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
-        members[group].append(index)
+        if not files[index].tested:
+            members[group].append(index)
     strata: dict[frozenset[str], list[str]] = defaultdict(list)
     for group, indices in members.items():
         strata[frozenset(files[i].class_name for i in indices)].append(group)
@@ -112,9 +138,9 @@ def assign(
             (seeded_hash(settings.seed, "split", group), group) for group in strata[stratum]
         )
         if settings.split == "stable":
-            fold_of |= _by_threshold(ranked, settings.test_fraction)
+            fold_of |= _by_threshold(ranked, test_fraction)
         else:
-            fold_of |= _by_rank(ranked, members, settings.test_fraction)
+            fold_of |= _by_rank(ranked, members, test_fraction)
 
     labels = {name: label for label, name in enumerate(classes)}
     order = sorted(
@@ -122,7 +148,7 @@ def assign(
     )
     split: dict[str, list[Row]] = {TRAIN: [], TEST: []}
     for i in order:
-        fold = fold_of[groups[i]]
+        fold = TEST_FOLD if files[i].tested else fold_of[groups[i]]
         row = Row(files[i].path, labels[files[i].class_name], groups[i], fold)
         split[TEST if fold == TEST_FOLD else TRAIN].append(row)
     _check_sides(split, classes, settings)
@@ -164,11 +190,14 @@ def _check_sides(
     for label, name in enumerate(classes):
         tested = sum(row.label == label for row in split[TEST])
         folds = {row.fold for row in split[TRAIN] if row.label == label}
-        if tested == 0 or len(folds) < 2:
-            groups = len(
-                {row.group for rows in split.values() for row in rows if row.label == label}
-            )
-            raise InputError(
-                "every class must have enough groups of images for a test split of "
-                f"{settings.test_fraction:g} and two folds to train on, but {name!r} has {groups}"
-            )
+        if tested and len(folds) >= 2:
+            continue
+        groups = {row.group for rows in split.values() for row in rows if row.label == label}
+        wanted = f"a test split of {settings.test_fraction:g} and two folds to train on"
+        if settings.test_images is not None:
+            groups = {row.group for row in split[TRAIN] if row.label == label}
+            wanted = "two folds to train on, beside what is in --test-images"
+        raise InputError(
+            f"every class must have enough groups of images for {wanted}, "
+            f"but {name!r} has {len(groups)}"
+        )
