@@ -45,8 +45,8 @@ def preprocess(
 
     `images` is a path or a URI that Spark can read; without it, `kaggle` names a data set of
     Kaggle's, and without that `sample` pairs are drawn. `settings` are what jobs/preprocess.py has
-    as flags: image_size, color_mode, fit, classes, test_fraction, group, group_regex, split,
-    max_rejects, seed. Raises cnn.Error.
+    as flags: image_size, color_mode, fit, classes, test_images, folders, test_fraction, group,
+    group_regex, split, max_rejects, seed. Raises cnn.Error.
     """
     session = existing_session(spark)
     for key in settings:
@@ -54,13 +54,28 @@ def preprocess(
             raise InputError(unknown_key(key, key, DataSettings.model_fields))
     if images is not None and kaggle is not None:
         raise InputError("images cannot be combined with kaggle, but both were given")
-    settings = _plain(settings, "")
+    settings = _plain({key: value for key, value in settings.items() if value is not None}, "")
     if "classes" in settings:
         settings["classes"] = tuple(settings["classes"])
+    where = {"images": images, "kaggle": kaggle, "out": out, "overwrite": overwrite or None}
+
+    def again(changes: Mapping[str, Any]) -> str:
+        named = {**where, **settings, **changes}
+        if "classes" in changes:
+            named["classes"] = changes["classes"].split(",")
+        words = [f"{k}={_plain(v, k)!r}" for k, v in named.items() if v is not None]
+        return f"preprocess({', '.join(['spark', *words])})"
+
     with _named_as_here():
         return make_data(
             session,
-            Origin(None if images is None else str(images), kaggle, Path(download_dir), sample),
+            Origin(
+                again,
+                None if images is None else str(images),
+                kaggle,
+                Path(download_dir),
+                sample,
+            ),
             reachable(out),
             data_settings(settings, lambda key: key),
             overwrite=overwrite,

@@ -58,7 +58,7 @@ _go_on: str | None = None
 def go_on_with(*command: str) -> None:
     """From now on an interrupted job says that this command goes on with it."""
     global _go_on
-    _go_on = " ".join(map(_quoted, command))
+    _go_on = " ".join(map(quoted, command))
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
@@ -87,12 +87,17 @@ def _further() -> str:
     return f"; go on with: {_go_on}" if _go_on else ""
 
 
-def _quoted(word: str) -> str:
-    """A word for a shell, in one line."""
-    if word.isprintable():
+def quoted(word: str) -> str:
+    """A word for a shell, in one line whose spaces may be merged."""
+    if word.isprintable() and "  " not in word:
         return shlex.quote(word)
-    escaped = word.encode("unicode_escape").decode().replace("'", "\\'")
-    return f"$'{escaped}'"
+    escaped = "".join(
+        character
+        if character.isprintable() and character not in "\\'"
+        else "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+        for character in word
+    )
+    return "$'" + escaped.replace("  ", " \\x20") + "'"
 
 
 def say(text: str) -> None:

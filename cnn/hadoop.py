@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,19 @@ import pyarrow as pa
 
 from cnn.duplicates import Digests
 from cnn.images import Unreadable, decode
-from cnn.listing import Folder, Found, Gathered, Listing, gather, is_rubbish, listing_of, some
+from cnn.listing import (
+    ALL,
+    Folder,
+    Found,
+    Gathered,
+    Listing,
+    Side,
+    check_folder,
+    gather,
+    is_rubbish,
+    listing_of,
+    some,
+)
 from cnn.manifest import DataSettings
 from cnn.parts import Decoded, Part, PartResult, write_part
 from cnn.settings import InputError
@@ -34,7 +46,7 @@ class SparkReader:
     through one shuffle to the tasks that write them in their order.
     """
 
-    def __init__(self, spark: "SparkSession", root: str) -> None:
+    def __init__(self, spark: "SparkSession", root: str, side: Side = ALL) -> None:
         check_uri(root)
         jvm: Any = spark.sparkContext._jvm
         java: Any = spark.sparkContext._jsc
@@ -46,23 +58,24 @@ class SparkReader:
         path = self._path(root)
         try:
             self._system = path.getFileSystem(java.hadoopConfiguration())
-            is_folder = self._system.exists(path) and self._system.getFileStatus(path).isDirectory()
+            exists = self._system.exists(path)
+            is_folder = exists and self._system.getFileStatus(path).isDirectory()
         except Py4JJavaError as error:
             raise InputError(
-                f"--images must be a path or a URI that Spark can read, but got {root}: "
+                f"{side.flag} must be a path or a URI that Spark can read, but got {root}: "
                 f"{error.java_exception.getMessage()}"
             ) from None
-        if not is_folder:
-            raise InputError(f"--images must be a folder, but got {root}")
+        check_folder(is_folder, exists, root, side)
         self._spark = spark
+        self._side = side
         self._root: str = self._system.makeQualified(path).toString().rstrip("/")
 
     def find(self, settings: DataSettings) -> Listing:
-        return listing_of(self._folders(), self._root, settings)
+        return listing_of(self._folders(), self._root, settings, self._side)
 
-    def gather(self) -> Gathered:
+    def gather(self, classes: Collection[str] | None = None) -> Gathered:
         """All images, whatever their folders are called. Raises InputError where there are none."""
-        return some(gather(self._folders()), self._root)
+        return some(gather(self._folders(), classes, self._side), self._root, self._side)
 
     def contents(self, files: Sequence[ImageFile]) -> "DataFrame":
         """Columns `path` and `content` of the files that Spark can read; each is read once."""
@@ -113,10 +126,14 @@ class SparkReader:
         for option in ("ignoreMissingFiles", "ignoreCorruptFiles"):
             # What cannot be read is missed later, by name.
             reader = reader.option(option, "true")
-        return reader.load(self._root)
+        frame = reader.load(self._root)
+        if self._side.without is not None:
+            above = f"{self._root}/{self._side.without}/"
+            frame = frame.where(~frame["path"].startswith(above))
+        return frame
 
     def _uri(self, path: str) -> str:
-        return f"{self._root}/{path}"
+        return f"{self._root}/{path.removeprefix(self._side.prefix)}"
 
     def _folders(self) -> Iterator[Folder]:
         frame = self._files()
@@ -128,7 +145,7 @@ class SparkReader:
         for path, size, modified in found:
             files[path.rpartition("/")[0]].append(Found(path, size, modified, 0))
         # Empty files are listed, but never scanned.
-        for path in set(self._listed(frame)) - set(names):
+        for path in set(filter(self._side.has, self._listed(frame))) - set(names):
             files[path.rpartition("/")[0]].append(Found(path, 0, 0, 0, "empty file"))
         folders = {""}
         for folder in files:
@@ -138,9 +155,10 @@ class SparkReader:
         # Folders without a file that Spark shows.
         for folder in sorted(folders - set(files)):
             folders |= {
-                f"{folder}/{name}".lstrip("/")
+                path
                 for name, is_folder in self._names(folder, "*")
                 if is_folder and not name.startswith(("_", "."))
+                if self._side.has(path := f"{folder}/{name}".lstrip("/"))
             }
         for folder in sorted(folders):
             yield self._folder(folder, files.get(folder, []), folders)
@@ -167,7 +185,9 @@ class SparkReader:
 
     def _names(self, folder: str, pattern: str) -> list[tuple[str, bool]]:
         """Names in a folder that match a glob, and whether they are folders themselves."""
-        listed = self._system.listStatus(self._path(self._uri(folder)), self._filter(pattern))
+        listed = self._system.listStatus(
+            self._path(f"{self._root}/{folder}"), self._filter(pattern)
+        )
         return [(status.getPath().getName(), status.isDirectory()) for status in listed]
 
     def _places(self, parts: Sequence[Part]) -> pa.Table:

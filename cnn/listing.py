@@ -19,6 +19,28 @@ _RUBBISH = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _KNOWN_ORDER = ("faces", "comics")
 
 
+class Side(NamedTuple):
+    """Which images a folder holds: those of `--images`, or an official test set.
+
+    `prefix` is put before each of its paths; `without` is a folder below it that is not part of it.
+    """
+
+    tested: bool = False
+    prefix: str = ""
+    without: str | None = None
+
+    @property
+    def flag(self) -> str:
+        return "--test-images" if self.tested else "--images"
+
+    def has(self, path: str) -> bool:
+        """Whether a path below the folder is part of it."""
+        return self.without is None or not f"{path}/".startswith(f"{self.without}/")
+
+
+ALL = Side()
+
+
 class Listing(NamedTuple):
     """What lies under the images' root: files, classes in label order, and what was passed over.
 
@@ -52,32 +74,45 @@ class Folder(NamedTuple):
     has_folders: bool
 
 
-def list_images(root: Path, settings: DataSettings) -> Listing:
+def list_images(root: Path, settings: DataSettings, side: Side = ALL) -> Listing:
     """Finds the images under `root`; a class is the name of the folder that directly holds them.
 
     Raises InputError where there are no two classes, or not those that were asked for.
     """
-    if not root.is_dir():
-        raise InputError(f"--images must be a folder, but got {root}")
-    return listing_of(_walk(os.fspath(root), "", ()), os.fspath(root), settings)
+    check_folder(root.is_dir(), root.exists(), root, side)
+    return listing_of(_walk(os.fspath(root), "", (), side), os.fspath(root), settings, side)
 
 
-def find_images(root: Path) -> "Gathered":
-    """The images under `root`, whatever their folders are called.
+def find_images(root: Path, side: Side = ALL, classes: Collection[str] | None = None) -> "Gathered":
+    """The images under `root`, whatever their folders are called, or those of some classes.
 
     Raises InputError where there are none.
     """
-    if not root.is_dir():
-        raise InputError(f"--images must be a folder, but got {root}")
-    return some(gather(_walk(os.fspath(root), "", ())), os.fspath(root))
+    check_folder(root.is_dir(), root.exists(), root, side)
+    found = gather(_walk(os.fspath(root), "", (), side), classes, side)
+    return some(found, os.fspath(root), side)
 
 
-def listing_of(folders: Iterator[Folder], root: str, settings: DataSettings) -> Listing:
+def check_folder(is_folder: bool, exists: bool, root: object, side: Side) -> None:
+    """Raises InputError where what should be a folder of images is none."""
+    if exists and not is_folder:
+        raise InputError(
+            f"{side.flag} must be a folder that holds one folder of images for each class, "
+            f"but {root} is a file"
+        )
+    if not is_folder:
+        raise InputError(f"{side.flag} must be a folder, but got {root}")
+
+
+def listing_of(
+    folders: Iterator[Folder], root: str, settings: DataSettings, side: Side = ALL
+) -> Listing:
     """Classes and files of folders, of the classes that the settings name or of all."""
-    found = gather(folders, settings.classes)
+    found = gather(folders, settings.classes, side)
     classes = _class_order(root, {file.class_name for file in found.files}, found.leaves, settings)
     files = [file for file in found.files if file.class_name in classes]
-    inputs = found.stats + settings.model_dump_json()
+    # Where test images lie does not matter, as it does not for the others.
+    inputs = found.stats + settings.model_dump_json(exclude={"test_images"})
     return Listing(
         files, classes, found.rejects, found.ignored, hashlib.sha256(inputs.encode()).hexdigest()
     )
@@ -96,7 +131,9 @@ class Gathered(NamedTuple):
     stats: str
 
 
-def gather(folders: Iterator[Folder], classes: Collection[str] | None = None) -> Gathered:
+def gather(
+    folders: Iterator[Folder], classes: Collection[str] | None = None, side: Side = ALL
+) -> Gathered:
     """The files of folders: where one file has an image's name, all are to be images.
 
     What else lies in such a folder is not passed over: it becomes a reject with its reason. Other
@@ -123,16 +160,17 @@ def gather(folders: Iterator[Folder], classes: Collection[str] | None = None) ->
         for path, size, modified, same, reason in folder.found:
             stats.update(f"{path}\0{size}\0{modified}\n".encode("utf-8", "surrogateescape"))
             if reason is None:
-                files.append(ImageFile(_escape(path), folder.name, size, same))
+                listed = side.prefix + escape(path)
+                files.append(ImageFile(listed, folder.name, size, same, side.tested))
             else:
-                rejects.append((_escape(path), reason))
+                rejects.append((side.prefix + escape(path), reason))
     return Gathered(files, rejects, ignored, leaves, stats.hexdigest())
 
 
-def some(found: Gathered, root: str) -> Gathered:
+def some(found: Gathered, root: str, side: Side = ALL) -> Gathered:
     """What was found, or InputError where that is nothing."""
     if not found.files and not found.rejects:
-        raise InputError(f"--images must hold images, but {root} has none")
+        raise InputError(f"{side.flag} must hold images, but {root} has none")
     return found
 
 
@@ -141,7 +179,9 @@ def is_rubbish(name: str) -> bool:
     return name.startswith(".") or name in _RUBBISH
 
 
-def _walk(folder: str, relative: str, above: tuple[tuple[int, int], ...]) -> Iterator[Folder]:
+def _walk(
+    folder: str, relative: str, above: tuple[tuple[int, int], ...], side: Side
+) -> Iterator[Folder]:
     """A folder and those below it, in the order of their names; links to folders are followed."""
     try:
         status = os.stat(folder)
@@ -149,17 +189,17 @@ def _walk(folder: str, relative: str, above: tuple[tuple[int, int], ...]) -> Ite
         with os.scandir(folder) as entries:
             every = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise InputError(f"--images must be readable throughout, but got {error}") from None
+        raise InputError(f"{side.flag} must be readable throughout, but got {error}") from None
     kept = [entry for entry in every if not is_rubbish(entry.name)]
-    folders = [entry for entry in kept if entry.is_dir()]
+    folders = [entry for entry in kept if entry.is_dir() and side.has(relative + entry.name)]
     found = [_found(entry, relative + entry.name) for entry in kept if not entry.is_dir()]
-    name = _escape(os.path.basename(os.path.abspath(folder)))
+    name = escape(os.path.basename(os.path.abspath(folder)))
     yield Folder(name, found, len(every) - len(kept), bool(folders))
     for entry in folders:
         below = entry.stat()
         # A link to a folder above would be walked for ever.
         if (below.st_dev, below.st_ino) not in here:
-            yield from _walk(entry.path, f"{relative}{entry.name}/", here)
+            yield from _walk(entry.path, f"{relative}{entry.name}/", here, side)
 
 
 def _found(entry: os.DirEntry[str], path: str) -> Found:
@@ -178,7 +218,7 @@ def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def _escape(path: str) -> str:
+def escape(path: str) -> str:
     """Bytes of a file name that are no UTF-8 are percent-escaped: Parquet strings are UTF-8."""
     if path.isascii() or path.isprintable() or not _NO_UTF8.search(path):
         return path

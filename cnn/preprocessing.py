@@ -4,18 +4,21 @@ import hashlib
 import re
 import tempfile
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnn.cli import say
 from cnn.commit import beside, check_out, claim, clear_away
 from cnn.dataset import Reject, describe_rejects, existing_dataset, make_dataset, read_rejects
+from cnn.duplicates import DUPLICATES
 from cnn.formats import plain
+from cnn.given_split import GivenSplit, sides
 from cnn.hadoop import SparkReader
-from cnn.listing import Listing
+from cnn.layout import Again, refuse_split
+from cnn.listing import ALL, Listing, Side
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
 from cnn.readers import FileReader, Reader
 from cnn.sample import write_sample
@@ -23,7 +26,7 @@ from cnn.settings import InputError, validate
 from cnn.shown import data_html
 from cnn.sources import fetch_kaggle
 from cnn.splits import TEST, TRAIN
-from cnn.storage import Directory, reachable
+from cnn.storage import Directory, check_uri, reachable
 from cnn.store_images import StoreReader
 
 if TYPE_CHECKING:
@@ -36,7 +39,12 @@ DOWNLOADS = Path("downloads")
 
 @dataclass(frozen=True)
 class Origin:
-    """Where images come from: a path or a URI, Kaggle, or where neither is given the sample."""
+    """Where images come from: a path or a URI, Kaggle, or where neither is given the sample.
+
+    `again` is the command or call that was given, with some of its settings changed.
+    """
+
+    again: Again
 
     images: str | None = None
     kaggle: str | None = None
@@ -45,7 +53,18 @@ class Origin:
 
 
 def data_settings(given: Mapping[str, Any], name: Callable[[str], str]) -> DataSettings:
-    """Validated settings; raises InputError, in which a key is called what `name` makes of it."""
+    """Validated settings; raises InputError, in which a key is called what `name` makes of it.
+
+    What is not given must not be in `given` either.
+    """
+    tests = given.get("test_images")
+    if tests is not None and "test_fraction" in given:
+        raise InputError(
+            f"{name('test_fraction')} cannot be combined with {name('test_images')}, "
+            "which are the test split"
+        )
+    if isinstance(tests, str):
+        check_uri(tests)
     pattern = given.get("group_regex")
     if isinstance(pattern, str):
         try:
@@ -70,20 +89,23 @@ def preprocess(
     What can be known to be wrong is said before `session` is entered, but for images that Spark
     alone can reach. Raises Error.
     """
-    work = _Work(session, out, settings, overwrite)
+    work = _Work(session, out, settings, overwrite, origin.again)
     if origin.kaggle is not None:
         folder, source = fetch_kaggle(origin.kaggle, origin.download_dir)
-        made = work.folder(folder, source)
-    elif origin.images is None:
-        made = work.sample(origin.pairs)
-    elif origin.images.startswith("s3://"):
-        made = work.store(reachable(origin.images))
-    elif "://" in origin.images:
-        made = work.uri(origin.images)
+        made = work.images(str(folder), source, own=False)
+    elif origin.images is not None:
+        made = work.images(origin.images, _source(origin.images))
+    elif settings.test_images is not None:
+        raise InputError("--test-images must come with --images or --kaggle")
     else:
-        folder = Path(origin.images)
-        made = work.folder(folder, Source(name=folder.resolve().name))
+        made = work.sample(origin.pairs)
     return DataSet(out.uri, read_manifest(out), made)
+
+
+def _source(images: str) -> Source:
+    if images.startswith("s3://"):
+        return Source(name=Directory(images).uri)
+    return Source(name=images if "://" in images else Path(images).resolve().name)
 
 
 @dataclass(frozen=True)
@@ -111,7 +133,10 @@ class DataSet:
         lines += [textwrap.indent(line, " " * (width + 6)) for line in kinds]
         ignored = f"  and {manifest.ignored:,} others ignored" if manifest.ignored else ""
         lines.append(f"  {'listed':{width}}  {manifest.listed:>9,}{ignored}")
-        lines.append(f"{manifest.groups:,} groups, {manifest.duplicates:,} duplicates")
+        duplicates = f"{manifest.duplicates:,} duplicates"
+        if manifest.duplicates:
+            duplicates += f", listed in {plain(self.path)}/{DUPLICATES}"
+        lines.append(f"{manifest.groups:,} groups, {duplicates}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -124,6 +149,7 @@ class _Work:
     out: Directory
     settings: DataSettings
     overwrite: bool
+    again: Again
 
     def sample(self, pairs: int) -> bool:
         if pairs < 1:
@@ -159,30 +185,30 @@ class _Work:
         finally:
             clear_away(images)
 
-    def folder(self, folder: Path, source: Source) -> bool:
-        return self._read(FileReader(folder), source)
+    def images(self, place: str, source: Source, *, own: bool = True) -> bool:
+        """Of images at a place; `own` where the user has named it, rather than a data set."""
+        places = (
+            [place] if self.settings.test_images is None else [place, self.settings.test_images]
+        )
+        if not any(map(_spark_alone, places)):
+            return self._read(_reader(places), places, source, own=own)
+        # Spark lists them as well.
+        with self.session as spark:
+            there = nullcontext(spark)
+            work = replace(self, session=there)
+            return work._read(_reader(places, spark), places, source, own=own)
 
-    def store(self, root: Directory) -> bool:
-        return self._read(StoreReader(root), Source(name=root.uri))
-
-    def _read(self, reader: Reader, source: Source) -> bool:
+    def _read(self, reader: Reader, places: Sequence[str], source: Source, *, own: bool) -> bool:
         listing = reader.find(self.settings)
+        if len(places) == 1 and self.settings.folders == "ask":
+            chosen = self.settings.classes is not None
+            files, classes = listing.files, listing.classes
+            refuse_split(files, classes, places[0], self.again, own=own, chosen=chosen)
         with claim(self.out, MANIFEST):
             wanted = self._wanted(listing.inputs)
             if wanted:
                 with self.session as spark:
                     self._make(spark, reader, listing, source)
-        return wanted
-
-    def uri(self, uri: str) -> bool:
-        """Images that Spark alone can reach: it lists them as well."""
-        with self.session as spark:
-            reader = SparkReader(spark, uri)
-            listing = reader.find(self.settings)
-            with claim(self.out, MANIFEST):
-                wanted = self._wanted(listing.inputs)
-                if wanted:
-                    self._make(spark, reader, listing, Source(name=uri))
         return wanted
 
     def _wanted(self, inputs: str) -> bool:
@@ -210,3 +236,24 @@ class _Work:
             source=source,
             sample=source is SAMPLE,
         )
+
+
+def _spark_alone(place: str) -> bool:
+    """Whether images lie where nothing but Spark can reach them."""
+    return "://" in place and not place.startswith("s3://")
+
+
+def _reader(places: Sequence[str], spark: "SparkSession | None" = None) -> Reader:
+    """A reader of the images, and of an official test set where there is a second place."""
+    if len(places) == 1:
+        return _reader_of(places[0], ALL, spark)
+    one, other = sides(*places)
+    return GivenSplit(_reader_of(places[0], one, spark), _reader_of(places[1], other, spark))
+
+
+def _reader_of(place: str, side: Side, spark: "SparkSession | None") -> Reader:
+    if spark is not None and _spark_alone(place):
+        return SparkReader(spark, place, side)
+    if "://" in place:
+        return StoreReader(reachable(place), side)
+    return FileReader(Path(place), side)

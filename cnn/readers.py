@@ -2,13 +2,12 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from cnn.duplicates import Digests
-from cnn.listing import Listing, list_images, real_path
+from cnn.listing import ALL, Gathered, Listing, Side, find_images, list_images, real_path
 from cnn.manifest import DataSettings
 from cnn.parts import Part, PartResult, decode_part, write_part
 from cnn.splits import ImageFile
@@ -27,6 +26,12 @@ class Reader(Protocol):
 
     def find(self, settings: DataSettings) -> Listing: ...
 
+    def gather(self, classes: Collection[str] | None = None) -> Gathered:
+        """All images, whatever their folders are called, or those of some classes.
+
+        Raises InputError where there are none.
+        """
+
     def digests(
         self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool
     ) -> Digests: ...
@@ -43,17 +48,21 @@ class Reader(Protocol):
 class FileReader:
     """Images on a local or shared file system, by path: each task opens its own files."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, side: Side = ALL) -> None:
         self._root = root
+        self._side = side
 
     def find(self, settings: DataSettings) -> Listing:
-        return list_images(self._root, settings)
+        return list_images(self._root, settings, self._side)
+
+    def gather(self, classes: Collection[str] | None = None) -> Gathered:
+        return find_images(self._root, self._side, classes)
 
     def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
-        root = self._root
+        opener = self._opener()
 
         def digest(path: str) -> str | None:
-            return _digest(real_path(root, path), whole)
+            return _digest(opener(path), whole)
 
         return digest_files(spark, files, digest, _DIGESTS_A_TASK)
 
@@ -64,7 +73,12 @@ class FileReader:
         staging: Directory,
         settings: DataSettings,
     ) -> list[PartResult]:
-        return write_parts(spark, partial(real_path, self._root), parts, staging, settings)
+        return write_parts(spark, self._opener(), parts, staging, settings)
+
+    def _opener(self) -> Callable[[str], Path]:
+        # Tasks may run in another directory.
+        root, prefix = self._root.absolute(), self._side.prefix
+        return lambda path: real_path(root, path.removeprefix(prefix))
 
 
 def digest_files(

@@ -2,19 +2,29 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pyarrow import fs
 
 from cnn.duplicates import Digests
 from cnn.images import Unreadable
-from cnn.listing import Folder, Found, Gathered, Listing, gather, is_rubbish, listing_of, some
+from cnn.listing import (
+    ALL,
+    Folder,
+    Found,
+    Gathered,
+    Listing,
+    Side,
+    check_folder,
+    gather,
+    is_rubbish,
+    listing_of,
+    some,
+)
 from cnn.manifest import DataSettings
 from cnn.parts import Part, PartResult
 from cnn.readers import digest_files, write_parts
-from cnn.settings import InputError
 from cnn.splits import ImageFile
 from cnn.storage import Directory
 
@@ -25,25 +35,26 @@ if TYPE_CHECKING:
 class StoreReader:
     """A `cnn.readers.Reader`: the driver lists the images, each task reads its own."""
 
-    def __init__(self, root: Directory) -> None:
+    def __init__(self, root: Directory, side: Side = ALL) -> None:
         self._root = root
+        self._side = side
 
     def find(self, settings: DataSettings) -> Listing:
-        return listing_of(self._folders(), self._root.uri, settings)
+        return listing_of(self._folders(), self._root.uri, settings, self._side)
 
-    def gather(self) -> Gathered:
+    def gather(self, classes: Collection[str] | None = None) -> Gathered:
         """All images, whatever their folders are called. Raises InputError where there are none."""
-        return some(gather(self._folders()), self._root.uri)
+        return some(gather(self._folders(), classes, self._side), self._root.uri, self._side)
 
     def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
         if not whole:
             # A second request for each would take longer than reading the few whole at once.
             return [""] * len(files)
-        root = self._root
+        opener = self._opener()
 
         def digest(path: str) -> str | None:
             try:
-                return hashlib.sha256(read_image(root, path)).hexdigest()
+                return hashlib.sha256(opener(path)).hexdigest()
             except Unreadable:
                 # Decoding will meet the same error and say it.
                 return None
@@ -57,17 +68,22 @@ class StoreReader:
         staging: Directory,
         settings: DataSettings,
     ) -> list[PartResult]:
-        return write_parts(spark, partial(read_image, self._root), parts, staging, settings)
+        return write_parts(spark, self._opener(), parts, staging, settings)
+
+    def _opener(self) -> Callable[[str], bytes]:
+        root, prefix = self._root, self._side.prefix
+        return lambda path: read_image(root, path.removeprefix(prefix))
 
     def _folders(self) -> Iterator[Folder]:
-        if not self._root.is_dir():
-            raise InputError(f"--images must be a folder, but got {self._root.uri}")
+        check_folder(self._root.is_dir(), self._root.exists(), self._root.uri, self._side)
         filesystem, root = self._root.path()
         files: dict[str, list[Found]] = defaultdict(list)
         rubbish: dict[str, set[str]] = defaultdict(set)
         folders = {""}
         for info in filesystem.get_file_info(fs.FileSelector(root, recursive=True)):
             path = info.path.removeprefix(f"{root}/")
+            if not self._side.has(path):
+                continue
             names = path.split("/")
             place = next((i for i, name in enumerate(names) if is_rubbish(name)), None)
             if place is not None:

@@ -2,15 +2,16 @@
 
 spark-submit jobs/preprocess.py                                  # draws the sample data set
 spark-submit jobs/preprocess.py --images DIR --out DATA          # one folder a class, at any depth
+spark-submit jobs/preprocess.py --images DIR/train --test-images DIR/test --out DATA
 spark-submit jobs/preprocess.py --kaggle OWNER/NAME --out DATA   # fetched from Kaggle
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-from cnn.cli import Parser, run_job
+from cnn.cli import Parser, quoted, run_job
 from cnn.manifest import DataSettings
 from cnn.preprocessing import DOWNLOADS, SAMPLE_PAIRS, Origin, data_settings, preprocess
 from cnn.session import PREPROCESS, spark_session
@@ -56,7 +57,25 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         default="stretch",
         help="what becomes of images that are not square; default: %(default)s",
     )
-    add("--test-fraction", type=float, default=0.2, help="default: %(default)s")
+    add(
+        "--test-fraction",
+        type=float,
+        help=f"default: {DataSettings.model_fields['test_fraction'].default}",
+    )
+    add(
+        "--test-images",
+        metavar="DIR",
+        help="an official test set: its folders have the classes of --images, all of it becomes "
+        "the test split, and none is drawn; it may lie below --images",
+    )
+    add(
+        "--folders",
+        choices=choices("folders"),
+        default="ask",
+        help="what becomes of folders that look like a split, such as train/ and test/ with the "
+        "same classes; ask: they are refused, with a command for either reading; ignore: they are "
+        "merged and split anew; default: %(default)s",
+    )
     add(
         "--group",
         choices=choices("group"),
@@ -78,15 +97,35 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def command(flags: Mapping[str, Any]) -> str:
+    """The command line that gives these values, for a shell."""
+    words = ["./spark-submit.sh", "jobs/preprocess.py"]
+    for key, default in vars(parse([])).items():
+        flag, value = f"--{key.replace('_', '-')}", flags[key]
+        if value is True:
+            words.append(flag)
+        elif value != default:
+            # What begins with a dash would be another flag.
+            words += [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
+    return " ".join(map(quoted, words))
+
+
 def main(arguments: Sequence[str]) -> None:
     args = parse(arguments)
-    given = {key: getattr(args, key) for key in DataSettings.model_fields}
+    named = {key: getattr(args, key) for key in DataSettings.model_fields}
+    given = {key: value for key, value in named.items() if value is not None}
     if args.classes is not None:
         given["classes"] = tuple(args.classes.split(","))
     settings = data_settings(given, lambda key: f"--{key.replace('_', '-')}")
     made = preprocess(
         spark_session("cnn preprocess", PREPROCESS),
-        Origin(args.images, args.kaggle, args.download_dir, args.sample),
+        Origin(
+            lambda changes: command({**vars(args), **changes}),
+            args.images,
+            args.kaggle,
+            args.download_dir,
+            args.sample,
+        ),
         reachable(args.out),
         settings,
         overwrite=args.overwrite,
