@@ -45,8 +45,9 @@ def preprocess(
 
     `images` is a path or a URI that Spark can read; without it, `kaggle` names a data set of
     Kaggle's, and without that `sample` pairs are drawn. `settings` are what jobs/preprocess.py has
-    as flags: image_size, color_mode, fit, classes, test_images, folders, test_fraction, group,
-    group_regex, split, max_rejects, seed. Raises cnn.Error.
+    as flags: image_size, color_mode, fit, background, value_range, classes, test_images, folders,
+    test_fraction, group, group_regex, split, max_rejects, seed; background may be (r, g, b),
+    value_range is (low, high). Raises cnn.Error.
     """
     session = existing_session(spark)
     for key in settings:

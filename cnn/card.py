@@ -6,8 +6,8 @@ from pydantic import Field
 
 from cnn.batches import EVALUATION_BATCH
 from cnn.documents import Malformed, read_model
-from cnn.images import Fit
-from cnn.manifest import Side
+from cnn.images import Decoding, Fit
+from cnn.manifest import AnyBackground, AnyRange, Side
 from cnn.settings import Frozen, InputError
 from cnn.storage import Directory
 
@@ -20,11 +20,15 @@ class ModelCard(Frozen):
     The network takes uint8 (batch, size, size, channels) and gives float32 (batch, classes).
     """
 
-    schema_version: Literal[1] = 1
+    # As of the data set that the model was trained on: an image becomes pixels as its images did.
+    schema_version: Literal[1, 2] = 2
     size: Side
     channels: Literal[1, 3]
     color_mode: Literal["grayscale", "rgb"]
     fit: Fit
+    # In version 1, which does not have these two, white, and 16 bits over their whole range.
+    background: AnyBackground = "white"
+    value_range: AnyRange = None
     scaling: str = "none: the network takes uint8 pixels and scales them itself"
     # In the order of the outputs.
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -34,6 +38,18 @@ class ModelCard(Frozen):
     params: dict[str, Any]
     builder: str
     versions: dict[str, str]
+
+    @property
+    def decoding(self) -> Decoding:
+        """How an image file becomes what the network takes."""
+        return Decoding(
+            self.size,
+            self.channels,
+            self.fit,
+            self.background,
+            self.value_range,
+            version_1=self.schema_version == 1,
+        )
 
 
 def read_card(run: Directory) -> ModelCard:

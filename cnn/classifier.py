@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
@@ -95,15 +94,14 @@ class Classifier:
         An image is a path, a file's bytes, or an array, uint8 (height, width[, 1, 3 or 4]).
         Raises Unreadable with a short reason.
         """
-        card = self.card
-        reduce = partial(decode, size=card.size, channels=card.channels, fit=card.fit)
+        how = self.card.decoding
         if isinstance(image, np.ndarray):
-            return reduce_array(image, size=card.size, channels=card.channels, fit=card.fit)
+            return reduce_array(image, how)
         if isinstance(image, bytes):
-            return reduce(image)
+            return decode(image, how)
         try:
             with Path(image).open("rb") as file:
-                return reduce(file)
+                return decode(file, how)
         except OSError as error:
             raise Unreadable(f"unreadable: {error.strerror}") from None
 

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cnn.blank import BlankImage, write_blank
+from cnn.cli import say
 from cnn.commit import staged
+from cnn.deep import ValueRange
 from cnn.duplicates import (
     Digests,
     contradictions,
@@ -21,13 +24,14 @@ from cnn.duplicates import (
 )
 from cnn.listing import Listing
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest, write_manifest
-from cnn.parts import PartResult, cut_parts
+from cnn.parts import Part, PartResult, cut_parts
 from cnn.readers import Reader
 from cnn.session import failure
 from cnn.settings import Error, InputError
 from cnn.slots import wait_for_executors
 from cnn.splits import TEST, TRAIN, ImageFile, assign, connected_groups, tie_keys
 from cnn.storage import Directory
+from cnn.value_range import describe_dark, find_range
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -69,13 +73,19 @@ def make_dataset(
         for name in (TRAIN, TEST):
             staging.sub(name).create()
         with _one_line():
-            results = reader.write(spark, parts, staging, settings)
+            results, value_range = _write(spark, reader, parts, staging, settings)
         rejected += [reject for result in results for reject in result.rejects]
         listed = len(listing.files) + len(listing.rejects)
         _check_rejects(rejected, listed, settings)
         rejected += sorted_out.withheld
         write_rejects(staging, rejected)
         write_repeats(staging, sorted_out.repeated)
+        blank = [
+            BlankImage(path, result.split, listing.classes[label])
+            for result in results
+            for path, label in result.blank
+        ]
+        write_blank(staging, blank)
         manifest = Manifest(
             size=settings.image_size,
             channels=settings.channels,
@@ -88,6 +98,8 @@ def make_dataset(
             withheld=len(sorted_out.withheld),
             reasons=dict(Counter(kind_of(reason) for _, reason in rejected).most_common()),
             ignored=listing.ignored,
+            blank=len(blank),
+            value_range=value_range,
             settings=settings,
             source=source,
             sample=sample,
@@ -131,6 +143,36 @@ def _sort_out(files: Sequence[ImageFile], digests: Digests, settings: DataSettin
         list(apart.values()),
         repeats([some[i] for i in kept], [same[i] for i in kept]),
     )
+
+
+def _write(
+    spark: "SparkSession",
+    reader: Reader,
+    parts: Sequence[Part],
+    staging: Directory,
+    settings: DataSettings,
+) -> tuple[list[PartResult], ValueRange | None]:
+    """Writes all parts, and again those with deep images once all training images have said what
+    values they hold. A data set without such images is read once.
+    """
+    known = settings.value_range
+    how = settings.decoding(known)
+    results = reader.write(spark, parts, staging, how, look=known is None)
+    again = [number for number, result in enumerate(results) if result.deep]
+    if not again:
+        return results, known
+    images = [image for result in results if result.split == TRAIN for image in result.deep]
+    if images:
+        known = find_range(images)
+        warning = describe_dark(images, known)
+        if warning is not None:
+            say(warning)
+    # Without a range, which test images alone do not make, these become rejects.
+    how = settings.decoding(known)
+    written = reader.write(spark, [parts[number] for number in again], staging, how)
+    for number, result in zip(again, written, strict=True):
+        results[number] = result
+    return results, known
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnn.duplicates import Digests
+from cnn.images import Decoding
 from cnn.listing import Gathered, Listing, Side, escape
 from cnn.manifest import DataSettings
 from cnn.parts import Part, PartResult
@@ -86,13 +87,16 @@ class GivenSplit:
         spark: "SparkSession",
         parts: Sequence[Part],
         staging: Directory,
-        settings: DataSettings,
+        how: Decoding,
+        *,
+        look: bool = False,
     ) -> list[PartResult]:
+        # The parts of the training images come before the others.
         mine = [part for part in parts if part.split == TRAIN]
         others = [part for part in parts if part.split != TRAIN]
         return [
-            *self._images.write(spark, mine, staging, settings),
-            *self._tests.write(spark, others, staging, settings),
+            *self._images.write(spark, mine, staging, how, look=look),
+            *self._tests.write(spark, others, staging, how, look=look),
         ]
 
 

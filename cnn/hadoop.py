@@ -10,8 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
+from cnn.deep import Values
 from cnn.duplicates import Digests
-from cnn.images import Unreadable, decode
+from cnn.images import Decoding, Unreadable, decode_and_look
 from cnn.listing import (
     ALL,
     Folder,
@@ -26,16 +27,18 @@ from cnn.listing import (
     some,
 )
 from cnn.manifest import DataSettings
-from cnn.parts import Decoded, Part, PartResult, write_part
+from cnn.parts import Decoded, Part, PartResult, undecoded, write_part
 from cnn.settings import InputError
 from cnn.splits import ImageFile, Row
 from cnn.storage import Directory, check_uri
+from cnn.value_range import DeepImage
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 # Large values in few rows: Arrow batches are cut by bytes.
 _BATCH_BYTES = str(32 << 20)
+_DECODED = "path string, pixels binary, reason string, is_blank boolean, values array<double>"
 _HIDDEN = "hidden from Spark, whose readers skip names that begin with _"
 
 
@@ -103,15 +106,19 @@ class SparkReader:
         spark: "SparkSession",
         parts: Sequence[Part],
         staging: Directory,
-        settings: DataSettings,
+        how: Decoding,
+        *,
+        look: bool = False,
     ) -> list[PartResult]:
         from pyspark.sql.functions import broadcast
 
         spark.conf.set("spark.sql.execution.arrow.maxBytesPerBatch", _BATCH_BYTES)
         places = spark.createDataFrame(self._places(parts))
-        decoded = self._files().mapInArrow(
-            _decoder(settings), "path string, pixels binary, reason string"
-        )
+        files = self._files()
+        if not look:
+            # These may be but some of all.
+            files = files.join(broadcast(places.select("path")), "path", "left_semi")
+        decoded = files.mapInArrow(_decoder(how, look), _DECODED)
         placed = (
             decoded.join(broadcast(places), "path")
             .repartition(min(len(parts), 4 * spark.sparkContext.defaultParallelism), "part")
@@ -206,29 +213,34 @@ class SparkReader:
         )
 
 
-def _decoder(settings: DataSettings) -> Any:
-    size, channels, fit = settings.image_size, settings.channels, settings.fit
+def _decoder(how: Decoding, look: bool) -> Any:
+    nothing = Row("", 0, "", 0)
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            pixels: list[bytes | None] = []
-            reasons: list[str | None] = []
+            found: list[Decoded] = []
             for content in batch.column("content"):
                 try:
-                    image = decode(content.as_py(), size=size, channels=channels, fit=fit)
-                    pixels.append(image.tobytes())
-                    reasons.append(None)
+                    pixels, is_blank = decode_and_look(content.as_py(), how)
+                    found.append(Decoded(0, nothing, pixels.tobytes(), is_blank=is_blank))
                 except Unreadable as reason:
-                    pixels.append(None)
-                    reasons.append(str(reason))
+                    found.append(undecoded(0, nothing, reason, look=look))
             arrays = [
                 batch.column("path"),
-                pa.array(pixels, pa.binary()),
-                pa.array(reasons, pa.string()),
+                pa.array([one.pixels for one in found], pa.binary()),
+                pa.array([one.reason for one in found], pa.string()),
+                pa.array([one.is_blank for one in found], pa.bool_()),
+                pa.array([_numbers(one.values) for one in found], pa.list_(pa.float64())),
             ]
-            yield pa.RecordBatch.from_arrays(arrays, ["path", "pixels", "reason"])
+            yield pa.RecordBatch.from_arrays(
+                arrays, ["path", "pixels", "reason", "is_blank", "values"]
+            )
 
     return run
+
+
+def _numbers(values: Values | None) -> list[float] | None:
+    return None if values is None else list(map(float, values))
 
 
 def _writer(staging: Directory) -> Any:
@@ -249,17 +261,23 @@ def _decoded(rows: Iterable[dict[str, Any]], seen: list[int]) -> Iterator[Decode
     for row in rows:
         seen.append(row["place"])
         place = Row(row["name"], row["label"], row["group"], row["fold"])
-        yield Decoded(row["place"], place, row["pixels"], row["reason"])
+        found = row["values"]
+        values = None if found is None else Values(found[0], found[1], bool(found[2]))
+        yield Decoded(
+            row["place"], place, row["pixels"], row["reason"], row["is_blank"], values=values
+        )
 
 
 def _part_result(part: Part, result: dict[str, Any] | None) -> PartResult:
     """What a task has said of a part; files that Spark could not read are rejects."""
     if result is None:
-        result = {"rejects": [], "counts": {}, "checksum": 0, "seen": []}
+        result = {"rejects": [], "counts": {}, "checksum": 0, "seen": [], "blank": [], "deep": []}
     seen = set(result["seen"])
     rejects = [(path, reason) for path, reason in result["rejects"]]
     for place, row in enumerate(part.rows, start=part.start):
         if place not in seen:
             rejects.append((row.path, "unreadable: Spark could not read it"))
     counts = {int(label): count for label, count in result["counts"].items()}
-    return PartResult(part.split, rejects, counts, result["checksum"])
+    blank = [(path, label) for path, label in result["blank"]]
+    deep = [DeepImage(path, Values(*values)) for path, values in result["deep"]]
+    return PartResult(part.split, rejects, counts, result["checksum"], blank, deep)

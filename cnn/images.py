@@ -2,53 +2,110 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO, Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+
+from cnn.backgrounds import Background, lay_on, padding
+from cnn.deep import Deep, RangeUnknown, ValueRange, Values, is_deep
+from cnn.opening import MAX_PIXELS, Unreadable, check_pixels, check_sides, open_image
+
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "Decoding",
+    "Fit",
+    "RangeUnknown",
+    "Unreadable",
+    "decode",
+    "decode_and_look",
+    "reduce_array",
+    "values_of",
+]
 
 Fit = Literal["stretch", "crop", "pad"]
 
-# Checked against the header, before anything is decoded.
-MAX_PIXELS = 89_000_000
-MIN_SIDE = 8
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
 )
-# Pillow loads its plugins as it goes; naming formats to open() needs all of them.
-Image.init()
-_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-# Under transparency, and around an image that is padded.
-_BACKGROUND = 255
 _ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# An image is blank or nearly so where its darkest and its brightest pixel are less apart.
+BLANK_LEVELS = 8
 
 
-class Unreadable(Exception):
-    """Why an image's bytes did not become pixels, in a few words."""
+@dataclass(frozen=True)
+class Decoding:
+    """How the bytes of an image file become pixels."""
+
+    size: int
+    # One channel is ITU-R 601 luma, three are RGB.
+    channels: int
+    # What is not square is stretched, cropped around its middle, or padded.
+    fit: Fit = "stretch"
+    background: Background = "auto"
+    # Which values become 0 and 255 where there are more than 8 bits a channel.
+    value_range: ValueRange | None = None
+    # As data sets of schema version 1 were made: 16 bits over their whole range, of 16-bit colour
+    # one byte of two, and no 32-bit values.
+    version_1: bool = False
+
+    @property
+    def mode(self) -> str:
+        return "L" if self.channels == 1 else "RGB"
 
 
-def decode(data: bytes | BinaryIO, *, size: int, channels: int, fit: Fit = "stretch") -> np.ndarray:
+def decode(data: bytes | BinaryIO, how: Decoding) -> np.ndarray:
     """Decodes one image, given as bytes or an open file, and reduces it to a square.
 
-    Returns uint8 pixels of shape (size, size, channels), each the average of its area; one channel
-    is ITU-R 601 luma, three are RGB. What is not square is stretched, cropped around its middle,
-    or padded with white. Transparency is laid on white, EXIF orientation is applied, of an
-    animation the first frame is taken. Raises Unreadable with a short reason.
+    Returns uint8 pixels of shape (size, size, channels), each the average of its area.
+    Transparency is laid on the background, EXIF orientation is applied, of an animation the first
+    frame is taken. Raises Unreadable with a short reason, and of it RangeUnknown where there are
+    more than 8 bits a channel and `how` has no range for them.
     """
-    mode = "L" if channels == 1 else "RGB"
+    return decode_and_look(data, how)[0]
+
+
+def decode_and_look(data: bytes | BinaryIO, how: Decoding) -> tuple[np.ndarray, bool]:
+    """The same, and whether the image is blank or nearly so; padding is not looked at."""
     file = io.BytesIO(data) if isinstance(data, bytes) else data
+    with _reasons(file), open_image(file) as image:
+        return _reduce(image, file, how)
+
+
+def values_of(data: bytes | BinaryIO) -> Values | None:
+    """The values of an image with more than 8 bits a channel, None of others, by their header.
+
+    Raises Unreadable.
+    """
+    file = io.BytesIO(data) if isinstance(data, bytes) else data
+    with _reasons(file), open_image(file) as image:
+        if not is_deep(image):
+            return None
+        check_pixels(image.size)
+        return Deep(image, file).values()
+
+
+@contextmanager
+def _reasons(file: BinaryIO) -> Iterator[None]:
+    """Whatever Pillow says of a file becomes an Unreadable."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=_FORMATS) as image:
-                _check_sides(image.size)
-                extent = _draft(image, mode, size, fit)
-                image.load()
-                upright = _upright(image)
-                if upright.size != image.size:
-                    extent = extent[::-1]
-                return _fit(_to_mode(upright, mode), extent, size, fit)
+            yield
     except Unreadable:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -62,9 +119,7 @@ def decode(data: bytes | BinaryIO, *, size: int, channels: int, fit: Fit = "stre
         raise Unreadable(f"damaged image ({type(error).__name__}: {error})"[:200]) from None
 
 
-def reduce_array(
-    pixels: np.ndarray, *, size: int, channels: int, fit: Fit = "stretch"
-) -> np.ndarray:
+def reduce_array(pixels: np.ndarray, how: Decoding) -> np.ndarray:
     """The same of an image that is decoded: uint8 (height, width), or with 1, 3 or 4 channels.
 
     Raises Unreadable where it is no such array.
@@ -74,19 +129,44 @@ def reduce_array(
         array = array[:, :, 0]
     if array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] in {(3,), (4,)}):
         raise Unreadable(f"not an image of uint8 pixels ({array.dtype} {array.shape})")
-    _check_sides((array.shape[1], array.shape[0]))
+    sides = array.shape[1], array.shape[0]
+    check_sides(sides)
+    check_pixels(sides)
     image = Image.fromarray(np.ascontiguousarray(array))
-    return _fit(_to_mode(image, "L" if channels == 1 else "RGB"), image.size, size, fit)
+    return _square(_fit(_to_mode(image, how), sides, how), how)
 
 
-def _check_sides(sides: tuple[int, int]) -> None:
-    if sides[0] * sides[1] > MAX_PIXELS:
-        raise Unreadable(f"more than {MAX_PIXELS} pixels")
-    if min(sides) < MIN_SIDE:
-        raise Unreadable(f"too small ({sides[0]}x{sides[1]}, at least {MIN_SIDE}x{MIN_SIDE})")
+def _reduce(image: Image.Image, file: BinaryIO, how: Decoding) -> tuple[np.ndarray, bool]:
+    extent = _draft(image, how)
+    stored = image.size
+    check_pixels(stored)
+    if is_deep(image) and not how.version_1:
+        flat = _flat(Deep(image, file), how)
+    else:
+        image.load()
+        flat = image
+    turn = _UPRIGHT.get(_orientation(image))
+    upright = flat if turn is None else flat.transpose(turn)
+    # Pillow itself has turned a TIFF.
+    if upright.size != stored:
+        extent = extent[::-1]
+    pixels = _fit(_to_mode(upright, how), extent, how)
+    return _square(pixels, how), is_blank(pixels)
 
 
-def _draft(image: Image.Image, mode: str, size: int, fit: Fit) -> tuple[float, float]:
+def _flat(deep: Deep, how: Decoding) -> Image.Image:
+    if how.value_range is None:
+        raise RangeUnknown(deep.values())
+    return deep.scaled(how.value_range)
+
+
+def is_blank(pixels: np.ndarray) -> bool:
+    """Whether all pixels (high, wide, channels) have nearly one colour."""
+    levels = pixels.max(axis=(0, 1)).astype(int) - pixels.min(axis=(0, 1))
+    return bool(levels.max() < BLANK_LEVELS)
+
+
+def _draft(image: Image.Image, how: Decoding) -> tuple[float, float]:
     """Has libjpeg decode at the smallest scale that costs no accuracy; other kinds: as they are.
 
     At 1/8, 1/4 or 1/2 libjpeg gives the means of blocks. That is exact where whole blocks make up
@@ -95,11 +175,11 @@ def _draft(image: Image.Image, mode: str, size: int, fit: Fit) -> tuple[float, f
     blocks, which need not be whole: the last block may lie in part beyond the edge.
     """
     width, height = image.size
-    wide, high = (side for side, _, _ in _sides((width, height), size, fit))
+    wide, high = (side for side, _, _ in _sides((width, height), how.size, how.fit))
     for scale, blocks in ((8, 3), (4, 2), (2, 2)):
-        exact = width % (scale * wide) == 0 == height % (scale * high) and fit == "stretch"
+        exact = width % (scale * wide) == 0 == height % (scale * high) and how.fit == "stretch"
         if exact or min(width / wide, height / high) >= blocks * scale:
-            drafted = image.draft(mode, (width // scale, height // scale))
+            drafted = image.draft(how.mode, (width // scale, height // scale))
             if drafted is not None:
                 left, top, right, bottom = drafted[1]
                 return right - left, bottom - top
@@ -123,16 +203,15 @@ def _sides(
     return (size, 0, width), (size, 0, height)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
     try:
-        turned = image.getexif().get(_ORIENTATION, 1) != 1
+        return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:
         # An image is not damaged because what a camera wrote beside it is.
-        return image
-    return ImageOps.exif_transpose(image) if turned else image
+        return 1
 
 
-def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+def _to_mode(image: Image.Image, how: Decoding) -> Image.Image:
     if image.mode.startswith("I;16"):
         # Converting 16 bits to 8 would clip at 255: scale first.
         array = np.asarray(image, dtype=np.uint32)
@@ -140,21 +219,24 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     elif image.mode in {"I", "F"}:
         raise Unreadable("32-bit values, whose range is not stated")
     if image.mode in {"P", "PA", "LA", "La", "RGBA", "RGBa"} or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (_BACKGROUND,) * 3 + (255,))
-        image = Image.alpha_composite(white, layer).convert("RGB")
+        image = lay_on(image.convert("RGBA"), how.background)
     elif image.mode not in {"L", "RGB"}:
         image = image.convert("RGB")
-    return image if image.mode == mode else image.convert(mode)
+    return image if image.mode == how.mode else image.convert(how.mode)
 
 
-def _fit(image: Image.Image, extent: tuple[float, float], size: int, fit: Fit) -> np.ndarray:
-    across, down = _sides(extent, size, fit)
-    pixels = _resample(image, across, down)
-    if pixels.shape[:2] == (size, size):
+def _fit(image: Image.Image, extent: tuple[float, float], how: Decoding) -> np.ndarray:
+    """The pixels that the image makes up, of a square or of a part of one."""
+    return _resample(image, *_sides(extent, how.size, how.fit))
+
+
+def _square(pixels: np.ndarray, how: Decoding) -> np.ndarray:
+    """Pixels with what is around them."""
+    if pixels.shape[:2] == (how.size, how.size):
         return pixels
-    square = np.full((size, size, pixels.shape[2]), _BACKGROUND, np.uint8)
-    top, left = ((size - side) // 2 for side in pixels.shape[:2])
+    square = np.empty((how.size, how.size, pixels.shape[2]), np.uint8)
+    square[:] = padding(how.background, how.mode)
+    top, left = ((how.size - side) // 2 for side in pixels.shape[:2])
     square[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     return square
 

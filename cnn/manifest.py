@@ -1,16 +1,20 @@
 """The manifest of a data directory: what is in it, how it was made, and that it is complete."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
+from cnn.backgrounds import Background, parse_background
+from cnn.deep import ValueRange
 from cnn.documents import Malformed, read_model
-from cnn.images import Fit
+from cnn.images import Decoding, Fit
 from cnn.settings import Frozen, InputError, shown
 from cnn.storage import Directory
+from cnn.value_range import parse_range
 
 MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
+# 2: deep images are scaled by a range of values, transparency lies on a background.
+SCHEMA_VERSION: Final = 2
 
 COMMAND = "spark-submit jobs/preprocess.py"
 
@@ -18,6 +22,8 @@ COMMAND = "spark-submit jobs/preprocess.py"
 # Of a square image, in pixels.
 Side = Annotated[int, Field(ge=8, le=2048)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+AnyBackground = Annotated[Background, BeforeValidator(parse_background)]
+AnyRange = Annotated[ValueRange | None, BeforeValidator(parse_range)]
 
 
 class Source(Frozen):
@@ -44,6 +50,9 @@ class DataSettings(Frozen):
     # An official test set, as it was named: no test split is drawn, test_fraction is not used.
     test_images: str | None = None
     fit: Fit = "stretch"
+    background: AnyBackground = "auto"
+    # None: found over the training images.
+    value_range: AnyRange = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     # A fraction of the files below 1, a number of files from 1 on.
     max_rejects: Annotated[float, Field(ge=0)] = 0.01
@@ -69,11 +78,15 @@ class DataSettings(Frozen):
     def channels(self) -> Literal[1, 3]:
         return 1 if self.color_mode == "grayscale" else 3
 
+    def decoding(self, value_range: ValueRange | None) -> Decoding:
+        """How an image file becomes pixels, with the range that was given or found."""
+        return Decoding(self.image_size, self.channels, self.fit, self.background, value_range)
+
 
 class Manifest(Frozen):
     """`DATA/manifest.json`; written last, so that without it there is no data set."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     size: Side
     channels: Literal[1, 3]
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -89,12 +102,25 @@ class Manifest(Frozen):
     # Of the rejects those that are sound images, but in an official test set too.
     withheld: Count = 0
     ignored: Count
+    # Images that are blank or nearly so; version 1 did not look for them.
+    blank: Count | None = None
+    # Which values of images with more than 8 bits a channel became 0 and 255; None: there are none.
+    value_range: AnyRange = None
     settings: DataSettings
     source: Source
     sample: bool
     inputs: str
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{8,128}$")]
     seconds: FiniteFloat
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_version_1(cls, tree: Any) -> Any:
+        """What version 1 did not say: transparency lay on white."""
+        settings = tree.get("settings") if isinstance(tree, dict) else None
+        if isinstance(settings, dict) and tree.get("schema_version") == 1:
+            return {**tree, "settings": {"background": "white", **settings}}
+        return tree
 
     @model_validator(mode="after")
     def _counts_of_classes(self) -> "Manifest":
@@ -129,7 +155,7 @@ def read_manifest(data: Directory) -> Manifest:
     except Malformed as error:
         if error.where == "schema_version":
             raise InputError(
-                f"a data set must have schema version {SCHEMA_VERSION}, but {data.uri} has "
+                f"a data set must have schema version 1 or {SCHEMA_VERSION}, but {data.uri} has "
                 f"{shown(error.value)}; make it again with: {COMMAND}"
             ) from None
         raise InputError(

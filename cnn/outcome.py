@@ -82,10 +82,13 @@ def model_card(
 ) -> ModelCard:
     """What the model expects of an image, and what it was made with."""
     return ModelCard(
+        schema_version=manifest.schema_version,
         size=manifest.size,
         channels=manifest.channels,
         color_mode=manifest.settings.color_mode,
         fit=manifest.settings.fit,
+        background=manifest.settings.background,
+        value_range=manifest.value_range,
         classes=manifest.classes,
         params=dict(winner.params),
         builder=settings.model.builder,

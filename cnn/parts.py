@@ -3,17 +3,20 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cnn.images import Fit, Unreadable, decode
+from cnn.deep import Values
+from cnn.images import Decoding, RangeUnknown, Unreadable, decode, decode_and_look, values_of
 from cnn.manifest import DataSettings
 from cnn.splits import Row
 from cnn.storage import Directory
+from cnn.value_range import DeepImage
 
 SCHEMA = pa.schema(
     [
@@ -35,6 +38,9 @@ _MAX_PIXEL_BYTES = 64 << 20
 _ROW_GROUP_BYTES = 8 << 20
 
 
+Result = TypeVar("Result")
+
+
 class Part(NamedTuple):
     """One Parquet file to write: consecutive rows of one split, from place `start` on."""
 
@@ -45,21 +51,31 @@ class Part(NamedTuple):
 
 
 class PartResult(NamedTuple):
-    """What came of one part: rejects with reasons, images by label, a sum of row hashes."""
+    """What came of one part: rejects with reasons, images by label, a sum of row hashes.
+
+    `blank` are paths and labels of images that are blank or nearly so. Where `deep` has images, for
+    which no range of values is known yet, the part has to be written again.
+    """
 
     split: str
     rejects: list[tuple[str, str]]
     counts: dict[int, int]
     checksum: int
+    blank: list[tuple[str, int]]
+    deep: list[DeepImage]
 
 
 class Decoded(NamedTuple):
-    """A row with its place in its split, and its pixels or the reason why it has none."""
+    """A row with its place in its split, and one of three: its pixels, the reason why it has none,
+    or its values, which have more than 8 bits and no known range. None of them: not looked at.
+    """
 
     place: int
     row: Row
-    pixels: bytes | None
-    reason: str | None
+    pixels: bytes | None = None
+    reason: str | None = None
+    is_blank: bool = False
+    values: Values | None = None
 
 
 def cut_parts(
@@ -81,28 +97,47 @@ def cut_parts(
 
 
 def decode_part(
-    opener: Callable[[str], Path | bytes], part: Part, settings: DataSettings
+    opener: Callable[[str], Path | bytes], part: Part, how: Decoding, *, look: bool = False
 ) -> Iterator[Decoded]:
     """Reads and decodes a part's files, one at a time; `opener` makes of a listed path a path or
     the file's bytes, or raises Unreadable.
+
+    With `look`, values take the place of pixels in images with more than 8 bits a channel. The
+    part will be written again after the first: of what follows the others are only opened.
     """
-    size, channels, fit = settings.image_size, settings.channels, settings.fit
+    met = False
     for place, row in enumerate(part.rows, start=part.start):
         try:
-            pixels = decode_file(opener(row.path), size, channels, fit)
+            if met:
+                values = with_file(opener(row.path), values_of)
+                yield Decoded(place, row, values=values)
+                continue
+            pixels, is_blank = with_file(opener(row.path), partial(decode_and_look, how=how))
+            yield Decoded(place, row, pixels.tobytes(), is_blank=is_blank)
         except Unreadable as reason:
-            yield Decoded(place, row, None, str(reason))
-        else:
-            yield Decoded(place, row, pixels.tobytes(), None)
+            met = met or (look and isinstance(reason, RangeUnknown))
+            yield undecoded(place, row, reason, look=look)
 
 
-def decode_file(item: Path | bytes, size: int, channels: int, fit: Fit) -> np.ndarray:
+def undecoded(place: int, row: Row, reason: Unreadable, *, look: bool) -> Decoded:
+    """What became of a row whose file gave no pixels; with `look` as for decode_part."""
+    if look and isinstance(reason, RangeUnknown):
+        return Decoded(place, row, values=reason.values)
+    return Decoded(place, row, reason=str(reason))
+
+
+def decode_file(item: Path | bytes, how: Decoding) -> np.ndarray:
     """Raises Unreadable where the file cannot be read or is no image."""
+    return with_file(item, partial(decode, how=how))
+
+
+def with_file(item: Path | bytes, read: Callable[[bytes | BinaryIO], Result]) -> Result:
+    """What `read` makes of a file. Raises Unreadable where it cannot be opened."""
     if isinstance(item, bytes):
-        return decode(item, size=size, channels=channels, fit=fit)
+        return read(item)
     try:
         with item.open("rb") as file:
-            return decode(file, size=size, channels=channels, fit=fit)
+            return read(file)
     except OSError as error:
         raise Unreadable(f"unreadable: {error.strerror}") from None
 
@@ -115,6 +150,8 @@ def write_part(
     A second attempt at the same part writes the same file again, so a retried task does no harm.
     """
     rejects: list[tuple[str, str]] = []
+    blank: list[tuple[str, int]] = []
+    deep: list[DeepImage] = []
     counts: Counter[int] = Counter()
     checksum = 0
     rows: list[tuple[str, int, str, int, bytes]] = []
@@ -126,10 +163,15 @@ def write_part(
             sink, SCHEMA, compression="lz4", use_dictionary=False, write_statistics=False
         ) as writer,
     ):
-        for place, row, pixels, reason in decoded:
+        for place, row, pixels, reason, is_blank, values in decoded:
+            if values is not None:
+                deep.append(DeepImage(row.path, values))
+            if reason is not None:
+                rejects.append((row.path, reason))
             if pixels is None:
-                rejects.append((row.path, reason or ""))
                 continue
+            if is_blank:
+                blank.append((row.path, row.label))
             counts[row.label] += 1
             checksum = (checksum + _row_hash(split, place, row, pixels)) % 2**128
             rows.append((*row, pixels))
@@ -139,7 +181,7 @@ def write_part(
                 rows, held = [], 0
         if rows:
             writer.write_table(_table(rows))
-    return PartResult(split, rejects, dict(counts), checksum)
+    return PartResult(split, rejects, dict(counts), checksum, blank, deep)
 
 
 def _table(rows: Sequence[tuple[str, int, str, int, bytes]]) -> pa.Table:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnn.blank import BlankImage, describe_blank, read_blank
 from cnn.cli import say
 from cnn.commit import beside, check_out, claim, clear_away
 from cnn.dataset import Reject, describe_rejects, existing_dataset, make_dataset, read_rejects
@@ -28,6 +29,7 @@ from cnn.sources import fetch_kaggle
 from cnn.splits import TEST, TRAIN
 from cnn.storage import Directory, check_uri, reachable
 from cnn.store_images import StoreReader
+from cnn.value_range import describe_range
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -121,6 +123,10 @@ class DataSet:
         """Path and reason of every file that became no row."""
         return read_rejects(Directory(self.path))
 
+    def blank(self) -> list[BlankImage]:
+        """The images of which nothing is to be seen, or hardly anything."""
+        return read_blank(Directory(self.path)) if self.manifest.blank else []
+
     def __str__(self) -> str:
         manifest = self.manifest
         width = max(len(name) for name in (*manifest.classes, "rejected"))
@@ -137,6 +143,10 @@ class DataSet:
         if manifest.duplicates:
             duplicates += f", listed in {plain(self.path)}/{DUPLICATES}"
         lines.append(f"{manifest.groups:,} groups, {duplicates}")
+        if manifest.value_range is not None:
+            given = manifest.settings.value_range is not None
+            lines.append(describe_range(manifest.value_range, given=given))
+        lines += describe_blank(self.path, manifest, self.blank())
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

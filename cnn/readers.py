@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from cnn.duplicates import Digests
+from cnn.images import Decoding
 from cnn.listing import ALL, Gathered, Listing, Side, find_images, list_images, real_path
 from cnn.manifest import DataSettings
 from cnn.parts import Part, PartResult, decode_part, write_part
@@ -41,8 +42,11 @@ class Reader(Protocol):
         spark: "SparkSession",
         parts: Sequence[Part],
         staging: Directory,
-        settings: DataSettings,
-    ) -> list[PartResult]: ...
+        how: Decoding,
+        *,
+        look: bool = False,
+    ) -> list[PartResult]:
+        """Writes parts; with `look` those that hold deep images to no avail but their values."""
 
 
 class FileReader:
@@ -71,9 +75,11 @@ class FileReader:
         spark: "SparkSession",
         parts: Sequence[Part],
         staging: Directory,
-        settings: DataSettings,
+        how: Decoding,
+        *,
+        look: bool = False,
     ) -> list[PartResult]:
-        return write_parts(spark, self._opener(), parts, staging, settings)
+        return write_parts(spark, self._opener(), parts, staging, how, look)
 
     def _opener(self) -> Callable[[str], Path]:
         # Tasks may run in another directory.
@@ -100,12 +106,13 @@ def write_parts(
     opener: Callable[[str], Path | bytes],
     parts: Sequence[Part],
     staging: Directory,
-    settings: DataSettings,
+    how: Decoding,
+    look: bool,
 ) -> list[PartResult]:
     """Each part's files decoded and written by a task of its own; `opener` as for decode_part."""
 
     def run(part: Part) -> PartResult:
-        decoded = decode_part(opener, part, settings)
+        decoded = decode_part(opener, part, how, look=look)
         return write_part(staging, part.split, part.number, decoded)
 
     return spark.sparkContext.parallelize(parts, len(parts)).map(run).collect()

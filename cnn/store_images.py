@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pyarrow import fs
 
 from cnn.duplicates import Digests
-from cnn.images import Unreadable
+from cnn.images import Decoding, Unreadable
 from cnn.listing import (
     ALL,
     Folder,
@@ -66,9 +66,11 @@ class StoreReader:
         spark: "SparkSession",
         parts: Sequence[Part],
         staging: Directory,
-        settings: DataSettings,
+        how: Decoding,
+        *,
+        look: bool = False,
     ) -> list[PartResult]:
-        return write_parts(spark, self._opener(), parts, staging, settings)
+        return write_parts(spark, self._opener(), parts, staging, how, look)
 
     def _opener(self) -> Callable[[str], bytes]:
         root, prefix = self._root, self._side.prefix

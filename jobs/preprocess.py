@@ -58,6 +58,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="what becomes of images that are not square; default: %(default)s",
     )
     add(
+        "--background",
+        metavar="auto|white|black|R,G,B",
+        default="auto",
+        help="what transparency is laid on; auto: white, or black where what is to be seen is so "
+        "light that it would vanish on white; default: %(default)s",
+    )
+    add(
+        "--value-range",
+        metavar="LOW,HIGH",
+        help="which values of 16-bit, 32-bit and floating-point images become black and white; "
+        "--value-range=LOW,HIGH where LOW is negative; default: the range of the training images",
+    )
+    add(
         "--test-fraction",
         type=float,
         help=f"default: {DataSettings.model_fields['test_fraction'].default}",

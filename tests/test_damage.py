@@ -20,7 +20,7 @@ from conftest import REPOSITORY, Run, clean_environment, one_line, write_images
 from PIL import Image
 
 from cnn.dataset import make_dataset, read_rejects
-from cnn.images import MAX_PIXELS, Unreadable
+from cnn.images import MAX_PIXELS, Decoding, Unreadable
 from cnn.manifest import DataSettings, Manifest, Source, read_manifest
 from cnn.parts import decode_file
 from cnn.readers import FileReader
@@ -136,7 +136,7 @@ def test_bits_flipped_in_a_jpeg_never_end_the_job(tmp_path: Path) -> None:
         path = tmp_path / "flipped.jpg"
         path.write_bytes(content)
         with contextlib.suppress(Unreadable):
-            assert decode_file(path, 16, 1, "stretch").shape == (16, 16, 1)
+            assert decode_file(path, Decoding(16, 1)).shape == (16, 16, 1)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
@@ -152,7 +152,7 @@ def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
         # Root reads everything: nobody does not.
         os.setuid(65534)
         try:
-            decode_file(path, 16, 1, "stretch")
+            decode_file(path, Decoding(16, 1))
         except Unreadable as reason:
             os.write(write, str(reason).encode())
         os._exit(0)

@@ -11,7 +11,7 @@ from conftest import write_images
 from cnn.commit import check_out
 from cnn.dataset import existing_dataset, make_dataset, read_rejects
 from cnn.hadoop import _HIDDEN, SparkReader
-from cnn.images import decode
+from cnn.images import Decoding, decode
 from cnn.listing import list_images
 from cnn.manifest import DataSettings, Manifest, Source, read_manifest
 from cnn.readers import FileReader
@@ -49,7 +49,7 @@ def test_the_sample_becomes_rows_of_pairs(spark: Any, sample_images: Path, tmp_p
 def test_rows_hold_the_decoded_pixels(spark: Any, sample_images: Path, tmp_path: Path) -> None:
     make(spark, sample_images, tmp_path / "data")
     for row in rows(tmp_path / "data", "test"):
-        expected = decode((sample_images / row["path"]).read_bytes(), size=16, channels=1)
+        expected = decode((sample_images / row["path"]).read_bytes(), Decoding(16, 1))
         stored = np.frombuffer(row["pixels"], np.uint8).reshape(16, 16, 1)
         np.testing.assert_array_equal(stored, expected)
 

@@ -23,7 +23,7 @@ from test_journal import trial
 from cnn.card import read_card
 from cnn.config import CONF_DIR, dump_settings, load_settings, read_settings
 from cnn.halving import Rungs
-from cnn.images import Unreadable, decode
+from cnn.images import Decoding, Unreadable, decode
 from cnn.journal import read_start, recover_trials
 from cnn.listing import list_images, real_path
 from cnn.manifest import DataSettings, read_manifest
@@ -281,7 +281,7 @@ def test_image_bytes(whole: bytes, rng: random.Random, channels: int) -> None:
     if rng.random() < 0.3:
         del content[rng.randrange(len(content)) :]
     try:
-        assert decode(bytes(content), size=16, channels=channels).shape == (16, 16, channels)
+        assert decode(bytes(content), Decoding(16, channels)).shape == (16, 16, channels)
     except Unreadable as reason:
         is_short(reason)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from cnn.images import Fit, Unreadable, decode
+from cnn.images import Decoding, Fit, Unreadable, decode
 
 SIZE = 32
 
@@ -37,7 +37,7 @@ def area_average(image: Image.Image, mode: str = "L") -> np.ndarray:
 
 def difference(data: bytes, reference: Image.Image, channels: int = 1) -> float:
     mode = "L" if channels == 1 else "RGB"
-    pixels = decode(data, size=SIZE, channels=channels)
+    pixels = decode(data, Decoding(SIZE, channels))
     assert pixels.shape == (SIZE, SIZE, channels)
     assert pixels.dtype == np.uint8
     return float(np.abs(pixels - area_average(reference, mode)).mean())
@@ -78,13 +78,14 @@ def test_one_bit() -> None:
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
     grey = np.asarray(picture().convert("L"), np.uint16) * 257
     data = encoded(Image.fromarray(grey), "PNG")
-    assert difference(data, picture()) < 1.0
+    for how in (Decoding(SIZE, 1, value_range=(0, 65535)), Decoding(SIZE, 1, version_1=True)):
+        assert np.abs(decode(data, how) - area_average(picture())).mean() < 1.0
 
 
 def test_transparency_is_laid_on_white() -> None:
     image = picture().convert("RGBA")
     image.putalpha(0)
-    assert (decode(encoded(image, "PNG"), size=SIZE, channels=3) == 255).all()
+    assert (decode(encoded(image, "PNG"), Decoding(SIZE, 3)) == 255).all()
 
 
 def test_of_an_animation_the_first_frame_is_taken() -> None:
@@ -117,12 +118,12 @@ def test_a_large_jpeg_is_as_its_exact_area_average(size: int) -> None:
     full = np.asarray(Image.open(io.BytesIO(data)).convert("L"), np.float64)
     side = 1024 // size
     exact = full.reshape(size, side, size, side).mean(axis=(1, 3))
-    pixels = decode(data, size=size, channels=1)[..., 0]
+    pixels = decode(data, Decoding(size, 1))[..., 0]
     assert np.abs(pixels - exact).mean() < 1.0
 
 
 def test_a_small_image_is_enlarged() -> None:
-    assert decode(encoded(picture(16), "PNG"), size=SIZE, channels=1).shape == (SIZE, SIZE, 1)
+    assert decode(encoded(picture(16), "PNG"), Decoding(SIZE, 1)).shape == (SIZE, SIZE, 1)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_a_small_image_is_enlarged() -> None:
 )
 def test_what_cannot_be_decoded_has_a_reason(data: bytes, reason: str) -> None:
     with pytest.raises(Unreadable, match=reason):
-        decode(data, size=SIZE, channels=1)
+        decode(data, Decoding(SIZE, 1))
 
 
 def exact(image: Image.Image, size: int) -> np.ndarray:
@@ -161,7 +162,7 @@ def test_reduced_decoding_costs_no_accuracy(size: int) -> None:
     differences = []
     for image in pictures:
         data = encoded(image.resize((1024, 1024), Image.Resampling.BICUBIC), "JPEG", quality=90)
-        found = decode(data, size=size, channels=1)[..., 0]
+        found = decode(data, Decoding(size, 1))[..., 0]
         differences.append(np.abs(found - exact(Image.open(io.BytesIO(data)), size)).mean())
     assert np.mean(differences) <= (0.5 if size in {64, 128} else 1.0)
 
@@ -186,7 +187,7 @@ def test_what_is_not_square_is_stretched_cropped_or_padded(orientation: int) -> 
     data = encoded(Image.fromarray(pixels), "PNG", exif=exif)
 
     def fitted(fit: Fit) -> np.ndarray:
-        found = decode(data, size=32, channels=1, fit=fit)[..., 0]
+        found = decode(data, Decoding(32, 1, fit))[..., 0]
         return np.rot90(found) if orientation == 6 else found
 
     stretched, cropped, padded = fitted("stretch"), fitted("crop"), fitted("pad")

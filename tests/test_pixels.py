@@ -137,7 +137,7 @@ def test_what_disagrees_with_the_manifest_is_refused_and_leaves_no_cache(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "schema version 1, but"),
+        ({"schema_version": 3}, "schema version 1 or 2, but"),
         ({"channels": 4}, "channels is wrong"),
         ({"surprise": 1}, "surprise is wrong"),
     ],
@@ -164,7 +164,10 @@ def test_a_part_written_twice_is_the_same_file(tmp_path: Path) -> None:
 
     def write() -> PartResult:
         return write_part(
-            staging, "train", 0, decode_part(partial(real_path, root), part, settings)
+            staging,
+            "train",
+            0,
+            decode_part(partial(real_path, root), part, settings.decoding(None)),
         )
 
     first = write()

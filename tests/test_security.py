@@ -166,7 +166,7 @@ def test_bombs_of_images_take_bounded_memory() -> None:
     code = """
 import io, resource, struct, zlib
 from PIL import Image
-from cnn.images import MAX_PIXELS, Unreadable, decode
+from cnn.images import MAX_PIXELS, Decoding, Unreadable, decode
 def chunk(name, content):
     tail = struct.pack(">I", zlib.crc32(name + content))
     return struct.pack(">I", len(content)) + name + content + tail
@@ -177,7 +177,7 @@ def png(side):
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for side in (100_000, 2**31 - 1, 20_000):
     try:
-        decode(png(side), size=16, channels=3)
+        decode(png(side), Decoding(16, 3))
         raise SystemExit("decoded")
     except Unreadable as reason:
         assert f"more than {MAX_PIXELS} pixels" in str(reason), reason
@@ -186,7 +186,7 @@ Image.new("L", (16, 16)).save(text, "PNG")
 whole = text.getvalue()
 bomb = whole[:33] + chunk(b"zTXt", b"k\\0\\0" + zlib.compress(bytes(1 << 28))) + whole[33:]
 try:
-    decode(bomb, size=16, channels=1)
+    decode(bomb, Decoding(16, 1))
 except Unreadable:
     pass
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -74,7 +74,7 @@ def bare(paths: Sequence[Path]) -> int:
     from cnn.parts import decode_file
 
     card = _state["card"]
-    pixels = np.stack([decode_file(path, card.size, card.channels, card.fit) for path in paths])
+    pixels = np.stack([decode_file(path, card.decoding) for path in paths])
     return len(_state["model"].predict(pixels, batch_size=card.batch_size, verbose=0))
 
 

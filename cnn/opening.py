@@ -1,0 +1,90 @@
+"""Image files opened, and what of them may be decoded: limits by what decoding takes."""
+
+from typing import BinaryIO
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+# Of what is decoded; libjpeg decodes a photograph of any phone at a fraction of its size.
+MAX_PIXELS = 89_000_000
+# Of what a header says, of which at least a 64th is decoded.
+MAX_DECLARED, MAX_SIDE = 2**30, 65_535
+MIN_SIDE = 8
+# Bytes of coefficients: four of two bytes for each pixel of the largest that is decoded whole.
+_MAX_COEFFICIENTS = 8 * MAX_PIXELS
+# Pillow loads its plugins as it goes; naming formats to open() needs all of them.
+Image.init()
+_FORMATS = ("PNG", "GIF", "WEBP", "BMP", "TIFF")
+_JPEG = b"\xff\xd8\xff"
+
+
+class Unreadable(Exception):
+    """Why an image's bytes did not become pixels, in a few words."""
+
+
+def open_image(file: BinaryIO) -> Image.Image:
+    """Reads the header alone. Raises Unreadable, and whatever Pillow's plugins raise."""
+    start = file.read(len(_JPEG))
+    file.seek(0)
+    if start == _JPEG:
+        # Image.open would judge it by the size that its header says.
+        image: Image.Image = _open_jpeg(file)
+    else:
+        image = Image.open(file, formats=_FORMATS)
+    check_sides(image.size)
+    return image
+
+
+def _open_jpeg(file: BinaryIO) -> JpegImageFile:
+    try:
+        image = JpegImageFile(file)
+    except SyntaxError as error:
+        detail = f" ({error})" if str(error).startswith("cannot handle") else ""
+        raise Unreadable(f"not an image of a supported kind{detail}") from None
+    needed = _coefficients(image)
+    if needed > _MAX_COEFFICIENTS:
+        raise Unreadable(
+            "progressive JPEG that takes too much memory "
+            f"({needed >> 20} MiB, at most {_MAX_COEFFICIENTS >> 20})"
+        )
+    return image
+
+
+def _coefficients(image: JpegImageFile) -> int:
+    """Bytes of what libjpeg keeps of a JPEG whose planes come in several scans, at any scale.
+
+    Progressive ones are such, and others whose first scan has not all planes. Of four planes that
+    is not looked up: those are not photographs of a phone.
+    """
+    if not image.layer or image.size[0] * image.size[1] <= MAX_PIXELS:
+        return 0
+    planes = image.layer[-image.layers :]
+    samples = [max(1, across * down) for _, across, down, _ in planes]
+    whole = max(1, max(p[1] for p in planes) * max(p[2] for p in planes))
+    if image.layers < 4 and not image.info.get("progressive") and _one_scan(image):
+        return 0
+    return 2 * image.size[0] * image.size[1] * sum(samples) // whole
+
+
+def _one_scan(image: JpegImageFile) -> bool:
+    """Whether the header of the first scan, which Pillow has read last, names all planes."""
+    file, length = image.fp, 6 + 2 * image.layers
+    if file is None:
+        return False
+    file.seek(file.tell() - length)
+    header = file.read(length)
+    return header[:3] == bytes([0, length, image.layers])
+
+
+def check_sides(sides: tuple[int, int]) -> None:
+    """Raises Unreadable where a header says what no image has, or too little."""
+    if max(sides) > MAX_SIDE or sides[0] * sides[1] > MAX_DECLARED:
+        raise Unreadable(f"more than {MAX_PIXELS} pixels ({sides[0]}x{sides[1]})")
+    if min(sides) < MIN_SIDE:
+        raise Unreadable(f"too small ({sides[0]}x{sides[1]}, at least {MIN_SIDE}x{MIN_SIDE})")
+
+
+def check_pixels(sides: tuple[int, int]) -> None:
+    """Raises Unreadable where more pixels would be decoded than are allowed."""
+    if sides[0] * sides[1] > MAX_PIXELS:
+        raise Unreadable(f"more than {MAX_PIXELS} pixels ({sides[0]}x{sides[1]})")
