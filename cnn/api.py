@@ -14,12 +14,13 @@ import numpy as np
 
 from cnn.builder import Build, builder_name, is_sent, pack
 from cnn.manifest import DataSettings
+from cnn.near_misses import unknown_key
 from cnn.preprocessing import DOWNLOADS, SAMPLE_PAIRS, DataSet, Origin, data_settings
 from cnn.preprocessing import preprocess as make_data
 from cnn.run import Run
 from cnn.runs import Wanted, begin, resume_run
 from cnn.session import existing_session
-from cnn.settings import Error, InputError, unknown_key
+from cnn.settings import Error, InputError
 from cnn.storage import Directory, reachable
 from cnn.tuning import default_run_dir
 
@@ -105,7 +106,8 @@ def tune(
     `search`, `space`, `phases`, `final`, `model` and `cache` are the tables of conf/default.toml,
     laid over it and over the TOML files of `config`. `build(params, *, size, channels, classes)`
     makes the network, as a Keras model that takes uint8 pixels; it may be defined in the notebook,
-    must use Keras's own layers, and has of the default space only learning_rate and batch_size.
+    must use Keras's own layers and not be compiled. Its search has learning_rate, batch_size, and
+    what `space` and the files of `config` name.
     `data` is `data/` where not given, and `out` a new directory in `runs/`.
 
     With `resume` the run at `out` goes on, with its own settings and the same `build`; what is
@@ -124,7 +126,6 @@ def tune(
         configs=configs,
         tables=tables,
         build=packed,
-        own_network=build is not None,
         command=("cnn.tune",),
         on_start=started.append,
     )

@@ -70,7 +70,6 @@ def _row(name: str, run: Run) -> dict[str, Any]:
         "name": name,
         "result": record,
         "builder": run.known_settings.foreign_builder,
-        "params": run.known_settings.known(record.params),
         "low": low,
         "high": high,
         "statuses": count_by_status(run.trials),

@@ -1,5 +1,6 @@
 """Settings read from TOML: the default file, overlays in order, then single assignments."""
 
+import copy
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,13 +10,19 @@ import tomli_w
 from pydantic import BaseModel
 
 from cnn.documents import MOST_TOML_BYTES, Malformed, parse_toml, read_document
+from cnn.near_misses import unknown_key
 from cnn.settings import (
+    OUR_BUILDER,
     SETTINGS,
     CacheSettings,
     FinalSettings,
+    Frozen,
     InputError,
+    ModelParams,
+    ModelSettings,
     SearchSettings,
     Settings,
+    TrainingParams,
     validate,
 )
 from cnn.storage import Directory
@@ -27,42 +34,84 @@ CONF_DIR = next(
     if (folder / "default.toml").is_file()
 )
 
-# The parameters of the default space that mean the same whatever the network is.
-_OF_TRAINING = ("learning_rate", "batch_size")
+# The parameters that mean nothing to another network than ours.
+_OF_OURS = frozenset(ModelParams.model_fields) - frozenset(TrainingParams.model_fields)
+# What stands in which table, beside [space] and [[phases]].
+_TABLES: dict[str, type[Frozen]] = {
+    "search": SearchSettings,
+    "space": ModelParams,
+    "final": FinalSettings,
+    "model": ModelSettings,
+    "cache": CacheSettings,
+}
 
 
 def load_settings(
     overlays: Sequence[Path] = (),
     *,
     tables: Mapping[str, Any] | None = None,
-    own_network: bool = False,
     flags: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
 ) -> Settings:
     """Reads conf/default.toml, lays the files over it in order, tables, flags, then assignments.
 
-    `tables` are what a file would hold. Of the spaces in conf/ an `own_network` is given what
-    concerns its training alone: the rest are parameters of the network that it replaces.
-    `flags` are keys of [search] with None for what was not given; they hold for every phase, as
-    `assignments` like `search.max_trials=20` or `phases.0.epochs=1` hold for what they name.
+    `tables` are what a file would hold. Where all of it together names another builder than ours,
+    the spaces in conf/ give what concerns its training alone: the rest are parameters of the
+    network that it replaces. `flags` are keys of [search] with None for what was not given; they
+    hold for every phase, as `assignments` like `search.max_trials=20` or `phases.0.epochs=1` hold
+    for what they name.
     Raises InputError with a line that names the key, the rule and the value.
     """
+    layers = (tables or {}, {key: v for key, v in (flags or {}).items() if v is not None})
+    files = [(path, _read_toml(path)) for path in (CONF_DIR / "default.toml", *overlays)]
+    tree = _merged([table for _, table in files], *layers, assignments)
+    if _names_own_network(tree):
+        tree = _merged([_of_training(path, table) for path, table in files], *layers, assignments)
+    return validate(Settings, _resolve(tree))
+
+
+def _merged(
+    files: Sequence[Mapping[str, Any]],
+    tables: Mapping[str, Any],
+    flags: Mapping[str, Any],
+    assignments: Sequence[str],
+) -> dict[str, Any]:
     tree: dict[str, Any] = {}
-    for path in (CONF_DIR / "default.toml", *overlays):
-        table = _read_toml(path)
-        if own_network and path.parent == CONF_DIR:
-            own = {k: v for k, v in table.get("space", {}).items() if k in _OF_TRAINING}
-            table = {**table, "space": own}
-        tree = _overlay(tree, table)
-    tree = _overlay(tree, tables or {})
-    given = {key: value for key, value in (flags or {}).items() if value is not None}
-    tree = _overlay(tree, {"search": given})
+    for table in (*files, tables, {"search": flags}):
+        # Assignments reach into what is merged, and must not change what it is merged from.
+        tree = _overlay(tree, copy.deepcopy(dict(table)))
     for phase in _phase_tables(tree):
         # A flag is the user's last word: what a phase's own table says gives way to it.
-        phase.update({key: value for key, value in given.items() if key in phase})
+        phase.update({key: value for key, value in flags.items() if key in phase})
     for assignment in assignments:
         _assign(tree, assignment)
-    return validate(Settings, _resolve(tree))
+    return tree
+
+
+def _names_own_network(tree: Mapping[str, Any]) -> bool:
+    model = tree.get("model")
+    builder = model.get("builder", OUR_BUILDER) if isinstance(model, dict) else OUR_BUILDER
+    return bool(builder != OUR_BUILDER)
+
+
+def _of_training(path: Path, table: dict[str, Any]) -> dict[str, Any]:
+    """What of a file holds for a network that is not ours: of the user's own files all."""
+    if path.absolute().parent != CONF_DIR.absolute() or _names_own_network(table):
+        return table
+    # By default nothing is augmented: there is nothing to say of it.
+    left_out = _OF_OURS | {"augment"} if path.name == "default.toml" else _OF_OURS
+    found = _without(table, left_out)
+    if "phases" in table:
+        found["phases"] = [_without(phase, left_out) for phase in table["phases"]]
+    return found
+
+
+def _without(table: Mapping[str, Any], left_out: frozenset[str]) -> dict[str, Any]:
+    """A table whose space, where it has one, lacks some parameters."""
+    found = dict(table)
+    if "space" in table:
+        found["space"] = {k: v for k, v in table["space"].items() if k not in left_out}
+    return found
 
 
 def dump_settings(settings: Settings) -> str:
@@ -256,6 +305,13 @@ def _resolve(tree: dict[str, Any]) -> dict[str, Any]:
     phases = _phase_tables(resolved) or [{"name": "search"}]
     # Checked apart so that a message says search.epochs, not phases.0.epochs.
     validate(SearchSettings, search, lambda key: f"search.{key}")
+    for key in resolved:
+        if key not in Settings.model_fields:
+            inside = [
+                f"{table}.{key}" for table, kind in _TABLES.items() if key in kind.model_fields
+            ]
+            known = [*dict.fromkeys((*_TABLES, *Settings.model_fields))]
+            raise InputError(unknown_key(key, key, known, inside))
     if not isinstance(space, dict):
         raise InputError(f"space must be a table of parameters, but got {space!r}")
     resolved["phases"] = [

@@ -22,7 +22,7 @@ from cnn.pixels import open_pixels
 from cnn.process import Ended
 from cnn.results import trial_name
 from cnn.seeds import derive_seed
-from cnn.settings import ModelParams
+from cnn.settings import TrainingParams
 from cnn.splits import TRAIN
 from cnn.storage import Directory
 
@@ -45,7 +45,7 @@ class FinalJob:
     # The trial that won.
     number: int
     seed: int
-    params: ModelParams
+    params: TrainingParams
     data: str
     # None: as many as the phase's.
     epochs: int | None

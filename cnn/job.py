@@ -17,10 +17,10 @@ from cnn.results import CHECKPOINTS
 from cnn.settings import (
     FOLDS,
     CacheSettings,
-    ModelParams,
     ModelSettings,
     PhaseSettings,
     Precision,
+    TrainingParams,
 )
 from cnn.splits import TRAIN
 from cnn.storage import Directory
@@ -89,7 +89,7 @@ def all_images(split: Pixels) -> "Images":
 
 
 def compiled(
-    job: Job, params: ModelParams, seed: int, precision: Precision | None = None
+    job: Job, params: TrainingParams, seed: int, precision: Precision | None = None
 ) -> "keras.Model":
     """The network with its first weights, which follow from the seed.
 
@@ -130,7 +130,7 @@ def part(
     return Part(model, train, validation, weights, machines)
 
 
-def run_fit(job: Job, parts: Sequence["Part"], params: ModelParams, **options: Any) -> "Fit":
+def run_fit(job: Job, parts: Sequence["Part"], params: TrainingParams, **options: Any) -> "Fit":
     """`cnn.training.fit` with what the job says of classes and objective."""
     from cnn.training import fit
 
@@ -145,7 +145,7 @@ def run_fit(job: Job, parts: Sequence["Part"], params: ModelParams, **options: A
 
 
 def snapshot(
-    job: Job, params: ModelParams, name: str, seed: int, trained_on: Sequence["Images"]
+    job: Job, params: TrainingParams, name: str, seed: int, trained_on: Sequence["Images"]
 ) -> "Snapshot":
     """Where a training keeps its state under the run directory, and for which one it holds."""
     from cnn.snapshot import Snapshot

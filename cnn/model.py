@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from cnn.settings import ModelParams
+from cnn.settings import ModelParams, TrainingParams
 
 
 def build(params: ModelParams, *, size: int, channels: int, classes: int) -> keras.Model:
@@ -42,7 +42,7 @@ def build(params: ModelParams, *, size: int, channels: int, classes: int) -> ker
     return keras.Model(inputs, outputs, name="cnn")
 
 
-def compile_model(model: keras.Model, params: ModelParams) -> None:
+def compile_model(model: keras.Model, params: TrainingParams) -> None:
     """Adam and categorical cross-entropy.
 
     For two classes that is binary cross-entropy. By that name, though, TensorFlow's graphs would go

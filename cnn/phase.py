@@ -22,7 +22,7 @@ from cnn.progress import SearchProgress
 from cnn.results import Status, TrialResult, best_trial, now, read_trial, trial_file, write_trial
 from cnn.running import forget, read_reached
 from cnn.search import TIMEOUT, Refused, Repeated, Trials
-from cnn.settings import ModelParams, PhaseSettings
+from cnn.settings import ModelParams, PhaseSettings, TrainingParams
 from cnn.slots import count_slots, slots_now, task_profile
 from cnn.space import GRID, Point, SearchSpace, Vals, document_of
 from cnn.strategies import Suggest, strategy
@@ -43,8 +43,8 @@ class _Round:
     total: int
     first_number: int
     # What a point stands for, and the same for one that is to be launched (see Trials).
-    params: Callable[[Point], ModelParams]
-    prepare: Callable[[Point], ModelParams]
+    params: Callable[[Point], TrainingParams]
+    prepare: Callable[[Point], TrainingParams]
     # Trials that an earlier driver finished, in Hyperopt's encoding.
     finished: Sequence[tuple[TrialResult, Vals]] = ()
     # Number -> the trial that it repeats.
@@ -132,8 +132,10 @@ class Phase:
             vals: Vals = {GRID: [ids[0] - first]}
             return [document_of(ids[0], vals, domain.new_result(), base.JOB_STATE_NEW)]
 
-        def params(point: Point) -> ModelParams:
-            return ModelParams.model_validate(again[int(point[GRID])].params)
+        kind = self._search.settings.model.params_kind
+
+        def params(point: Point) -> TrainingParams:
+            return kind.model_validate(again[int(point[GRID])].params)
 
         phase = self._phase.model_copy(update={"halving": False})
         return _Round(
@@ -218,13 +220,13 @@ class Phase:
                 points[trial.number - self._first_number] = self._space.encode(trial.params)
         return points
 
-    def _prepare(self, point: Point) -> ModelParams:
+    def _prepare(self, point: Point) -> TrainingParams:
         params = self._space.params(point)
         text = _text(params.model_dump(mode="json"))
         if text in self._seen:
             raise Repeated
         self._seen.add(text)
-        if self._search.settings.model.is_ours:
+        if isinstance(params, ModelParams):
             reason = params.impossible(self._search.manifest.size)
             if reason is not None:
                 raise Refused(reason)
@@ -267,7 +269,7 @@ class Phase:
             self._ending.add(trial)
         self._progress.finished(trial)
 
-    def _without_result(self, number: int, params: ModelParams, result: Result) -> TrialResult:
+    def _without_result(self, number: int, params: TrainingParams, result: Result) -> TrialResult:
         """A trial that did not come back, from what the driver knows."""
         ended = now()
         statuses: dict[str, Status] = {"lost": "lost", "out_of_memory": "out_of_memory"}

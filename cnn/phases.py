@@ -44,7 +44,8 @@ def run_phases(search: Search) -> History:
     for phase in search.settings.phases:
         for text in remarks(phase, search.manifest):
             note(text)
-        space = SearchSpace(phase, history.best[phase.fix].params if phase.fix else None)
+        found = history.best[phase.fix].params if phase.fix else None
+        space = SearchSpace(phase, found, kind=search.settings.model.params_kind)
         if space.is_grid and space.grid_size() > phase.max_trials:
             note(f"phase {phase.name}: the first {phase.max_trials} of {space.grid_size()} points")
         first_number = history.trials[-1].number + 1 if history.trials else 0

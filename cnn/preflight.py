@@ -8,12 +8,13 @@ from cnn.builder import check_builder
 from cnn.config import read_settings, settings_text
 from cnn.launch import TaskFailed, again_where_lost
 from cnn.manifest import MANIFEST, Manifest, read_manifest
+from cnn.near_misses import unknown_parameter
 from cnn.pixels import choose
 from cnn.results import best_trial, now, read_trials
 from cnn.session import failure
 from cnn.settings import FOLDS, SETTINGS, Error, InputError, PhaseSettings, Settings
 from cnn.slots import Slots
-from cnn.space import SearchSpace
+from cnn.space import SearchSpace, Vals
 from cnn.splits import TRAIN
 from cnn.storage import Directory
 
@@ -27,21 +28,26 @@ def check_inputs(data: Directory, settings: Settings, build: bytes | None = None
     """
     check_builder(settings.model, build)
     manifest = read_manifest(data)
-    builder_is_ours = settings.model.is_ours
+    kind = settings.model.params_kind
     folds, labels = _read_columns(data, manifest)
     _check_bytes(data, manifest)
     for phase in settings.phases:
         if phase.fix is None:
-            _check_points(phase)
-        if builder_is_ours and phase.fix is None:
-            SearchSpace(phase).check_possible(lambda params: params.impossible(manifest.size))
+            space = SearchSpace(phase, kind=kind)
+            _check_points(space)
+            if settings.model.is_ours:
+                space.check_possible(lambda params: params.impossible(manifest.size))
         _check_validation(phase, manifest, folds, labels, winners=settings.phases[-1])
     return manifest
 
 
-def _check_points(phase: PhaseSettings) -> None:
-    space, seen = SearchSpace(phase), []
-    for place, point in enumerate(phase.points):
+def _check_points(space: SearchSpace) -> None:
+    seen: list[Vals] = []
+    for place, point in enumerate(space.phase.points):
+        for name in point:
+            if name not in space.phase.space:
+                where = f"search.points.{place}.{name}"
+                raise InputError(unknown_parameter(where, name, space.phase.space))
         try:
             vals = space.encode(point)
         except InputError as error:
@@ -63,7 +69,7 @@ def warm_start(settings: Settings, earlier: Directory) -> Settings:
         raise InputError(
             f"--warm-start must name a run with a finished trial, but {earlier.uri} has none"
         )
-    space = SearchSpace(first)
+    space = SearchSpace(first, kind=settings.model.params_kind)
     point = {name: best.params[name] for name in space.varying if name in best.params}
     try:
         vals = space.encode(point)

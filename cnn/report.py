@@ -53,7 +53,6 @@ def render_report(directory: Directory) -> str:
         selection=verdict.selection(run),
         pictures=read_pictures(directory, record.data.classes),
         own=run.known_settings,
-        params=run.known_settings.known(record.params),
         intervals={
             "search": verdict.trial_interval(winner) if winner else None,
             "final": share_interval(record.validation.accuracy, record.validation.count),
@@ -138,9 +137,8 @@ def _table(run: Run) -> dict[str, Any]:
             trial.number,
         )
 
-    known = run.known_settings.known
-    names = list(known({name: None for trial in trials for name in trial.params}))
-    different = [name for name in varied(trials) if name in names]
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    different = varied(trials)
     return {
         "trials": sorted(trials, key=rank),
         "best": {phase.best for phase in phases.values()},

@@ -1,14 +1,17 @@
 """A finished run as Python has it: its result, its trials, its model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from cnn.config import read_settings, settings_text
 from cnn.documents import Malformed, read_json
 from cnn.outcome import RESULT
 from cnn.report import REPORT
 from cnn.results import TrialResult, read_trials
+from cnn.run_record import settings_shown
+from cnn.run_settings import parse_settings
 from cnn.settings import InputError, shown
 from cnn.shown import run_html
 from cnn.storage import Directory, reachable
@@ -63,7 +66,7 @@ class Run:
     @property
     def params(self) -> dict[str, Any]:
         """The winner's parameters."""
-        return dict(self.result["params"])
+        return self._known(self.result["params"])
 
     def trials(self) -> "pd.DataFrame":
         """A row for each trial: what came of it, and its parameters as columns `params.NAME`."""
@@ -99,9 +102,13 @@ class Run:
         return "\n".join([*lines, f"report: {self.report}"])
 
     def _trials(self) -> list[TrialResult]:
-        return list(read_trials(Directory(self.path)))
+        trials = read_trials(Directory(self.path))
+        return [t.model_copy(update={"params": self._known(t.params)}) for t in trials]
+
+    @cached_property
+    def _known(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        return parse_settings(settings_shown(Directory(self.path))).known
 
     def _repr_html_(self) -> str:
-        settings = read_settings(settings_text(Directory(self.path)))
-        result = {**self.result, "params": settings.known(self.params)}
+        result = {**self.result, "params": self.params}
         return run_html(self.path, self.report, result, self._trials())

@@ -1,5 +1,6 @@
 """A run directory as the report reads it: result.json, of any age, and the trials."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Self
@@ -170,6 +171,18 @@ class RunRecord(_Part):
             )
         return self
 
+    def with_params(self, known: Callable[[dict[str, Any]], dict[str, Any]]) -> Self:
+        """The same with what `known` leaves of all parameters in it."""
+
+        def simplest(phase: PhaseRecord) -> PhaseRecord:
+            if phase.simplest is None:
+                return phase
+            kept = {"params": known(phase.simplest.params)}
+            return phase.model_copy(update={"simplest": phase.simplest.model_copy(update=kept)})
+
+        phases = [simplest(phase) for phase in self.phases]
+        return self.model_copy(update={"params": known(self.params), "phases": phases})
+
     def interval(self) -> tuple[float | None, float | None]:
         """The test accuracy's, worked out where it is not given."""
         low, high = self.test.interval.low, self.test.interval.high
@@ -235,11 +248,18 @@ def searched(trials: tuple[TrialResult, ...] | list[TrialResult]) -> list[TrialR
 
 def read_run(run: Directory) -> Run:
     """Raises InputError where there is no finished run."""
-    record = _read_record(run)
-    return Run(run, record, tuple(read_trials(run)), _read_settings(run))
+    record, trials, text = _read_record(run), read_trials(run), settings_shown(run)
+    known = parse_settings(text).known
+    return Run(
+        run,
+        record.with_params(known),
+        tuple(trial.model_copy(update={"params": known(trial.params)}) for trial in trials),
+        text,
+    )
 
 
-def _read_settings(run: Directory) -> str:
+def settings_shown(run: Directory) -> str:
+    """What settings.toml holds, for people; empty where there is none."""
     try:
         return read_document(run, SETTINGS, MOST_TOML_BYTES).decode(errors="replace")
     except FileNotFoundError:

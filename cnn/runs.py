@@ -43,7 +43,6 @@ class Wanted:
     assignments: Sequence[str] = ()
     # The network's function where it cannot be imported (see cnn.builder).
     build: bytes | None = None
-    own_network: bool = False
     command: tuple[str, ...] = ()
     # The URI of an MLflow server that is told too, and the experiment there.
     mlflow: str | None = None
@@ -71,7 +70,6 @@ def begin(
     settings = load_settings(
         configs,
         tables=wanted.tables,
-        own_network=wanted.own_network,
         flags=wanted.flags,
         assignments=wanted.assignments,
     )

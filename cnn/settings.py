@@ -4,11 +4,10 @@ Nothing here is heavy: the driver has settings before Spark starts, executors re
 How they are read from TOML is in `cnn.config`.
 """
 
-import difflib
 import math
 import re
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -21,6 +20,8 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+
+from cnn.near_misses import keys_at, unknown_key, unknown_parameter
 
 FOLDS = 10
 # Where a run directory has its settings.
@@ -59,20 +60,53 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ModelParams(Frozen):
-    """One CNN configuration: what a trial is told. Extra keys are for a builder of one's own."""
+class TrainingParams(Frozen):
+    """What every training has. Extra keys are what [space] names for a builder of one's own."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
+
+    learning_rate: Annotated[FiniteFloat, Field(gt=0)] = 0.001
+    batch_size: PositiveInt = 32
+    augment: bool = False
+
+    @model_serializer(mode="wrap")
+    def _as_named(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `augment` where the space does not name it."""
+        fields: dict[str, Any] = handler(self)
+        if "augment" not in self.model_fields_set:
+            del fields["augment"]
+        return fields
+
+    if not TYPE_CHECKING:  # else any misspelt name would pass for a parameter
+
+        def __getattr__(self, name: str) -> Any:
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                if name.startswith("_"):
+                    raise
+            known = ", ".join(self.model_dump())
+            raise AttributeError(
+                f"params.{name} must be named in [space], but that has {known}", name=name
+            )
+
+
+class ModelParams(TrainingParams):
+    """One configuration of `cnn.model:build`: what a trial is told."""
 
     conv_layers: Annotated[int, Field(ge=1, le=16)] = 3
     filters: Widths = 32
     dense_units: Widths = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    learning_rate: Annotated[FiniteFloat, Field(gt=0)] = 0.001
-    batch_size: PositiveInt = 32
     batch_norm: bool = False
     pooling: Literal["flatten", "average"] = "flatten"
-    augment: bool = False
+
+    @model_serializer(mode="wrap")
+    def _as_named(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All of them, those of the network first."""
+        fields: dict[str, Any] = handler(self)
+        last = {name: fields.pop(name) for name in TrainingParams.model_fields}
+        return fields | last
 
     def layer_filters(self) -> tuple[int, ...]:
         """The number of filters of each convolutional layer, first to last."""
@@ -289,7 +323,7 @@ class FinalSettings(Frozen):
     # How the learning rate follows a larger batch.
     learning_rate: Literal["own", "linear", "sqrt"] = "linear"
 
-    def params(self, winner: ModelParams) -> ModelParams:
+    def params(self, winner: TrainingParams) -> TrainingParams:
         """The winner's parameters with the batch and the learning rate of its last training.
 
         In proportion to the batch (Goyal et al., 2017, arXiv:1706.02677), or to its square root,
@@ -323,6 +357,11 @@ class ModelSettings(Frozen):
         """Whether the network is `cnn.model:build`'s, whose parameters and geometry are known."""
         return self.builder == OUR_BUILDER
 
+    @property
+    def params_kind(self) -> type[TrainingParams]:
+        """What a configuration is: of another network nothing is known but its training."""
+        return ModelParams if self.is_ours else TrainingParams
+
 
 class CacheSettings(Frozen):
     """Where a host keeps the images' pixels as arrays, and how much of what is not in use."""
@@ -342,10 +381,14 @@ class Settings(Frozen):
     cache: CacheSettings = CacheSettings()
 
     def known(self, params: dict[str, Any]) -> dict[str, Any]:
-        """What of a trial's parameters its network has: another one's, what its space names."""
+        """What of a trial's parameters its network has: another one's, what its space names.
+
+        An earlier version of this program wrote those of our own network with them.
+        """
         if self.model.is_ours:
             return params
         named = {name for phase in self.phases for name in phase.space}
+        named |= {"learning_rate", "batch_size"}
         return {name: value for name, value in params.items() if name in named}
 
     @model_validator(mode="after")
@@ -363,11 +406,10 @@ class Settings(Frozen):
         return self
 
     def _check_space(self, phase: PhaseSettings) -> None:
-        if self.model.is_ours:
-            for key in phase.space:
-                if key not in ModelParams.model_fields:
-                    raise ValueError(unknown_key(f"space.{key}", key, ModelParams.model_fields))
+        kind = self.model.params_kind
         for key, dimension in phase.space.items():
+            if key not in kind.model_fields:
+                self._check_name(key)
             if dimension.same_as is not None and (
                 dimension.same_as not in phase.space
                 or phase.space[dimension.same_as].same_as is not None
@@ -385,7 +427,7 @@ class Settings(Frozen):
             )
             for value in values:
                 try:
-                    ModelParams.model_validate({key: value})
+                    kind.model_validate({key: value})
                 except ValidationError as error:
                     raise ValueError(f"space.{explain(error)}") from None
             continuous = dimension.low is not None and not dimension.integer
@@ -394,6 +436,15 @@ class Settings(Frozen):
                     f"space.{key} must have choices or steps in a grid search, "
                     "but got a continuous range"
                 )
+
+    def _check_name(self, key: str) -> None:
+        if self.model.is_ours:
+            raise ValueError(unknown_parameter(f"space.{key}", key, ModelParams().model_dump()))
+        if hasattr(TrainingParams, key):
+            raise ValueError(
+                f"space.{key} must have another name, since params.{key} is a method of every "
+                f"configuration, but got {key!r}"
+            )
 
     @staticmethod
     def _check_depth(phase: PhaseSettings, key: str, name: str) -> None:
@@ -411,12 +462,6 @@ class Settings(Frozen):
             )
 
 
-def unknown_key(path: str, key: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(key, list(known), n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{path} must be a known setting, but got {key!r}{hint}"
-
-
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -429,7 +474,7 @@ def validate(kind: type[Model], tree: Any, name: Callable[[str], str] = _as_it_i
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        raise InputError(explain(error, name)) from None
+        raise InputError(explain(error, name, kind)) from None
 
 
 # Each wrong value costs a kilobyte when all are described.
@@ -447,8 +492,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
-def explain(error: ValidationError, name: Callable[[str], str] = _as_it_is) -> str:
-    """The first thing wrong, as one line that names the key, the rule and the value."""
+def explain(
+    error: ValidationError,
+    name: Callable[[str], str] = _as_it_is,
+    kind: type[BaseModel] | None = None,
+) -> str:
+    """The first thing wrong, as one line that names the key, the rule and the value.
+
+    `kind` is what was to be validated, where its keys may be told.
+    """
     if error.error_count() > MOST_ERRORS:
         return f"{error.error_count():,} values are wrong"
     first = error.errors()[0]
@@ -459,8 +511,7 @@ def explain(error: ValidationError, name: Callable[[str], str] = _as_it_is) -> s
     where = name(path) if path else ""
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-        known = {*SearchSettings.model_fields, *PhaseSettings.model_fields, *Settings.model_fields}
-        return unknown_key(where, key, known)
+        return unknown_key(where, key, keys_at(kind or Settings, first["loc"]))
     if first["type"] == "missing":
         return f"{where} must be given"
     message = first["msg"]

@@ -10,7 +10,14 @@ import numpy as np
 from hyperopt import base, hp, rand
 from pydantic import ValidationError
 
-from cnn.settings import Dimension, InputError, ModelParams, PhaseSettings, explain
+from cnn.settings import (
+    Dimension,
+    InputError,
+    ModelParams,
+    PhaseSettings,
+    TrainingParams,
+    explain,
+)
 
 Point = Mapping[str, Any]
 # Hyperopt's encoding of a point: for each variable its value, or nothing where it plays no part.
@@ -25,9 +32,19 @@ _PROBES = 1000
 class SearchSpace:
     """One phase's space: what varies, as Hyperopt sees it, and what a drawn point means."""
 
-    def __init__(self, phase: PhaseSettings, found: Point | None = None) -> None:
-        """`found` are the parameters that an earlier phase found, where the phase fixes them."""
+    def __init__(
+        self,
+        phase: PhaseSettings,
+        found: Point | None = None,
+        *,
+        kind: type[TrainingParams] = ModelParams,
+    ) -> None:
+        """`found` are the parameters that an earlier phase found, where the phase fixes them.
+
+        `kind` is what a configuration is (see `ModelSettings.params_kind`).
+        """
         self.phase = phase
+        self._kind = kind
         dimensions = dict(phase.space)
         for name, value in (found or {}).items():
             dimensions.setdefault(name, Dimension(choices=(value,)))
@@ -68,7 +85,7 @@ class SearchSpace:
             nodes[depth] = branches[0] if len(branches) == 1 else hp.choice(depth, branches)
         return nodes
 
-    def params(self, point: Point) -> ModelParams:
+    def params(self, point: Point) -> TrainingParams:
         """The configuration that a drawn point stands for.
 
         Raises InputError where its values do not fit together.
@@ -128,7 +145,7 @@ class SearchSpace:
             plain *= sum(each**count for count in self._depths(depth))
         return plain
 
-    def check_possible(self, impossible: Callable[[ModelParams], str | None]) -> None:
+    def check_possible(self, impossible: Callable[[Any], str | None]) -> None:
         """Raises InputError where every configuration is impossible, with the reason of one."""
         reason = None
         for params in self._probes():
@@ -140,7 +157,17 @@ class SearchSpace:
             f"{self.phase.name!r} none can: {reason}"
         )
 
-    def _probes(self) -> Iterator[ModelParams]:
+    def first(self, count: int) -> list[TrainingParams]:
+        """Configurations as a search would try them: the points that were given, then draws."""
+        points = (self._complete(point) for point in self.phase.points)
+        found: dict[str, TrainingParams] = {}
+        for params in itertools.chain(points, self._probes()):
+            found.setdefault(_text(params.model_dump(mode="json")), params)
+            if len(found) == count:
+                break
+        return list(found.values())
+
+    def _probes(self) -> Iterator[TrainingParams]:
         if self.is_grid:
             yield from map(self._complete, itertools.islice(self._grid(), 100 * _PROBES))
             return
@@ -149,13 +176,13 @@ class SearchSpace:
         for document in documents:
             yield self.params(point_of(domain, document))
 
-    def _complete(self, drawn: Point) -> ModelParams:
+    def _complete(self, drawn: Point) -> TrainingParams:
         values = {**self._fixed, **{n: self._plain(n, v) for n, v in drawn.items()}}
         for name, other in self._same.items():
             value = values[other]
             values[name] = value[-1] if isinstance(value, list | tuple) else value
         try:
-            return ModelParams.model_validate(values)
+            return self._kind.model_validate(values)
         except ValidationError as error:
             raise InputError(f"space.{explain(error)}") from None
 

@@ -17,7 +17,7 @@ from cnn.process import Ended, tell
 from cnn.results import Status, TrialResult, now, trial_name, write_log, write_trial
 from cnn.running import Teller, forget
 from cnn.seeds import derive_seed
-from cnn.settings import ModelParams, PhaseSettings
+from cnn.settings import PhaseSettings, TrainingParams
 from cnn.splits import TRAIN
 from cnn.storage import Directory, is_stores
 from cnn.worker import trial_number
@@ -41,10 +41,10 @@ class TrialObjective:
         self._job = job
         self._repeats = repeats or {}
 
-    def __call__(self, params: ModelParams) -> TrialResult:
+    def __call__(self, params: TrainingParams) -> TrialResult:
         return run_trial(self._job, params, trial_number())
 
-    def conclude(self, number: int, params: ModelParams, ended: Ended) -> dict[str, Any]:
+    def conclude(self, number: int, params: TrainingParams, ended: Ended) -> dict[str, Any]:
         """What the driver gets. The trial is in the run directory before the driver knows of it.
 
         Raises StoreLost, after which it is launched again like one whose executor was lost.
@@ -79,7 +79,7 @@ def document(phase: PhaseSettings, trial: TrialResult) -> dict[str, Any]:
     return {"status": "ok", "loss": loss, **content}
 
 
-def run_trial(job: Job, params: ModelParams, number: int) -> TrialResult:
+def run_trial(job: Job, params: TrainingParams, number: int) -> TrialResult:
     """Trains one configuration and says what came of it; never raises.
 
     Its seed follows from (seed, phase, number), so that it can be repeated anywhere. What is known
@@ -100,7 +100,7 @@ def run_trial(job: Job, params: ModelParams, number: int) -> TrialResult:
 
 
 def trial_result(
-    phase: PhaseSettings, params: ModelParams, number: int, **known: Any
+    phase: PhaseSettings, params: TrainingParams, number: int, **known: Any
 ) -> TrialResult:
     """A trial of a phase; `known` are the fields that say what came of it."""
     return TrialResult(
@@ -113,7 +113,7 @@ class _Unbuildable(Exception):
 
 
 def _train(
-    job: Job, params: ModelParams, number: int, seed: int, known: dict[str, Any]
+    job: Job, params: TrainingParams, number: int, seed: int, known: dict[str, Any]
 ) -> dict[str, Any]:
     """Trains and validates; fills `known` on the way and returns the rest of the result."""
     clock = time.monotonic()
@@ -186,7 +186,7 @@ def _train(
     }
 
 
-def died(job: Job, params: ModelParams, number: int, ended: Ended) -> TrialResult:
+def died(job: Job, params: TrainingParams, number: int, ended: Ended) -> TrialResult:
     """The result of a trial whose process did not return one."""
     status: Status = "crashed"
     error = ended.evidence()

@@ -23,7 +23,7 @@ from cnn.report import write_report
 from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
 from cnn.running import forget_all, read_brought
 from cnn.session import failure
-from cnn.settings import SETTINGS, Error, ModelParams, PhaseSettings
+from cnn.settings import SETTINGS, Error, PhaseSettings
 from cnn.slots import count_slots, task_profile, wait_for_executors
 from cnn.splits import TRAIN
 from cnn.tracking import write_events
@@ -126,7 +126,7 @@ def _train_final(
         job=search.job(phase),
         number=winner.number,
         seed=winner.seed,
-        params=final.params(ModelParams.model_validate(winner.params)),
+        params=final.params(search.settings.model.params_kind.model_validate(winner.params)),
         data=final.data,
         epochs=final.epochs or found,
         expected_accuracy=expected_accuracy(winner, trials),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnn.results import Key, TrialResult, best_trial, trial_key
-from cnn.settings import ModelParams, Objective, PhaseSettings
+from cnn.settings import Objective, PhaseSettings
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def simplest(winner: TrialResult, trials: Sequence[TrialResult]) -> dict[str, An
     best = min([winner, *ranked], key=lambda t: t.parameters or 0)
     return {
         "number": best.number,
-        "params": ModelParams.model_validate(best.params).model_dump(mode="json"),
+        "params": dict(best.params),
         "accuracy": best.accuracy,
         "parameters": best.parameters,
         "standard_error": error,

@@ -108,7 +108,7 @@ def answered(folder: Path, name: str, wrong: range, **changes: Any) -> Directory
     named = labels.copy()
     named[list(wrong)] ^= 1
     accuracy = float((named == labels).mean())
-    tested = {"accuracy": accuracy, "interval": None, "count": 60, "confusion": []}
+    tested: dict[str, Any] = {"accuracy": accuracy, "interval": None, "count": 60, "confusion": []}
     run = run_named(folder, name, test=tested, **changes)
     write_answers(run, labels.tolist(), np.eye(2)[named])
     return run
