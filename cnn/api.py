@@ -4,8 +4,9 @@ Both work in a session that is there, raise the same one-line errors as the jobs
 shows itself.
 """
 
+import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,13 @@ import numpy as np
 from cnn.builder import Build, builder_name, is_sent, pack
 from cnn.manifest import DataSettings
 from cnn.near_misses import unknown_key
+from cnn.notebook import display_here
 from cnn.preprocessing import DOWNLOADS, SAMPLE_PAIRS, DataSet, Origin, data_settings
 from cnn.preprocessing import preprocess as make_data
 from cnn.run import Run
 from cnn.runs import Wanted, begin, resume_run
 from cnn.session import existing_session
-from cnn.settings import Error, InputError
+from cnn.settings import Error, InputError, one_line
 from cnn.storage import Directory, reachable
 from cnn.tuning import default_run_dir
 
@@ -68,7 +70,7 @@ def preprocess(
         words = [f"{k}={_plain(v, k)!r}" for k, v in named.items() if v is not None]
         return f"preprocess({', '.join(['spark', *words])})"
 
-    with _named_as_here():
+    with _named_as_here(), _stops_with(lambda: "nothing was written; call preprocess again"):
         return make_data(
             session,
             Origin(
@@ -127,10 +129,11 @@ def tune(
         tables=tables,
         build=packed,
         command=("cnn.tune",),
+        display=display_here(),
         on_start=started.append,
     )
     where = None if data is None else reachable(data.path if isinstance(data, DataSet) else data)
-    with _named_as_here(), _says_how_to_go_on(started, packed):
+    with _named_as_here(), _stops_with(lambda: _how_to_go_on(started, packed)):
         if resume:
             given = {"config": configs, "overwrite": overwrite, "warm_start": warm_start}
             _check_resume(out, {**given, "phases": phases})
@@ -178,15 +181,36 @@ def _plain(value: Any, where: str) -> Any:
     raise InputError(f"{where} must be a value that TOML has, but got {value!r}")
 
 
+class Interrupted(KeyboardInterrupt):
+    """Says how to go on. Like any interrupt it ends the cell, and what would run after it."""
+
+    def _render_traceback_(self) -> list[str]:
+        return one_line(self)
+
+
+def _how_to_go_on(started: Sequence[Directory], packed: bytes | None) -> str:
+    if not started:
+        return "nothing was begun"
+    build = ", build=..." if packed is not None else ""
+    call = f"tune(spark, out={started[0].uri!r}, resume=True{build})"
+    return f"what was finished is on disk; go on with: {call}"
+
+
 @contextmanager
-def _says_how_to_go_on(started: Sequence[Directory], packed: bytes | None) -> Iterator[None]:
+def _stops_with(further: Callable[[], str]) -> Iterator[None]:
+    """An interrupt becomes one line. py4j would log, with a traceback, where it waited."""
+    root = logging.getLogger()
+    root.addFilter(_is_no_interrupt)
     try:
         yield
     except KeyboardInterrupt:
-        for run in started:
-            build = ", build=..." if packed is not None else ""
-            print(f"to go on: tune(spark, out={run.uri!r}, resume=True{build})", flush=True)
-        raise
+        raise Interrupted(f"interrupted: {further()}") from None
+    finally:
+        root.removeFilter(_is_no_interrupt)
+
+
+def _is_no_interrupt(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("KeyboardInterrupt while sending command")
 
 
 @contextmanager

@@ -3,17 +3,18 @@
 import argparse
 import logging
 import os
-import re
 import shlex
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
 from py4j.protocol import Py4JError
 
-from cnn.formats import plain
+from cnn.formats import plain, redacted
 from cnn.session import failure
 from cnn.settings import Error
 
@@ -101,17 +102,12 @@ def quoted(word: str) -> str:
 
 
 def say(text: str) -> None:
-    """Prints a line that may hold names which anybody has chosen."""
-    print(plain(text), flush=True)
-
-
-# What may stand before a host in a URI: a user and a password.
-_USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
-
-
-def redacted(text: str) -> str:
-    """A text without the users and passwords in its URIs."""
-    return _USERINFO.sub("", text)
+    """Prints a line that may hold names which anybody has chosen; a terminal breaks no words."""
+    line = plain(text)
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+    print(line, flush=True)
 
 
 def _complain(message: str, *, code: int) -> int:

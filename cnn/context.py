@@ -1,9 +1,11 @@
 """What all phases of a search share, and how their processes are set apart."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cnn.display import Display, OnStdout
+from cnn.forecast import Forecast
 from cnn.job import Job
 from cnn.manifest import Manifest
 from cnn.process import Method
@@ -35,6 +37,8 @@ class Search:
     on_trial: Callable[[TrialResult], None] = lambda trial: None
     # The network's function where it cannot be imported (see cnn.builder).
     build: bytes | None = None
+    # Where a person sees how far it is.
+    display: Display = field(default_factory=OnStdout)
 
     def job(self, phase: PhaseSettings) -> Job:
         return Job(
@@ -45,14 +49,29 @@ class Search:
             run=self.run.uri,
             cache=self.settings.cache,
             # The winner's training is then the rest of its trial's, if there is any.
-            keep_state=self._keeps_state(phase),
+            keep_state=self.keeps_state(phase),
             build=self.build,
         )
 
-    def _keeps_state(self, phase: PhaseSettings) -> bool:
+    def keeps_state(self, phase: PhaseSettings) -> bool:
+        """Whether the winner's training goes on from its trial's end."""
         one = phase.networks(self.manifest.smallest_class(TRAIN)) == 1
         last = phase is self.settings.phases[-1]
         return last and one and self.settings.final.data == "train" and phase.train_images is None
+
+    def forecast(
+        self, phase: PhaseSettings, slots: Slots, parallelism: int, *, repeating: bool = False
+    ) -> Forecast:
+        """What comes after a round of trials of a phase, `parallelism` at a time."""
+        return Forecast(
+            self.settings,
+            self.manifest,
+            phase,
+            slots=parallelism,
+            more_threads=slots.threads(1) / slots.threads(parallelism),
+            repeating=repeating,
+            keeps_state=self.keeps_state(self.settings.phases[-1]),
+        )
 
 
 def method_of(search: Search, phase: PhaseSettings) -> Method:

@@ -133,17 +133,17 @@ def run_member(member: Member) -> dict[str, Any]:
         start = saved.load([model])
         machines = Together(strategy, model, len(job.manifest.classes), member.rank)
         machines.check_same(len(start.epochs) if start else 0)
-        first = {}
+        first: dict[str, Any] = {"tells": member.rank == 0}
         if member.rank == 0:
             # Each epoch: what dies costs all workers their time.
-            first = {
+            first |= {
                 "on_epoch": lambda progress: saved.keep([model], progress),
                 "on_end": lambda progress: saved.save([model], progress),
             }
         try:
             judged = None if final.data == "all" else validation
             own = part(job, model, train, judged, machines)
-            fit_winner(final, own, seed=seed, start=start, **first)
+            fit_winner(final, own, member.attempt, seed=seed, start=start, **first)
         except Diverged as error:
             return {"error": str(error)}
         found = machines.evaluate(validation, len(job.manifest.classes))

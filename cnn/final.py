@@ -7,7 +7,7 @@ import json
 import platform
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,16 +21,17 @@ from cnn.model_file import MODEL
 from cnn.pixels import open_pixels
 from cnn.process import Ended
 from cnn.results import trial_name
+from cnn.running import Teller, tell_testing
 from cnn.seeds import derive_seed
 from cnn.settings import TrainingParams
-from cnn.splits import TRAIN
+from cnn.splits import TEST, TRAIN
 from cnn.storage import Directory
 
 if TYPE_CHECKING:
     import keras
 
     from cnn.batches import Images
-    from cnn.training import Fit, Part
+    from cnn.training import Fit, Part, Progress
 
 # What came of the one test, until it is in result.json.
 TESTED = "tested.json"
@@ -120,6 +121,7 @@ def run_final(final: FinalJob) -> dict[str, Any]:
         run.write(MODEL, path.read_bytes())
         saved = keras.models.load_model(path, safe_mode=True)
     trained = time.monotonic()
+    tell_testing(run, final.number, job.manifest.total(TEST))
     examined = examine(saved, job)
     tested = examined.scores
     outcome = {
@@ -182,6 +184,7 @@ def _attempt(
     fitted = fit_winner(
         final,
         part(job, model, train, None if final.data == "all" else validation),
+        attempt,
         seed=seed,
         start=saved.load([model]),
         on_epoch=saved.every(job.phase.checkpoint_seconds, [model]),
@@ -189,19 +192,45 @@ def _attempt(
     return seed, model, fitted
 
 
-def fit_winner(final: FinalJob, own: "Part", **options: Any) -> "Fit":
-    """`run_fit` for as long as the winner is to be trained."""
+def fit_winner(
+    final: FinalJob,
+    own: "Part",
+    attempt: int,
+    *,
+    start: "Progress | None",
+    on_epoch: Callable[["Progress"], None] = lambda progress: None,
+    tells: bool = True,
+    **options: Any,
+) -> "Fit":
+    """`run_fit` for as long as the winner is to be trained.
+
+    How far it is the driver is told, by one of several workers that `tells`.
+    """
     from cnn.training import Cooldown
 
     epochs, patience = final.job.phase.schedule(len(own.train), final.params.batch_size)
+    if final.epochs:
+        epochs, patience = final.epochs, None
+    teller = Teller(Directory(final.job.run), final.number, epochs, 0, attempt=attempt + 1)
+
+    def after_epoch(progress: "Progress") -> None:
+        on_epoch(progress)
+        if tells:
+            teller(progress)
+
+    if tells:
+        teller(start)
+        options["on_step"] = teller.on_step
     cooldown = Cooldown(final.params.learning_rate, final.cooldown) if final.cooldown else None
     return run_fit(
         final.job,
         [own],
         final.params,
-        epochs=final.epochs or epochs,
-        patience=None if final.epochs else patience,
+        epochs=epochs,
+        patience=patience,
         cooldown=cooldown,
+        start=start,
+        on_epoch=after_epoch,
         **options,
     )
 

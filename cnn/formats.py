@@ -25,6 +25,15 @@ def plain(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+# What may stand before a host in a URI: a user and a password.
+_USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
+
+
+def redacted(text: str) -> str:
+    """A text without the users and passwords in its URIs."""
+    return _USERINFO.sub("", text)
+
+
 def percent(value: float | None) -> str:
     """One decimal, or as many as it takes not to round what is below 100 % up to it."""
     if value is None or not math.isfinite(value):

@@ -6,12 +6,11 @@ from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from cnn.formats import plain
 
-_HEADINGS = ("trial", "epoch", "val acc", "rung", "time")
+HEADINGS = ("trial", "epoch", "val acc", "rung", "time")
 # The columns of the parameters, in order; names that are longer than the values are shortened.
 _SHORT = {
     "conv_layers": "layers",
@@ -22,8 +21,10 @@ _SHORT = {
     "batch_size": "batch",
     "batch_norm": "norm",
     "pooling": "pool",
+    "augment": "augment",
 }
-_GAP = 2
+_GAP = "  "
+_INDENT = " " * 6
 
 
 @dataclass(frozen=True)
@@ -41,59 +42,90 @@ def screen(
     varying: Sequence[str],
     lines: Sequence[str],
 ) -> RenderableType:
-    """The running trials, the best so far below them, and lines of text, within the screen."""
+    """The running trials, the best so far below them, and lines of text, within the screen.
+
+    Parameters for which a row has no room are in a second line below it. Where the screen is too
+    low for that a mark says that there are more.
+    """
     width, height = console.size
     texts = [Text(plain(line)) for line in lines]
     # One line stays free: the cursor's.
     free = height - 1 - sum(len(text.wrap(console, width)) for text in texts)
-    free -= 1 + (best is not None)
-    if free < 1 or not (rows or best):
+    if free < 2 + (best is not None) or not (rows or best):
         return Group(*texts)
+    whole = _table(rows, best, varying, width, mark=False)
+    if sum(len(line.wrap(console, width)) for line in whole) <= free:
+        return Group(*whole, *texts)
+    free -= 1 + (best is not None)
     hidden = len(rows) - free + 1 if len(rows) > free else 0
-    shown = list(rows[: len(rows) - hidden])
-    table = _table(shown, best, varying, width)
+    shown = _table(rows[: len(rows) - hidden], best, varying, width, mark=True)
     more = [Text(f"and {hidden} more running", style="dim")] if hidden else []
-    return Group(table, *more, *texts)
+    return Group(*shown, *more, *texts)
 
 
-def _table(rows: Sequence[Row], best: Row | None, varying: Sequence[str], width: int) -> Table:
+def in_order(names: Sequence[str]) -> list[str]:
+    """Parameters as they are shown: the program's own first."""
+    return sorted(names, key=lambda name: list(_SHORT).index(name) if name in _SHORT else 99)
+
+
+def _table(
+    rows: Sequence[Row], best: Row | None, varying: Sequence[str], width: int, *, mark: bool
+) -> list[Text]:
+    """A heading, and for each row a line; without a `mark` a second one where it takes it."""
     everything = [*rows, *([best] if best else [])]
+    names = in_order(varying)
     columns = [
         [heading, *(row.cells[place] for row in everything)]
-        for place, heading in enumerate(_HEADINGS)
+        for place, heading in enumerate(HEADINGS)
     ]
     parameters = [
-        [_SHORT.get(name, plain(name)), *(short(row.params.get(name)) for row in everything)]
-        for name in sorted(varying, key=_place)
+        [_name(name), *(short(row.params.get(name)) for row in everything)] for name in names
     ]
-    columns += _fitting(parameters, width - sum(map(_width, columns)))
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
-    for heading, *_ in columns:
-        table.add_column(Text(heading), justify="right", no_wrap=True)
-    for place in range(len(everything)):
-        bold = "bold" if best is not None and place == len(rows) else None
-        table.add_row(*(Text(column[place + 1]) for column in columns), style=bold)
-    return table
+    fitting = _how_many_fit(parameters, width - _width(columns), mark=mark)
+    columns += parameters[:fitting]
+    if mark and fitting < len(names):
+        columns.append(["…" for _ in columns[0]])
+    lines = [Text(text, no_wrap=True, overflow="ellipsis") for text in _aligned(columns)]
+    lines[0].stylize("dim")
+    if best:
+        lines[-1].stylize("bold")
+    if mark or fitting == len(names):
+        return lines
+    for place, row in reversed(list(enumerate(everything, 1))):
+        lines.insert(place + 1, Text(_second_line(row, names[fitting:]), style="dim"))
+    return lines
 
 
-def _fitting(columns: Sequence[list[str]], width: int) -> list[list[str]]:
-    """The columns that fit, and where some do not, one that says so."""
-    if sum(map(_width, columns)) <= width + _GAP:
-        return list(columns)
-    fitting: list[list[str]] = []
-    for column in columns:
-        # What says so takes 1, and the last column needs no gap.
-        if sum(map(_width, [*fitting, column])) + 1 <= width:
-            fitting.append(column)
-    return [*fitting, ["…" for _ in columns[0]]]
+def _second_line(row: Row, names: Sequence[str]) -> str:
+    return _INDENT + ", ".join(f"{_name(name)} {short(row.params.get(name))}" for name in names)
 
 
-def _place(name: str) -> int:
-    return list(_SHORT).index(name) if name in _SHORT else len(_SHORT)
+def _how_many_fit(columns: Sequence[Sequence[str]], width: int, *, mark: bool) -> int:
+    """How many of the columns, all of which or, with a `mark`, less what that takes."""
+    for count in range(len(columns), 0, -1):
+        marked = mark and count < len(columns)
+        if _width(columns[:count]) + len(_GAP) * (1 + marked) + marked <= width:
+            return count
+    return 0
 
 
-def _width(column: Sequence[str]) -> int:
-    return max(map(cell_len, column)) + _GAP
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    widths = [max(map(cell_len, column)) for column in columns]
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _aligned(columns: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(cell_len, column)) for column in columns]
+    return [
+        _GAP.join(
+            " " * (width - cell_len(cell)) + cell for width, cell in zip(widths, line, strict=True)
+        )
+        for line in zip(*columns, strict=True)
+    ]
+
+
+def _name(name: str) -> str:
+    return _SHORT.get(name, plain(name))
 
 
 def short(value: Any) -> str:
@@ -103,7 +135,7 @@ def short(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.2g}"
+        return f"{value:.3g}"
     if isinstance(value, list | tuple):
         return "-".join(map(short, value))
     return plain(str(value))

@@ -19,8 +19,9 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cnn.cli import redacted, say
+from cnn.cli import say
 from cnn.documents import Malformed, read_model
+from cnn.formats import redacted
 from cnn.mlflow_runs import log_result, log_trial, milliseconds, nested_runs
 from cnn.results import TrialResult
 from cnn.settings import InputError

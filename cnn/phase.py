@@ -101,11 +101,11 @@ class Phase:
 
     def _search_round(self) -> _Round:
         return _Round(
-            title=self._phase.name,
+            title=f"phase {self._phase.name}",
             job=self._search.job(self._phase),
             expression=self._space.expression(),
             suggest=strategy(self._space, self._first_number, self._points()),
-            total=_trial_limit(self._phase, self._space),
+            total=self._space.trials(),
             first_number=self._first_number,
             params=self._space.params,
             prepare=self._prepare,
@@ -139,7 +139,7 @@ class Phase:
 
         phase = self._phase.model_copy(update={"halving": False})
         return _Round(
-            title=f"{self._phase.name}, the best {len(best)} again with other seeds",
+            title=f"phase {self._phase.name}, the best {len(best)} again with other seeds",
             job=dataclasses.replace(self._search.job(self._phase), phase=phase, keep_state=False),
             expression={GRID: hp.randint(GRID, len(again))},
             suggest=suggest,
@@ -193,9 +193,15 @@ class Phase:
             self._phase.objective,
             total=work.total,
             parallelism=parallelism,
+            first_number=work.first_number,
             earlier=[trial for trial, _ in work.finished],
             varying=self._space.varying,
             timeout=None if deadline is None else deadline - time.monotonic(),
+            forecast=self._search.forecast(
+                self._phase, slots, parallelism, repeating=bool(work.repeats)
+            ),
+            best=best_trial(self._results, self._phase.objective),
+            display=self._search.display,
             read=partial(read_reached, self._search.run),
         )
         with self._progress:
@@ -287,10 +293,6 @@ class Phase:
             ended=ended,
             error=result.get("refused") or result.get("error"),
         )
-
-
-def _trial_limit(phase: PhaseSettings, space: SearchSpace) -> int:
-    return min(phase.max_trials, space.grid_size()) if space.is_grid else phase.max_trials
 
 
 def _text(params: Point) -> str:

@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from cnn.context import Search
+from cnn.live import in_order, short
 from cnn.phase import Phase
 from cnn.preflight import remarks
+from cnn.progress import numbering
 from cnn.results import TRIALS, TrialResult, count_by_status, now
 from cnn.session import shortcomings
 from cnn.settings import Error, PhaseSettings
@@ -61,7 +63,8 @@ def run_phases(search: Search) -> History:
             raise _all_failed(search.run, phase, trials)
         history.best[phase.name] = best
         history.entries.append(_phase_entry(phase, best, trials))
-        search.say(f"phase {phase.name}: best is trial {best.number}, {_describe(search, best)}")
+        which = f"{best.number}{_among(trials)}"
+        search.say(f"phase {phase.name}: best is trial {which}, {_describe(search, space, best)}")
     return history
 
 
@@ -100,7 +103,18 @@ def _phase_entry(
     }
 
 
-def _describe(search: Search, trial: TrialResult) -> str:
+def _among(trials: Sequence[TrialResult]) -> str:
+    """What explains a trial's number, where it is more than counting would give."""
+    own = [trial for trial in trials if trial.repeats is None]
+    apart = numbering(sum(trial.status == "invalid" for trial in own), own[0].number)
+    done = sum(trial.status not in {"invalid", "cancelled"} for trial in own)
+    return f" ({done} done, {', '.join(apart)})" if apart else ""
+
+
+def _describe(search: Search, space: SearchSpace, trial: TrialResult) -> str:
+    """A trial's score and parameters, first those that the search varied."""
     known = search.settings.known(trial.params)
-    values = ", ".join(f"{key} {value}" for key, value in known.items())
+    names = in_order([name for name in known if name in space.varying])
+    names += [name for name in known if name not in names]
+    values = ", ".join(f"{name} {short(known[name])}" for name in names)
     return f"validation accuracy {trial.accuracy:.4f} with {values}"

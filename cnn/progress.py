@@ -1,7 +1,6 @@
-"""What a person sees while trials run: a live table on a terminal, plain lines in a log."""
+"""What a person sees while trials run: those that run, the best so far, and the time left."""
 
 import contextlib
-import sys
 import threading
 import time
 from collections import Counter
@@ -11,50 +10,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console, RenderableType
-from rich.live import Live
-from rich.text import Text
 
-from cnn.formats import plain
+from cnn.display import Display, OnStdout
+from cnn.forecast import Forecast
+from cnn.lengths import clock, duration
 from cnn.live import Row, screen
-from cnn.remaining import seconds_left
 from cnn.results import TrialResult, best_trial
 from cnn.running import Reached
 from cnn.settings import Objective
-
-# How often it is read what running trials have reached.
-_READ_SECONDS = 1.0
-
-
-def duration(seconds: float) -> str:
-    """A length of time as people say it."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{seconds / 3600:.1f} h"
-
-
-def span(low: float, high: float) -> str:
-    """Between two lengths of time, the unit said once where it is the same."""
-    shorter, longer = duration(low), duration(high)
-    number, unit = shorter.split()
-    if shorter == longer:
-        return longer
-    return f"{number if unit == longer.split()[1] else shorter} to {longer}"
-
-
-def clock(seconds: float) -> str:
-    """A length of time in little room: 1:48, or 1:02:33 from an hour on."""
-    minutes, second = divmod(int(max(0.0, seconds)), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-def _console() -> Console:
-    console = Console(file=sys.stdout, highlight=False)
-    if not console.is_jupyter:
-        return console
-    # Its output calls itself a terminal, but nothing in it redraws.
-    return Console(file=sys.stdout, highlight=False, force_jupyter=False, force_terminal=False)
+from cnn.shown import trials_html
+from cnn.time_left import TimeLeft, seconds_of
 
 
 @contextlib.contextmanager
@@ -99,10 +64,13 @@ class _Running:
 
 
 class SearchProgress:
-    """Follows trials: on a terminal in a table of those that run, elsewhere each result is a line.
+    """Follows trials: a table of those that run where it can be redrawn, elsewhere lines.
 
-    `launched` and `finished` cost nothing to speak of: a thread of its own reads, and draws.
+    `launched` and `finished` cost nothing to speak of: the display's own thread reads and draws.
     """
+
+    # A log has a line for each trial; between those, what runs is a line now and then.
+    quiet_seconds = 60.0
 
     def __init__(
         self,
@@ -111,45 +79,43 @@ class SearchProgress:
         *,
         total: int,
         parallelism: int,
+        first_number: int = 0,
         earlier: Sequence[TrialResult] = (),
         varying: Sequence[str] = (),
         timeout: float | None = None,
+        forecast: Forecast | None = None,
+        best: TrialResult | None = None,
         read: Callable[[Collection[int]], Mapping[int, Reached]] = lambda numbers: {},
+        display: Display | None = None,
     ) -> None:
         """`earlier` are trials that were finished before, by another driver; `varying` names the
-        parameters that the search varies; `read` says what running trials have reached.
+        parameters that the search varies; `best` is the trial that would win if none of these were
+        done; `read` says what running trials have reached.
         """
         self._title = title
         self._total = total
         # Changes where executors come and go.
         self.parallelism = parallelism
+        self._first_number = first_number
         self._objective = objective
         self._varying = varying
         self._read = read
         self._running: dict[int, _Running] = {}
         self._best: TrialResult | None = None
+        self._would_win = best
         self._counts: Counter[str] = Counter()
-        # Seconds that a slot was taken by each trial that is done.
-        self._durations: list[float] = []
+        self._time_left = TimeLeft(forecast, timeout)
         for trial in earlier:
             self._take_in(trial)
-        self._deadline = None if timeout is None else time.monotonic() + timeout
-        # What the thread has found: the table is drawn from it.
+        # What the display's thread has found.
         self._reached: Mapping[int, Reached] = {}
-        self._left = "time left not yet known"
-        self._over = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, name="progress", daemon=True)
-        self._console = _console()
-        self._live = None
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
-            self._live = Live(
-                get_renderable=self._screen, console=self._console, refresh_per_second=2
-            )
+        self._left = self._said_left()
+        self._shown = (display or OnStdout()).show(self)
+        self._say: Callable[[str], None] = lambda text: None
 
     def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
-            self._watcher.start()
+        self._say = self._shown.__enter__()
+        self._say(", ".join([*self._done(), self._said_left()]))
         return self
 
     def __exit__(
@@ -158,41 +124,33 @@ class SearchProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._over.set()
-        if self._live:
-            # A file system that hangs holds up the thread, not the search.
-            self._watcher.join(timeout=1)
-            self._live.stop()
+        self._shown.__exit__(kind, error, trace)
 
     def launched(self, number: int, params: Mapping[str, Any] | None = None) -> None:
         self._running = {**self._running, number: _Running(params or {}, time.monotonic())}
+        self._time_left.launched(number)
 
     def finished(self, trial: TrialResult) -> None:
         """Takes a result in; trials that were never launched are `invalid`."""
         self._running = {n: one for n, one in self._running.items() if n != trial.number}
         self._take_in(trial)
-        if self._live is None:
-            score = "-" if trial.accuracy is None else f"{trial.accuracy:.4f}"
-            self._console.print(
-                Text(plain(f"trial {trial.number}: {trial.status} {score} | {self._line()}")),
-                soft_wrap=True,
-            )
+        score = "-" if trial.accuracy is None else f"{trial.accuracy:.4f}"
+        self._say(f"trial {trial.number}: {trial.status} {score} | {self._standing()}")
 
     def _take_in(self, trial: TrialResult) -> None:
         self._counts[trial.status] += 1
-        if trial.status not in {"invalid", "cancelled"}:
-            self._durations.append(_seconds(trial))
+        self._time_left.finished(trial)
         # Repetitions of a trial are compared with one another.
         alike = trial.model_copy(update={"repeats": None})
         known = [self._best, alike] if self._best else [alike]
         self._best = best_trial(known, self._objective)
 
-    def _line(self) -> str:
+    def _standing(self) -> str:
         parts = self._done()
         parts.insert(1, f"{len(self._running)} running")
         if self._best is not None:
             parts.append(f"best {self._best.accuracy:.4f} (trial {self._best.number})")
-        return ", ".join([*parts, self._time_left()])
+        return ", ".join([*parts, self._said_left()])
 
     def _done(self) -> list[str]:
         done = self._number_done()
@@ -200,60 +158,73 @@ class SearchProgress:
         failed = done - pruned - self._counts["ok"]
         others = {"stopped early": pruned, "failed": failed, "cancelled": self._counts["cancelled"]}
         said = [f"{count} {what}" for what, count in others.items() if count]
-        return [f"{self._title}: {done} of {self._total} trials done", *said]
+        # Why a trial may have a higher number than there are trials.
+        apart = numbering(self._counts["invalid"], self._first_number)
+        brackets = f" ({', '.join(apart)})" if apart else ""
+        return [f"{self._title}: {done} of {self._total} trials done{brackets}", *said]
 
     def _number_done(self) -> int:
         return self._counts.total() - self._counts["invalid"] - self._counts["cancelled"]
 
-    def _time_left(self) -> str:
-        now, running = time.monotonic(), self._running
-        left = seconds_left(
-            list(self._durations),
-            [now - one.since for one in running.values()],
-            max(0, self._total - self._number_done() - len(running)),
-            self.parallelism,
-        )
-        if left is None:
-            return "time left not yet known"
-        most = float("inf") if self._deadline is None else max(0.0, self._deadline - now)
-        return f"about {span(*(min(seconds, most) for seconds in left))} left"
+    def _said_left(self) -> str:
+        waiting = max(0, self._total - self._number_done() - len(self._running))
+        return self._time_left.said(waiting, self.parallelism, self._best or self._would_win)
 
-    def _watch(self) -> None:
-        while True:
-            self._left = self._time_left()
-            # What cannot be read now may be the next time; meanwhile the search goes on.
-            with contextlib.suppress(Exception):
-                self._reached = self._read(sorted(self._running))
-            if self._over.wait(_READ_SECONDS):
-                return
+    def refresh(self) -> None:
+        """Reads what running trials have reached, and thinks of the time left."""
+        # It passes also while nothing can be read.
+        self._left = self._said_left()
+        self._reached = self._read(sorted(self._running))
+        self._time_left.reached(self._reached)
 
-    def _screen(self) -> RenderableType:
-        running, reached, best = self._running, self._reached, self._best
+    def line(self) -> str:
+        """How far the trials are that run."""
+        running = [
+            f"trial {number} at epoch {self._reached[number].epochs()}"
+            for number in sorted(self._running)[:4]
+            if number in self._reached
+        ]
+        return ", ".join([self._standing(), *running])
+
+    def screen(self, console: Console) -> RenderableType:
+        """The table for a terminal."""
+        return screen(console, self._rows(), self._best_row(), self._varying, self._lines())
+
+    def html(self) -> str:
+        """The table for a notebook."""
+        return trials_html(self._rows(), self._best_row(), self._varying, self._lines())
+
+    def _lines(self) -> list[str]:
         lines = [", ".join(self._done())]
-        if running:
-            lines.append(f"{len(running)} of {self.parallelism} slots busy, {self._left}")
-        best_row = None if best is None else _best_row(best)
-        rows = [self._row(number, running[number], reached) for number in sorted(running)]
-        return screen(self._console, rows, best_row, self._varying, lines)
+        if self._running:
+            lines.append(f"{len(self._running)} of {self.parallelism} slots busy, {self._left}")
+        return lines
 
-    def _row(self, number: int, running: _Running, reached: Mapping[int, Reached]) -> Row:
-        epoch, accuracy, rung = "-", "-", "-"
-        found = reached.get(number)
-        if found is not None:
-            epoch = f"{found.epoch}/{found.max_epochs}"
-            accuracy = accuracy if found.accuracy is None else f"{found.accuracy:.4f}"
-            rung = f"{found.rungs}/{found.max_rungs}" if found.max_rungs else rung
-        time_running = clock(time.monotonic() - running.since)
-        return Row((str(number), epoch, accuracy, rung, time_running), running.params)
+    def _rows(self) -> list[Row]:
+        running, reached = self._running, self._reached
+        return [_row(number, running[number], reached.get(number)) for number in sorted(running)]
 
-
-def _seconds(trial: TrialResult) -> float:
-    """How long a slot was taken by a trial, its start included."""
-    return (trial.ended - trial.started).total_seconds() + trial.seconds.get("launch", 0.0)
+    def _best_row(self) -> Row | None:
+        best = self._best
+        if best is None:
+            return None
+        epochs = f"{len(best.epochs)}/{best.max_epochs or len(best.epochs)}"
+        accuracy = "-" if best.accuracy is None else f"{best.accuracy:.4f}"
+        cells = (f"best: {best.number}", epochs, accuracy, "-", clock(seconds_of(best)))
+        return Row(cells, best.params)
 
 
-def _best_row(best: TrialResult) -> Row:
-    epochs = f"{len(best.epochs)}/{best.max_epochs or len(best.epochs)}"
-    accuracy = "-" if best.accuracy is None else f"{best.accuracy:.4f}"
-    cells = (f"best: {best.number}", epochs, accuracy, "-", clock(_seconds(best)))
-    return Row(cells, best.params)
+def numbering(invalid: int, first: int) -> list[str]:
+    """Why trials have higher numbers than there are trials, if they have."""
+    said = [f"{invalid} more could not be built"] if invalid else []
+    return [*said, f"numbers from {first} on"] if first else said
+
+
+def _row(number: int, running: _Running, found: Reached | None) -> Row:
+    epoch, accuracy, rung = "-", "-", "-"
+    if found is not None:
+        epoch = found.epochs()
+        accuracy = accuracy if found.accuracy is None else f"{found.accuracy:.4f}"
+        rung = f"{found.rungs}/{found.max_rungs}" if found.max_rungs else rung
+    time_running = clock(time.monotonic() - running.since)
+    return Row((str(number), epoch, accuracy, rung, time_running), running.params)

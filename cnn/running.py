@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from cnn.training import Progress
 
 RUNNING = "running"
-# Epochs may be tiny, and an object store is not to be asked for each of them.
+# Steps may be tiny, and an object store is not to be asked for each of them: at most once a second,
+# and where writing takes long at most a hundredth of the time goes into it.
 _SECONDS = 1.0
+_MOST_OF_THE_TIME = 0.01
 _MOST_BYTES = 4096
 _HOST = "host-"
 _Told = TypeVar("_Told", bound=BaseModel)
 _Count = Annotated[int, Field(ge=0, le=10**9)]
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Reached(BaseModel):
@@ -35,14 +38,24 @@ class Reached(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     number: _Count
-    # Epochs that are done, of how many.
-    epoch: _Count
+    # Epochs that are done, with the part of the next one, of how many.
+    epoch: Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
     max_epochs: _Count
     # On the validation images, of the best epoch so far.
-    accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    accuracy: _Share | None = None
+    # On the training images, of the last epoch.
+    train_accuracy: _Share | None = None
     # Rungs that are reached, of how many.
     rungs: _Count = 0
     max_rungs: _Count = 0
+    # Of the winner's training: the how manieth it is, and the images it is being tested on.
+    attempt: _Count = 0
+    testing: _Count = 0
+
+    def epochs(self) -> str:
+        """As 2.4/15."""
+        done = f"{self.epoch:.1f}".removesuffix(".0")
+        return f"{done}/{self.max_epochs}"
 
 
 class Brought(BaseModel):
@@ -50,7 +63,7 @@ class Brought(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    share: Annotated[float, Field(ge=0, le=1)]
+    share: _Share
 
 
 class _Word:
@@ -59,15 +72,17 @@ class _Word:
     def __init__(self, run: Directory, name: str) -> None:
         self._run = run
         self._name = name
-        self._told: float | None = None
+        self._next = 0.0
 
-    def tell(self, reached: Callable[[], BaseModel]) -> None:
-        """Writes it, once a second at most."""
-        if self._told is not None and time.monotonic() - self._told < _SECONDS:
+    def tell(self, reached: Callable[[], BaseModel], *, now: bool = False) -> None:
+        """Writes it, once a second at most unless it must be now."""
+        began = time.monotonic()
+        if began < self._next and not now:
             return
         with contextlib.suppress(Exception):
             self._run.write(f"{RUNNING}/{self._name}", reached().model_dump_json().encode())
-        self._told = time.monotonic()
+        ended = time.monotonic()
+        self._next = ended + max(_SECONDS, (ended - began) / _MOST_OF_THE_TIME)
 
 
 class HostTeller:
@@ -81,22 +96,43 @@ class HostTeller:
 
 
 class Teller:
-    """In a trial: tells how far it is."""
+    """In a training: tells how far it is."""
 
-    def __init__(self, run: Directory, number: int, max_epochs: int, max_rungs: int) -> None:
+    def __init__(
+        self, run: Directory, number: int, max_epochs: int, max_rungs: int, *, attempt: int = 0
+    ) -> None:
+        """`attempt` counts the winner's trainings from 1; a trial has none."""
         self._word = _Word(run, trial_file(number))
         self._known = {"number": number, "max_epochs": max_epochs, "max_rungs": max_rungs}
+        self._known["attempt"] = attempt
+        self._reached: dict[str, Any] = {"epoch": 0}
 
     def __call__(self, progress: "Progress | None") -> None:
-        self._word.tell(lambda: Reached(**self._known, **_reached(progress)))
+        """After whole epochs."""
+        if progress is not None:
+            self._reached = _reached(progress)
+        self._tell()
+
+    def on_step(self, epochs: float) -> None:
+        """After a step: how many epochs are done, with the part of the present one."""
+        self._reached["epoch"] = epochs
+        self._tell()
+
+    def _tell(self) -> None:
+        self._word.tell(lambda: Reached(**self._known, **self._reached))
 
 
-def _reached(progress: "Progress | None") -> dict[str, Any]:
-    if progress is None:
-        return {"epoch": 0}
+def tell_testing(run: Directory, number: int, images: int) -> None:
+    """Tells that the winner, trial `number`, is trained and being tested on so many images."""
+    word = _Word(run, trial_file(number))
+    word.tell(lambda: Reached(number=number, epoch=0, max_epochs=0, testing=images), now=True)
+
+
+def _reached(progress: "Progress") -> dict[str, Any]:
     return {
         "epoch": len(progress.epochs),
         "accuracy": progress.best.accuracy if progress.best else None,
+        "train_accuracy": progress.epochs[-1].accuracy if progress.epochs else None,
         "rungs": progress.told[0] + 1 if progress.told else 0,
     }
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from cnn.config import (
     settings_text,
 )
 from cnn.context import Search
+from cnn.display import Display, OnStdout
 from cnn.journal import Start, claim_run, read_start, recover_trials
 from cnn.manifest import Manifest, read_manifest
 from cnn.mlflow_tracking import MlflowLog, log_finished
@@ -47,6 +48,8 @@ class Wanted:
     # The URI of an MLflow server that is told too, and the experiment there.
     mlflow: str | None = None
     mlflow_experiment: str | None = None
+    # Where a person sees how far it is.
+    display: Display = field(default_factory=OnStdout)
     # Called once the run directory holds what a resumed run needs.
     on_start: Callable[[Directory], None] = lambda run: None
 
@@ -169,6 +172,7 @@ def _search(
             say,
             on_trial=log.add if log else lambda trial: None,
             build=wanted.build,
+            display=wanted.display,
         )
         result = run_search(search, start, resume=earlier is not None, on_start=begun)
         if log is not None:

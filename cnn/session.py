@@ -14,6 +14,7 @@ from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
+from cnn.console_bar import without_console_bar
 from cnn.daemon import PRELOAD
 from cnn.refusals import refuse_connect, refuse_local_gpus
 from cnn.settings import InputError
@@ -147,7 +148,8 @@ def _kept(spark: SparkSession, context: SparkContext) -> Iterator[SparkSession]:
     if _chooses_python(context):
         context.pythonExec = sys.executable
     try:
-        yield spark
+        with without_console_bar(context):
+            yield spark
     finally:
         context.environment, context.pythonExec = environment, python
         for key, value in before.items():

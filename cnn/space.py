@@ -145,6 +145,11 @@ class SearchSpace:
             plain *= sum(each**count for count in self._depths(depth))
         return plain
 
+    def trials(self) -> int:
+        """How many trials a search of it has, if it is not ended before."""
+        most = self.phase.max_trials
+        return min(most, self.grid_size()) if self.is_grid else most
+
     def check_possible(self, impossible: Callable[[Any], str | None]) -> None:
         """Raises InputError where every configuration is impossible, with the reason of one."""
         reason = None

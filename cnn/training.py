@@ -220,6 +220,7 @@ def fit(
     rungs: Sequence[float] = (),
     go_on: Callable[[int, Key], bool] = lambda rung, key: True,
     start: Progress | None = None,
+    on_step: Callable[[float], None] = lambda epochs: None,
     on_epoch: Callable[[Progress], None] = lambda progress: None,
     on_end: Callable[[Progress], None] = lambda progress: None,
 ) -> Fit:
@@ -231,9 +232,9 @@ def fit(
     where `go_on` says no: it is asked at each of `rungs` (ascending, in epochs or parts of one)
     with the best result so far, and after each epoch again with what was told at the last of them.
     With `start` it goes on from there; the networks must be in the state that they had then.
-    `on_end` is called before the best weights take the place of the last ones. A `cooldown` is for
-    trainings that have all their epochs; the learning rate is at its own value again when it has
-    ended. Raises Diverged.
+    `on_step` is told after each step how many epochs are done, as 2.4. `on_end` is called before
+    the best weights take the place of the last ones. A `cooldown` is for trainings that have all
+    their epochs; the learning rate is at its own value again when it has ended. Raises Diverged.
     """
     together = _Parts(parts, batch_size, classes, seed, augment)
     steps = together.steps
@@ -254,6 +255,7 @@ def fit(
             sums += step_sums
             if first_step is None:
                 first_step = time.monotonic() - started
+            on_step(step / steps)
             if step not in due or step == after:
                 continue
             found = together.evaluate()

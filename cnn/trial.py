@@ -168,6 +168,7 @@ def _train(
         rungs=rungs,
         go_on=lambda rung, key: board.report(rung, number, key),
         start=start,
+        on_step=tell_reached.on_step,
         on_epoch=on_epoch,
         on_end=lambda progress: saved.keep(models, progress) if job.keep_state else None,
     )

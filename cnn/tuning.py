@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cnn.config import dump_settings
 from cnn.context import Search, isolation, method_of
 from cnn.distributed import check_workers, train_together
 from cnn.final import TESTED, FinalJob, final_value, read_tested, run_final
+from cnn.forecast import images_outside, seconds_an_image
 from cnn.hosts import prepare_hosts
 from cnn.journal import Start, write_start
 from cnn.launch import TaskFailed, launch
@@ -21,13 +23,14 @@ from cnn.preflight import check_visible
 from cnn.progress import hosts_progress
 from cnn.report import write_report
 from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
-from cnn.running import forget_all, read_brought
+from cnn.running import forget_all, read_brought, read_reached
 from cnn.session import failure
 from cnn.settings import SETTINGS, Error, PhaseSettings
-from cnn.slots import count_slots, task_profile, wait_for_executors
-from cnn.splits import TRAIN
+from cnn.slots import Slots, count_slots, task_profile, wait_for_executors
+from cnn.splits import TEST, TRAIN
 from cnn.tracking import write_events
 from cnn.winner import expected_accuracy
+from cnn.winner_progress import WinnerProgress
 from cnn.worker import Isolation, Task
 
 LOG_OF_FINAL = "final"
@@ -78,10 +81,6 @@ def run_search(
         forget_all(run)
     searched = now()
     winner = list(history.best.values())[-1]
-    workers = settings.final.workers
-    together = f" and {workers} executors" if workers > 1 else ""
-    images = _final_images(search, winner)
-    search.say(f"training the winner, trial {winner.number}, on {images}{together}")
     trained = read_tested(run, winner.number) or _train_final(search, winner, history.trials)
 
     result = outcome.result(manifest, winner, history.entries, history.trials, trained)
@@ -105,11 +104,24 @@ def run_search(
     return result
 
 
-def _final_images(search: Search, winner: TrialResult) -> str:
-    if search.settings.final.data == "all":
-        return f"all {search.manifest.total(TRAIN)} training images"
-    folds = list(_phase_of(search, winner).validation_folds)
-    return f"the training images outside folds {folds}"
+def _progress(search: Search, winner: TrialResult, slots: Slots) -> WinnerProgress:
+    manifest, final, phase = search.manifest, search.settings.final, _phase_of(search, winner)
+    count, images = manifest.total(TRAIN), f"all {manifest.total(TRAIN):,} training images"
+    if final.data == "train":
+        count = images_outside(phase.model_copy(update={"train_images": None}), manifest)
+        images = f"the training images outside folds {list(phase.validation_folds)}"
+    together = f" and {final.workers} executors" if final.workers > 1 else ""
+    parallelism = min(phase.parallelism or slots.total, slots.total)
+    expected = search.forecast(search.settings.phases[-1], slots, parallelism)
+    return WinnerProgress(
+        f"training the winner, trial {winner.number}, on {images}{together}",
+        winner.number,
+        images=count,
+        tested=manifest.total(TEST),
+        expected=expected.winner(winner, seconds_an_image(winner) or 0.0),
+        read=partial(read_reached, search.run),
+        attempts=final.attempts,
+    )
 
 
 def _phase_of(search: Search, winner: TrialResult) -> PhaseSettings:
@@ -136,11 +148,22 @@ def _train_final(
         cooldown=final.cooldown if final.data == "all" else 0.0,
         workers=final.workers,
     )
+    slots = count_slots(search.spark.sparkContext, phase)
+    try:
+        return _progress(search, winner, slots).run(
+            lambda: _train_and_test(search, phase, job, slots), search.display
+        )
+    finally:
+        forget_all(search.run)
+
+
+def _train_and_test(
+    search: Search, phase: PhaseSettings, job: FinalJob, slots: Slots
+) -> dict[str, Any]:
     context = search.spark.sparkContext
-    slots = count_slots(context, phase)
     profile = task_profile(context, phase.resource_profile)
-    if final.workers > 1:
-        apart = isolation(search, phase, slots, final.workers)
+    if job.workers > 1:
+        apart = isolation(search, phase, slots, job.workers)
         job = _train_together(search, job, dataclasses.replace(apart, timeout=None), profile)
     apart = dataclasses.replace(isolation(search, phase, slots, 1), timeout=None)
     context.setJobDescription("training and testing the winner")

@@ -10,7 +10,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from cnn.cli import Parser, go_on_with, redacted, run_job
+from cnn.cli import Parser, go_on_with, run_job
+from cnn.formats import redacted
 from cnn.mlflow_tracking import EXPERIMENT, check_mlflow
 from cnn.runs import Wanted, begin, resume_run
 from cnn.session import TUNE, spark_session

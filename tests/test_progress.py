@@ -14,11 +14,13 @@ from functools import partial
 import pytest
 from rich.console import Console
 
+from cnn.lengths import about, duration, span
 from cnn.live import Row, screen
-from cnn.progress import SearchProgress, duration, hosts_progress, span
-from cnn.remaining import seconds_left
+from cnn.progress import SearchProgress, hosts_progress
+from cnn.remaining import Pace, Running, seconds_left
 from cnn.results import Status, TrialResult
 from cnn.running import Reached
+from cnn.settings import ModelParams
 
 
 def trial(number: int, accuracy: float | None, status: Status = "ok") -> TrialResult:
@@ -52,13 +54,16 @@ def test_in_a_log_each_result_is_a_line(capsys: pytest.CaptureFixture[str]) -> N
     follow()
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(" |")[0] for line in lines] == [
+        "search: 0 of 5 trials done, time left not yet known",
         "trial 0: ok 0.7500",
         "trial 1: crashed -",
         "trial 3: invalid -",
         "trial 2: ok 0.5000",
     ]
-    assert "search: 3 of 5 trials done, 0 running, 1 failed, best 0.7500 (trial 0)" in lines[-1]
-    assert re.search(r"about \d+ (to \d+ )?s left$", lines[-1])
+    counts = "search: 3 of 5 trials done (1 more could not be built), 0 running, 1 failed"
+    assert f"{counts}, best 0.7500 (trial 0)" in lines[-1]
+    # Two trials are still to come, however quick the others were.
+    assert lines[-1].endswith("a few seconds left")
 
 
 def on_a_terminal(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> str:
@@ -78,7 +83,7 @@ def test_on_a_terminal_a_table_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "trial 0: ok" not in said
     assert "1 of 5 trials done" in said
     assert "3 of 5 trials done" in said
-    assert re.search(r"1 of 2 slots busy, about \d+ (s )?to \d+ s left", said)
+    assert re.search(r"1 of 2 slots busy, a few seconds left", said)
     assert "\x1b[2K" in said  # a line is erased before it is written anew
     assert said.endswith("\x1b[?25h")  # the cursor is seen again
 
@@ -90,7 +95,8 @@ def test_running_trials_are_read_from_another_thread(monkeypatch: pytest.MonkeyP
         readers.add(threading.current_thread().name)
         if len(numbers) < 2:
             raise OSError("a file system that is not there")
-        return {4: Reached(number=4, epoch=3, max_epochs=15, accuracy=0.875, rungs=1, max_rungs=3)}
+        told = {"number": 4, "epoch": 2.438, "max_epochs": 15, "accuracy": 0.875}
+        return {4: Reached(**told, rungs=1, max_rungs=3)}
 
     def work() -> None:
         progress = SearchProgress(
@@ -104,8 +110,8 @@ def test_running_trials_are_read_from_another_thread(monkeypatch: pytest.MonkeyP
 
     said = on_a_terminal(monkeypatch, work)
     assert readers == {"progress"}
-    assert re.search(r"4   3/15   0\.8750   1/3  0:0\d  \[bold\]\?\[2Jevil", said)
-    assert re.search(r"5      -        -     -  0:0\d +0\.12", said)
+    assert re.search(r"4  2\.4/15   0\.8750   1/3  0:0\d  \[bold\]\?\[2Jevil", said)
+    assert re.search(r"5       -        -     -  0:0\d +0\.123", said)
     assert "search?[2J[red]: 0 of 9 trials done" in said
     assert "\x1b[2J" not in said
 
@@ -177,12 +183,35 @@ def test_however_many_run_the_screen_is_kept(width: int, height: int) -> None:
     assert shown == (0 if height < 7 else height - 6 - (width < 46))
 
 
-def test_as_many_columns_as_fit() -> None:
-    wide, narrow = drawn(100, 30, 2), drawn(80, 30, 2)
+def test_as_many_columns_as_fit_and_the_rest_below_the_row() -> None:
+    wide, narrow, low = drawn(100, 30, 2), drawn(80, 30, 2), drawn(80, 7, 2)
     assert wide[0].split() == [*HEADINGS, "filters", "norm", "rate", "other"]
-    assert wide[1].split()[-4:] == ["16-32-64", "yes", "0.0012", "x" * 30]
-    assert narrow[0].split() == [*HEADINGS, "filters", "norm", "rate", "…"]
+    assert wide[1].split()[-4:] == ["16-32-64", "yes", "0.00123", "x" * 30]
     assert wide[3].startswith("best: 4  15/15   0.9583")
+    assert narrow[0].split() == [*HEADINGS, "filters", "norm", "rate"]
+    assert [line.split() for line in narrow[2:7:2]] == [["other", "x" * 30]] * 3
+    # Too low for two lines a row: a mark says that there is more.
+    assert low[0].split() == [*HEADINGS, "filters", "norm", "rate", "…"]
+    assert [line.endswith("…") for line in low[:4]] == [True] * 4
+
+
+@pytest.mark.parametrize("height", [12, 24, 40])
+@pytest.mark.parametrize("width", [80, 120])
+def test_all_that_the_default_space_varies_is_seen(width: int, height: int) -> None:
+    params = ModelParams(learning_rate=0.00123456789, dropout=0.5499999, pooling="average")
+    values = params.model_dump()
+    rows = [Row((str(n), "12.4/15", "0.8750", "1/3", "1:02:33"), values) for n in range(3)]
+    console = Console(width=width, height=height, file=io.StringIO())
+    best = Row(("best: 117", "15/15", "0.9583", "-", "0:52"), values)
+    console.print(screen(console, rows, best, list(values), ["9 of 9 trials done"]))
+    assert isinstance(console.file, io.StringIO)
+    said = console.file.getvalue()
+    assert "…" not in said
+    assert max(map(len, said.splitlines())) <= width
+    for value in ("0.00123", "0.55", "average"):
+        assert len(re.findall(rf"{value}\b", said)) == 4
+    for name in ("layers", "filters", "dense", "drop", "rate", "batch", "norm", "pool", "augment"):
+        assert re.search(rf"\b{name}\b", said)
 
 
 HEADINGS = ["trial", "epoch", "val", "acc", "rung", "time"]
@@ -197,22 +226,55 @@ def test_time_left_is_between_what_is_fast_and_what_is_slow() -> None:
     assert few is not None
     assert few[1] - few[0] > 3 * (high - low)
     # Half of the trials are stopped early: those that run may be among them.
-    low, high = seconds_left([2.0, 60.0] * 20, [1.0, 1.0], 0, 2) or (0, 0)
+    low, high = seconds_left([2.0, 60.0] * 20, [Running(1.0)] * 2, 0, 2) or (0, 0)
     assert low < 10
     assert 50 < high < 70
     low, high = seconds_left([1.0] * 1000, [], 20_000, 100) or (0, 0)
     assert 190 < low < 200 < high < 210
     # Longer than any before it.
-    low, high = seconds_left([1.0], [50.0], 0, 2) or (0, 0)
+    low, high = seconds_left([1.0], [Running(50.0)], 0, 2) or (0, 0)
     assert 0 < low < high < 100
+
+
+def test_before_a_trial_is_done_its_pace_says_how_long_it_takes() -> None:
+    pace = Pace()
+    for second in range(10):
+        # 20 seconds for what comes before the second step, then an epoch in 4 seconds.
+        pace.see(0.1 + second / 4, 15, 20.0 + second)
+    assert pace.seconds_an_epoch == pytest.approx(4)
+    assert pace.rest(29.0) == pytest.approx((15 - 2.35) * 4)
+    assert pace.rest(39.0) == pytest.approx((15 - 2.35) * 4 - 10)
+    # Begun anew on another executor: what was seen of the first one no longer holds.
+    pace.see(0.1, 15, 50.0)
+    assert pace.seconds_an_epoch is None
+
+    running = [Running(29.0, 2.35 / 15, 50.6)] * 2
+    low, high = seconds_left([], running, 4, 2) or (0, 0)
+    # Three rounds of 80 seconds, of which the first is under way; one trial says little of others.
+    assert low < 50 + 2 * 80 < high
+    assert high < 2.5 * (50 + 2 * 80)
+    # Others ended at half of their epochs: so may this one.
+    low, high = seconds_left([40.0] * 20, [Running(10.0, 0.25, 60.0)], 0, 1, [0.5] * 20) or (0, 0)
+    assert 15 < low <= 20 <= high < 25
 
 
 @pytest.mark.parametrize(
     ("low", "high", "text"),
-    [(4.6, 5.2, "5 s"), (30, 50, "30 to 50 s"), (40, 150, "40 s to 2 min")],
+    [
+        (4.6, 5.2, "5 s"),
+        (30, 50, "30 to 50 s"),
+        (40, 150, "40 s to 2 min"),
+        (95, 240, "2 to 4 min"),
+        (90, 7200, "90 s to 2.0 h"),
+    ],
 )
 def test_a_unit_is_said_once(low: float, high: float, text: str) -> None:
     assert span(low, high) == text
+
+
+def test_what_is_not_done_takes_some_time() -> None:
+    assert about(0, 0) == "a few seconds"
+    assert about(0, 20) == "about 1 to 20 s"
 
 
 def _read(terminal: int) -> bytes:

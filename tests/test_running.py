@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from cnn.running import (
     forget_all,
     read_brought,
     read_reached,
+    tell_testing,
 )
 from cnn.storage import Directory
 from cnn.training import Progress
 
 GOOD = {"number": 17, "epoch": 2, "max_epochs": 15, "accuracy": 0.75, "rungs": 1, "max_rungs": 3}
+GOOD |= {"train_accuracy": 0.5}
 
 
 def progress(epochs: int) -> Progress:
@@ -58,6 +61,28 @@ def test_the_driver_reads_how_far_hosts_are(tmp_path: Path) -> None:
     HostTeller(run, "gpu-2.example")(1.0)
     Teller(run, 0, 15, 0)(None)
     assert sorted(read_brought(run)) == [0.25, 1.0]
+
+
+def test_parts_of_epochs_and_the_winners_test_are_told(tmp_path: Path) -> None:
+    run = Directory(tmp_path)
+    Teller(run, 17, 15, 3, attempt=2).on_step(0.125)
+    found = Reached(number=17, epoch=0.125, max_epochs=15, max_rungs=3, attempt=2)
+    assert read_reached(run, [17]) == {17: found}
+    assert found.epochs() == "0.1/15"
+    assert found.model_copy(update={"epoch": 2.96}).epochs() == "3/15"
+    # At once, though something was told a moment ago.
+    tell_testing(run, 17, 20)
+    assert read_reached(run, [17])[17].testing == 20
+
+
+def test_steps_are_told_without_a_cost(tmp_path: Path) -> None:
+    tell = Teller(Directory(tmp_path), 0, 15, 0)
+    tell(None)
+    began = time.process_time()
+    for step in range(100_000):
+        tell.on_step(step / 10_000)
+    # Ten microseconds a step at most, where a step takes milliseconds.
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"share": 1.5}', '{"share": NaN}', '{"share": "1"}'])

@@ -88,6 +88,13 @@ def test_training_learns(classes: int) -> None:
     assert found.best.accuracy > 0.9
 
 
+def test_each_step_tells_how_many_epochs_are_done() -> None:
+    told: list[float] = []
+    images = bright_or_dark(20)
+    fitted(model_for(SMALL), images, epochs=2, on_step=told.append)
+    assert told == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2])
+
+
 def test_the_model_is_left_with_the_best_epochs_weights() -> None:
     images = bright_or_dark(32)
     model = model_for(SMALL.model_copy(update={"learning_rate": 0.2}))

@@ -1,0 +1,79 @@
+"""How far work is, in a notebook: one output of the cell, redrawn in place."""
+
+import contextlib
+import importlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cnn.display import Display, OnStdout, View, each_second, lines
+from cnn.formats import plain
+
+
+def display_here() -> Display:
+    """What suits where this runs: a notebook's cell, a terminal, or a log."""
+    return InCell() if _in_kernel() else OnStdout()
+
+
+def _in_kernel() -> bool:
+    # Where IPython runs it is imported.
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
+    return hasattr(get_ipython(), "kernel")
+
+
+class InCell:
+    """Shows views one after the other in one output; what is over stays above what goes on.
+
+    Where nothing can be displayed they are lines, as in a log.
+    """
+
+    def __init__(self) -> None:
+        self._over: list[str] = []
+        self._shown = ""
+        self._handle: Any = None
+        self._failed = False
+        self._lock = threading.Lock()
+
+    def show(self, view: View) -> contextlib.AbstractContextManager[Callable[[str], None]]:
+        self._draw([*self._over, view.html()])
+        return lines(view) if self._failed else self._redrawn(view)
+
+    @contextlib.contextmanager
+    def _redrawn(self, view: View) -> Iterator[Callable[[str], None]]:
+        over = threading.Event()
+
+        def watch() -> None:
+            with contextlib.suppress(Exception):
+                view.refresh()
+            # What comes back from a file system that hung is too late.
+            if not over.is_set():
+                self._draw([*self._over, view.html()])
+
+        try:
+            with each_second(watch):
+                yield self._say
+        finally:
+            over.set()
+            self._over.append(view.html())
+            self._draw(self._over)
+
+    def _say(self, text: str) -> None:
+        if self._failed:
+            print(plain(text), flush=True)
+
+    def _draw(self, parts: list[str]) -> None:
+        html = "".join(parts)
+        with self._lock:
+            if self._failed or html == self._shown:
+                return
+            try:
+                # It has no types.
+                ipython: Any = importlib.import_module("IPython.display")
+                if self._handle is None:
+                    self._handle = ipython.display(ipython.HTML(html), display_id=True)
+                else:
+                    self._handle.update(ipython.HTML(html))
+                self._shown = html
+            except Exception:
+                self._failed = True
