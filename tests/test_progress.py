@@ -218,7 +218,7 @@ HEADINGS = ["trial", "epoch", "val", "acc", "rung", "time"]
 
 
 def test_time_left_is_between_what_is_fast_and_what_is_slow() -> None:
-    assert seconds_left([], [3.0], 5, 2) is None
+    assert seconds_left([], [Running(3.0)], 5, 2) is None
     low, high = seconds_left([30.0] * 100, [], 10, 2) or (0, 0)
     assert 135 < low < 150 < high < 165
     # One trial says little of the others.
