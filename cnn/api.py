@@ -204,7 +204,7 @@ def _stops_with(further: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted: {further()}") from None
+        raise Interrupted(further()) from None
     finally:
         root.removeFilter(_is_no_interrupt)
 

@@ -5,6 +5,7 @@ spark-submit jobs/predict.py --model RUN --images s3a://bucket/new --out OUT --c
 """
 
 import argparse
+import shutil
 import sys
 import textwrap
 import time
@@ -17,14 +18,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from cnn.card import ModelCard, read_card
-from cnn.cli import Parser, run_job
+from cnn.cli import Parser, run_job, say
 from cnn.commit import check_out, claim
+from cnn.confused import confusion_lines
 from cnn.dataset import describe_rejects
-from cnn.formats import plain
 from cnn.listing import Gathered
 from cnn.model_file import check_model_file
 from cnn.new_images import FolderImages, Images, SparkImages, StoreImages
-from cnn.prediction import CSV, MARKER, Summary, predict_images
+from cnn.prediction import CSV, MARKER, PREDICTIONS, Summary, predict_images
 from cnn.results import wilson_interval
 from cnn.session import PREDICT, spark_session
 from cnn.storage import Directory, reachable
@@ -82,7 +83,7 @@ def predict(
     print(f"{len(found.files) + len(found.rejects):,} files", flush=True)
     with _bar() as show:
         done = predict_images(spark, run, card, images, found, out, csv=csv, progress=show)
-    report(done, card)
+    report(done, card, out, csv=csv)
     print(f"predictions written to {out.uri} in {time.monotonic() - started:.1f} s")
 
 
@@ -104,7 +105,7 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
-def report(done: Summary, card: ModelCard) -> None:
+def report(done: Summary, card: ModelCard, out: Directory, *, csv: bool) -> None:
     """Says what came of every file, and how often the folders' names agree with the model."""
     print(f"  {done.predicted:>9,} classified")
     print(f"  {len(done.rejects):>9,} rejected")
@@ -114,16 +115,14 @@ def report(done: Summary, card: ModelCard) -> None:
     if not count:
         return
     low, high = wilson_interval(right, count)
-    print(
+    say(
         f"accuracy {right / count:.4f} on {count:,} images in folders named after classes "
         f"(95 % interval {low:.4f} to {high:.4f})"
     )
-    names = list(map(plain, card.classes))
-    width = max(map(len, ("folder", *names)))
-    cell = max(9, *map(len, names))
-    print(f"  {'folder':{width}}  " + "  ".join(f"{name:>{cell}}" for name in names))
-    for name, row in zip(names, done.confusion, strict=True):
-        print(f"  {name:{width}}  " + "  ".join(f"{value:>{cell},}" for value in row))
+    where = f"{out.uri}/{CSV if csv else PREDICTIONS}"
+    width = shutil.get_terminal_size().columns
+    for line in confusion_lines(card.classes, done.confusion, width=width, where=where):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def follow(display, title):
     ) as progress:
         for number in range(2):
             progress.launched(number, {{"name": "{HOSTILE}", "{HOSTILE}": 0.123456}})
-            time.sleep(1.5)
+            time.sleep(1.2)
             progress.finished(trial(number))
 """
 SHOWN = """

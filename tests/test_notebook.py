@@ -36,11 +36,9 @@ def interrupt():
 spark.sparkContext.setJobDescription("the reader's own")
 threading.Thread(target=interrupt).start()
 quick = {"max_trials": 2, "parallelism": 1, "epochs": 1, "min_steps": 0, "cross_validation": 1}
-try:
-    tune(spark, data, "runs/stopped", search=quick, space=space, build=build)
-except KeyboardInterrupt:
-    print("stopped")
+tune(spark, data, "runs/stopped", search=quick, space=space, build=build)
 """
+TYPO = "tune(spark, data, search={'max_trails': 3})"
 # The command line has no function to go on with.
 COMMAND_LINE = """
 import subprocess
@@ -54,7 +52,9 @@ again = tune(spark, out="runs/stopped", resume=True, build=build)
 print(len(again.trials()), Path("runs/stopped/trials/00000.json").stat().st_mtime_ns == before)
 """
 LEFT = """
-import sys
+import sys, time
+# Long enough for Spark's own bar, which the cells before have not.
+spark.sparkContext.parallelize(range(4), 2).foreach(lambda _: time.sleep(1))
 print(spark.range(10).count(), spark.sparkContext.getLocalProperty("spark.job.description"))
 print("CNN_PRELOAD" in spark.sparkContext.environment, spark.sparkContext.pythonExec)
 print(sorted({name.partition(".")[0] for name in sys.modules} & {"keras", "tensorflow"}))
@@ -83,23 +83,34 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def outputs(folder: Path) -> dict[str, str]:
-    """What each cell shows, as HTML where it has any."""
+def notebook(folder: Path) -> dict[str, list[Any]]:
+    """What each cell puts out."""
     # With Keras in the driver from here on: the model is used last.
     code, use, rest = readme_code().partition("run.classifier()")
     line = COMMAND_LINE.format(
         job=str(REPOSITORY / "spark-submit.sh"), root=str(REPOSITORY), env=clean_environment()
     )
-    cells = {"readme": code, "data": "data", "stopped": STOPPED, "command line": line}
+    cells = {"readme": code, "data": "data", "typo": TYPO, "stopped": STOPPED}
+    cells |= {"command line": line}
     cells |= {"resumed": RESUMED, "left": LEFT, "used": f"{use}{rest}"}
-    notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells.values()])
-    # As a kernel has it whose environment nobody has activated.
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("SPARK_", "PYSPARK_"))}
+    raises = {"tags": ["raises-exception"]}
+    stop = dict.fromkeys(("typo", "stopped"), raises)
+    made = [new_code_cell(cell, metadata=stop.get(name, {})) for name, cell in cells.items()]
+    notebook = new_notebook(cells=made)
+    # As a kernel has it whose environment nobody has activated, and that knows of no test: it shows
+    # then what Spark's JVM writes too.
+    ours = ("SPARK_", "PYSPARK_", "PYTEST_")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     env |= {"PATH": os.defpath + ":" + env["PATH"], "SPARK_SUBMIT_OPTS": SHORT_LIVED}
     client = NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(folder)}})
     client.execute(env=env)
-    shown = [[_shown(output) for output in cell.outputs] for cell in notebook.cells]
-    return {name: "\n".join(parts) for name, parts in zip(cells, shown, strict=True)}
+    return dict(zip(cells, [cell.outputs for cell in notebook.cells], strict=True))
+
+
+@pytest.fixture(scope="module")
+def outputs(notebook: dict[str, list[Any]]) -> dict[str, str]:
+    """What each cell shows, as HTML where it has any."""
+    return {name: "\n".join(map(_shown, found)) for name, found in notebook.items()}
 
 
 def _shown(output: Any) -> str:
@@ -134,20 +145,46 @@ def test_runs_and_data_show_themselves_and_escape_what_they_name(outputs: dict[s
 
 
 @pytest.mark.slow
-def test_progress_is_plain_lines(outputs: dict[str, str]) -> None:
-    assert "trial 1: " in outputs["readme"]
-    assert "\x1b" not in outputs["readme"]
-    assert "<pre" not in outputs["readme"]
+def test_progress_is_one_table_redrawn_in_place(notebook: dict[str, list[Any]]) -> None:
+    (shown,) = (o for o in notebook["readme"] if o.output_type == "display_data")
+    html = shown.data["text/html"]
+    # Its end: were it not redrawn it would be its beginning.
+    assert "phase search: 2 of 2 trials done" in html
+    assert "training the winner, trial " in html
+    assert "trained for 1 epoch in " in html
+    assert "<b>test accuracy " in html
+    lines = "".join(o.text for o in notebook["readme"] if o.output_type == "stream")
+    assert "phase search: best is trial" in lines
+    assert "trial 1: ok" not in lines
+    assert "\x1b" not in lines
+
+
+@pytest.mark.slow
+def test_sparks_own_bar_is_off_for_our_work_and_then_on_again(outputs: dict[str, str]) -> None:
+    for cell in ("readme", "stopped", "resumed"):
+        assert "[Stage" not in outputs[cell]
+    assert "[Stage" in outputs["left"]
+
+
+@pytest.mark.slow
+def test_a_typo_is_one_line(notebook: dict[str, list[Any]]) -> None:
+    (error,) = notebook["typo"]
+    assert error.ename == "InputError"
+    (line,) = error.traceback
+    assert line.startswith("InputError: search.max_trails must be a known setting")
 
 
 @pytest.mark.slow
 def test_an_interrupted_cell_leaves_a_run_that_goes_on(
-    folder: Path, outputs: dict[str, str]
+    folder: Path, notebook: dict[str, list[Any]], outputs: dict[str, str]
 ) -> None:
-    *_, hint, stopped = filter(None, outputs["stopped"].splitlines())
     run = folder / "runs" / "stopped"
-    assert hint == f"to go on: tune(spark, out='{run}', resume=True, build=...)"
-    assert stopped == "stopped"
+    (error,) = (o for o in notebook["stopped"] if o.output_type == "error")
+    assert error.ename == "Interrupted"
+    call = f"tune(spark, out='{run}', resume=True, build=...)"
+    hint = f"Interrupted: what was finished is on disk; go on with: {call}"
+    assert error.traceback == [hint]
+    assert "Traceback" not in outputs["stopped"]
     assert outputs["resumed"].strip().endswith("2 True")
     assert [t.number for t in read_trials(Directory(run))] == [0, 1]
 
@@ -160,8 +197,9 @@ def test_the_command_line_has_no_function_to_go_on_with(outputs: dict[str, str])
 
 
 @pytest.mark.slow
-def test_the_session_is_left_as_it_was(outputs: dict[str, str]) -> None:
-    ranged, environment, heavy = outputs["left"].strip().splitlines()
+def test_the_session_is_left_as_it_was(notebook: dict[str, list[Any]]) -> None:
+    said = "".join(o.text for o in notebook["left"] if o.get("name") == "stdout")
+    ranged, environment, heavy = said.strip().splitlines()
     assert ranged == "10 the reader's own"
     assert environment == "False python3"
     assert heavy == "[]"
