@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from statistics import fmean
 
 from cnn.forecast import Forecast, Span, images_an_epoch, seconds_an_image, setup_seconds
@@ -18,9 +18,15 @@ _LAST = 1000
 class TimeLeft:
     """Follows a round of trials. What comes after it is in what it says, where that is known."""
 
-    def __init__(self, forecast: Forecast | None, timeout: float | None) -> None:
+    def __init__(
+        self,
+        forecast: Forecast | None,
+        timeout: float | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._forecast = forecast
-        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._clock = clock
+        self._deadline = None if timeout is None else clock() + timeout
         # Number -> since when it runs, and how fast.
         self._running: dict[int, tuple[float, Pace]] = {}
         # Of trials that are done: seconds that a slot was taken, the part of their epochs that they
@@ -31,7 +37,7 @@ class TimeLeft:
         self._setups: deque[float] = deque(maxlen=_LAST)
 
     def launched(self, number: int) -> None:
-        self._running = {**self._running, number: (time.monotonic(), Pace())}
+        self._running = {**self._running, number: (self._clock(), Pace())}
 
     def finished(self, trial: TrialResult) -> None:
         self._running = {n: one for n, one in self._running.items() if n != trial.number}
@@ -47,14 +53,14 @@ class TimeLeft:
 
     def reached(self, found: Mapping[int, Reached]) -> None:
         """Takes in what running trials have reached."""
-        now = time.monotonic()
+        now = self._clock()
         for number, (_, pace) in self._running.items():
             if number in found:
                 pace.see(found[number].epoch, found[number].max_epochs, now)
 
     def said(self, waiting: int, slots: int, best: TrialResult | None) -> str:
         """`waiting` trials are to come; `best` is the one that would win now."""
-        now = time.monotonic()
+        now = self._clock()
         most = None if self._deadline is None else max(0.0, self._deadline - now)
         trials = seconds_left(
             list(self._durations),

@@ -95,8 +95,8 @@ def test_running_trials_are_read_from_another_thread(monkeypatch: pytest.MonkeyP
         readers.add(threading.current_thread().name)
         if len(numbers) < 2:
             raise OSError("a file system that is not there")
-        told = {"number": 4, "epoch": 2.438, "max_epochs": 15, "accuracy": 0.875}
-        return {4: Reached(**told, rungs=1, max_rungs=3)}
+        found = Reached(number=4, epoch=2.438, max_epochs=15, accuracy=0.875)
+        return {4: found.model_copy(update={"rungs": 1, "max_rungs": 3})}
 
     def work() -> None:
         progress = SearchProgress(
