@@ -23,6 +23,14 @@ _READ_SECONDS = 1.0
 _JOIN_SECONDS = 1.0
 
 
+# Says a line where lines are shown; only then is it made.
+Say = Callable[[Callable[[], str]], None]
+
+
+def silent(line: Callable[[], str]) -> None:
+    """Says nothing: what redraws shows it all."""
+
+
 class View(Protocol):
     """Work as it is shown while it goes on."""
 
@@ -46,14 +54,14 @@ class View(Protocol):
 class Display(Protocol):
     """Where a view is shown until it is over."""
 
-    def show(self, view: View) -> contextlib.AbstractContextManager[Callable[[str], None]]:
+    def show(self, view: View) -> contextlib.AbstractContextManager[Say]:
         """Gives what says a line where lines are shown, and nothing where they are not."""
 
 
 class OnStdout:
     """On a terminal what redraws, elsewhere lines."""
 
-    def show(self, view: View) -> contextlib.AbstractContextManager[Callable[[str], None]]:
+    def show(self, view: View) -> contextlib.AbstractContextManager[Say]:
         console = _console()
         if console.is_terminal and not console.is_dumb_terminal:
             return _redrawn(view, console)
@@ -69,32 +77,32 @@ def _console() -> Console:
 
 
 @contextlib.contextmanager
-def _redrawn(view: View, console: Console) -> Iterator[Callable[[str], None]]:
+def _redrawn(view: View, console: Console) -> Iterator[Say]:
     live = Live(get_renderable=lambda: view.screen(console), console=console, refresh_per_second=2)
     live.start()
     try:
         with each_second(view.refresh):
-            yield lambda text: None
+            yield silent
     finally:
         live.stop()
 
 
 @contextlib.contextmanager
-def lines(view: View, console: Console | None = None) -> Iterator[Callable[[str], None]]:
+def lines(view: View, console: Console | None = None) -> Iterator[Say]:
     """Shows a view by lines: those that are said, and its own where none was for a while."""
     printed = console or _console()
     last = time.monotonic()
 
-    def say(text: str) -> None:
+    def say(line: Callable[[], str]) -> None:
         nonlocal last
         last = time.monotonic()
-        printed.print(Text(plain(text)), soft_wrap=True)
+        printed.print(Text(plain(line())), soft_wrap=True)
 
     def watch() -> None:
         with contextlib.suppress(Exception):
             view.refresh()
         if time.monotonic() - last >= view.quiet_seconds:
-            say(view.line())
+            say(view.line)
 
     with each_second(watch):
         yield say

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cnn.display import Display, OnStdout, View, each_second, lines
+from cnn.display import Display, OnStdout, Say, View, each_second, lines
 from cnn.formats import plain
 
 
@@ -35,12 +35,12 @@ class InCell:
         self._failed = False
         self._lock = threading.Lock()
 
-    def show(self, view: View) -> contextlib.AbstractContextManager[Callable[[str], None]]:
+    def show(self, view: View) -> contextlib.AbstractContextManager[Say]:
         self._draw([*self._over, view.html()])
         return lines(view) if self._failed else self._redrawn(view)
 
     @contextlib.contextmanager
-    def _redrawn(self, view: View) -> Iterator[Callable[[str], None]]:
+    def _redrawn(self, view: View) -> Iterator[Say]:
         over = threading.Event()
 
         def watch() -> None:
@@ -58,9 +58,9 @@ class InCell:
             self._over.append(view.html())
             self._draw(self._over)
 
-    def _say(self, text: str) -> None:
+    def _say(self, line: Callable[[], str]) -> None:
         if self._failed:
-            print(plain(text), flush=True)
+            print(plain(line()), flush=True)
 
     def _draw(self, parts: list[str]) -> None:
         html = "".join(parts)

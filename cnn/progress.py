@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from rich.console import Console, RenderableType
 
-from cnn.display import Display, OnStdout
+from cnn.display import Display, OnStdout, Say, silent
 from cnn.forecast import Forecast
 from cnn.lengths import clock, duration
 from cnn.live import Row, screen
@@ -111,11 +111,11 @@ class SearchProgress:
         self._reached: Mapping[int, Reached] = {}
         self._left = self._said_left()
         self._shown = (display or OnStdout()).show(self)
-        self._say: Callable[[str], None] = lambda text: None
+        self._say: Say = silent
 
     def __enter__(self) -> Self:
         self._say = self._shown.__enter__()
-        self._say(", ".join([*self._done(), self._said_left()]))
+        self._say(lambda: ", ".join([*self._done(), self._said_left()]))
         return self
 
     def __exit__(
@@ -135,7 +135,7 @@ class SearchProgress:
         self._running = {n: one for n, one in self._running.items() if n != trial.number}
         self._take_in(trial)
         score = "-" if trial.accuracy is None else f"{trial.accuracy:.4f}"
-        self._say(f"trial {trial.number}: {trial.status} {score} | {self._standing()}")
+        self._say(lambda: f"trial {trial.number}: {trial.status} {score} | {self._standing()}")
 
     def _take_in(self, trial: TrialResult) -> None:
         self._counts[trial.status] += 1

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from cnn.display import Display
+from cnn.display import Display, Say, silent
 from cnn.forecast import Span, around_the_test
 from cnn.formats import plain
 from cnn.lengths import about, duration
@@ -48,16 +48,16 @@ class WinnerProgress:
         self._reached: Reached | None = None
         self._told_tenth = 0
         self._ended = self._accuracy = ""
-        self._say: Callable[[str], None] = lambda text: None
+        self._say: Say = silent
 
     def run(self, work: Callable[[], dict[str, Any]], display: Display) -> dict[str, Any]:
         """Does the work, which returns its part of result.json, and shows how far it is."""
         with display.show(self) as self._say:
-            self._say(self.opening())
+            self._say(self.opening)
             outcome = work()
-            self._ended = _ended(outcome)
+            self._ended = _ended(outcome, time.monotonic() - self._began)
             self._accuracy = f"test accuracy {outcome['test']['accuracy']:.4f}"
-            self._say(self._ended)
+            self._say(lambda: self._ended)
         return outcome
 
     def opening(self) -> str:
@@ -78,7 +78,7 @@ class WinnerProgress:
         if not found.testing:
             self._pace.see(found.epoch, found.max_epochs, time.monotonic())
         elif before is None or not before.testing:
-            self._say(self._stage())
+            self._say(self._stage)
 
     def line(self) -> str:
         """How far it is, for a log."""
@@ -132,9 +132,9 @@ class WinnerProgress:
         return (max(1.0, low), high) if high > 0 else None
 
 
-def _ended(outcome: Mapping[str, Any]) -> str:
-    seconds, count = outcome["seconds"], len(outcome["final"]["epochs"])
+def _ended(outcome: Mapping[str, Any], seconds: float) -> str:
+    count = len(outcome["final"]["epochs"])
     return (
-        f"trained for {count} epoch{'s' if count != 1 else ''} in {duration(seconds['final'])}, "
-        f"tested on {outcome['test']['count']:,} images in {duration(seconds['test'])}"
+        f"trained for {count} epoch{'s' if count != 1 else ''} and tested on "
+        f"{outcome['test']['count']:,} images in {duration(seconds)}"
     )

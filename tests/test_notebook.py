@@ -151,7 +151,7 @@ def test_progress_is_one_table_redrawn_in_place(notebook: dict[str, list[Any]]) 
     # Its end: were it not redrawn it would be its beginning.
     assert "phase search: 2 of 2 trials done" in html
     assert "training the winner, trial " in html
-    assert "trained for 1 epoch in " in html
+    assert "trained for 1 epoch and tested on " in html
     assert "<b>test accuracy " in html
     lines = "".join(o.text for o in notebook["readme"] if o.output_type == "stream")
     assert "phase search: best is trial" in lines

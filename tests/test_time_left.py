@@ -168,7 +168,6 @@ def train(run: Directory, pause: Callable[[], None]) -> dict[str, object]:
     return {
         "final": {"epochs": [{}] * 15},
         "test": {"count": 250, "accuracy": 0.875},
-        "seconds": {"final": 12.3, "test": 1.2},
     }
 
 
@@ -188,7 +187,7 @@ def test_the_winners_training_is_a_line_that_redraws(
     assert re.search(r"starting, about \d+ to \d+ s left", said)
     assert re.search(r"training 2 of at most 3, epoch 2\.4/15, about \d+ to \d+ s left", said)
     assert "testing the winner on 250 images" in said
-    assert "trained for 15 epochs in 12 s, tested on 250 images in 1 s" in said
+    assert re.search(r"trained for 15 epochs and tested on 250 images in [5-9] s", said)
 
 
 def test_in_a_log_the_winners_training_is_lines(
@@ -199,11 +198,12 @@ def test_in_a_log_the_winners_training_is_lines(
     run = Directory(tmp_path)
     progress = winner(run)
     progress.run(lambda: train(run, lambda: sleep(1.2)), OnStdout())
-    assert capsys.readouterr().out.splitlines() == [
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert lines == [
         "training the winner, trial 7, on all 1,000 training images, about 20 to 40 s",
         "testing the winner on 250 images",
-        "trained for 15 epochs in 12 s, tested on 250 images in 1 s",
     ]
+    assert re.match(r"trained for 15 epochs and tested on 250 images in \d s$", last)
 
 
 def test_a_long_training_is_a_line_each_tenth(tmp_path: Path) -> None:
