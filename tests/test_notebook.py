@@ -113,6 +113,10 @@ def outputs(notebook: dict[str, list[Any]]) -> dict[str, str]:
     return {name: "\n".join(map(_shown, found)) for name, found in notebook.items()}
 
 
+def _stdout(outputs: list[Any]) -> str:
+    return "".join(output.text for output in outputs if output.get("name") == "stdout").strip()
+
+
 def _shown(output: Any) -> str:
     data = output.get("data", {})
     return str(output.get("text") or data.get("text/html") or data.get("text/plain", ""))
@@ -190,16 +194,15 @@ def test_an_interrupted_cell_leaves_a_run_that_goes_on(
 
 
 @pytest.mark.slow
-def test_the_command_line_has_no_function_to_go_on_with(outputs: dict[str, str]) -> None:
-    code, _, errors = outputs["command line"].strip().partition(" ")
+def test_the_command_line_has_no_function_to_go_on_with(notebook: dict[str, list[Any]]) -> None:
+    code, _, errors = _stdout(notebook["command line"]).partition(" ")
     assert code == "2"
     assert "__main__:build was given in Python: call cnn.tune(..., build=...)" in errors
 
 
 @pytest.mark.slow
 def test_the_session_is_left_as_it_was(notebook: dict[str, list[Any]]) -> None:
-    said = "".join(o.text for o in notebook["left"] if o.get("name") == "stdout")
-    ranged, environment, heavy = said.strip().splitlines()
+    ranged, environment, heavy = _stdout(notebook["left"]).splitlines()
     assert ranged == "10 the reader's own"
     assert environment == "False python3"
     assert heavy == "[]"
