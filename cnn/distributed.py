@@ -20,6 +20,7 @@ from pyspark.resource import ResourceProfile
 from cnn.evaluation import Evaluation, predict, score
 from cnn.final import FinalJob, attempt_of, final_images, fit_winner
 from cnn.hosts import PixelsOnHost
+from cnn.interruptible import interruptible
 from cnn.job import compiled, part, snapshot
 from cnn.process import Ended
 from cnn.results import write_log
@@ -82,7 +83,7 @@ def train_together(
     stage = context.parallelize(range(final.workers), final.workers)
     if profile is not None:
         stage = stage.withResources(profile)
-    found: dict[str, Any] = stage.barrier().mapPartitions(work).collect()[0]
+    found: dict[str, Any] = interruptible(context, stage.barrier().mapPartitions(work).collect)[0]
     return found
 
 
@@ -111,6 +112,7 @@ def _concluded(rank: int, member: Member, ended: Ended) -> dict[str, Any]:
 
 def run_member(member: Member) -> dict[str, Any]:
     """A worker's part of the training, in its own process; the first one keeps the checkpoints."""
+    _reach_directly(member.addresses)
     cluster = {"worker": list(member.addresses)}
     task = {"type": "worker", "index": member.rank}
     # TensorFlow reads it when the strategy is made, which must be before anything else.
@@ -148,6 +150,17 @@ def run_member(member: Member) -> dict[str, Any]:
             return {"error": str(error)}
         found = machines.evaluate(validation, len(job.manifest.classes))
     return {"accuracy": found.accuracy, "continued": len(start.epochs) if start else 0}
+
+
+def _reach_directly(addresses: Iterable[str]) -> None:
+    """Has gRPC, by which members speak to one another, go through no proxy to their hosts.
+
+    It reads the first of these variables that is there.
+    """
+    hosts = [address.rpartition(":")[0] for address in addresses]
+    for name in ("no_grpc_proxy", "no_proxy"):
+        known = [host for host in os.environ.get(name, "").split(",") if host.strip()]
+        os.environ[name] = ",".join(dict.fromkeys([*known, *hosts]))
 
 
 class Together:

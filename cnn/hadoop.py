@@ -13,6 +13,7 @@ import pyarrow as pa
 from cnn.deep import Values
 from cnn.duplicates import Digests
 from cnn.images import Decoding, Unreadable, decode_and_look
+from cnn.interruptible import collected
 from cnn.listing import (
     ALL,
     Folder,
@@ -98,7 +99,7 @@ class SparkReader:
 
         wanted = spark.createDataFrame(pa.table({"path": [self._uri(file.path) for file in files]}))
         found = self._files().join(broadcast(wanted), "path").select("path", sha2("content", 256))
-        digests = dict(map(tuple, found.collect()))
+        digests = dict(map(tuple, collected(found)))
         return [digests.get(self._uri(file.path)) for file in files]
 
     def write(
@@ -124,7 +125,7 @@ class SparkReader:
             .repartition(min(len(parts), 4 * spark.sparkContext.defaultParallelism), "part")
             .sortWithinPartitions("part", "place")
         )
-        written = placed.mapInArrow(_writer(staging), "part int, result string").collect()
+        written = collected(placed.mapInArrow(_writer(staging), "part int, result string"))
         results = {part: json.loads(result) for part, result in written}
         return [_part_result(part, results.get(i)) for i, part in enumerate(parts)]
 

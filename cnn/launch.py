@@ -5,10 +5,10 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal
 
-from py4j.protocol import Py4JError
 from pyspark import SparkContext
 from pyspark.resource import ResourceProfile
 
+from cnn.interruptible import interruptible
 from cnn.results import now
 from cnn.session import failure
 from cnn.settings import Error
@@ -79,7 +79,7 @@ def again_where_lost(
     """
     for _ in range(max_lost + 1):
         try:
-            return run()
+            return interruptible(context, run)
         except Exception as error:
             if is_gone(context):
                 raise SparkGone(error) from None
@@ -97,8 +97,8 @@ def is_gone(context: SparkContext) -> bool:
     try:
         java: Any = context._jsc
         return bool(java.sc().isStopped())
-    except (Py4JError, OSError, AttributeError):
-        # Its JVM has died, or another thread has found that out.
+    except Exception:
+        # Its JVM has died, or another thread has found that out; what py4j then raises is anything.
         return True
 
 

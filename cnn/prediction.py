@@ -20,6 +20,7 @@ from cnn.commit import staged
 from cnn.dataset import write_rejects
 from cnn.device import environment_for, gpus_of_task
 from cnn.images import Unreadable
+from cnn.interruptible import collected
 from cnn.listing import Gathered
 from cnn.new_images import Images
 from cnn.session import failure
@@ -104,12 +105,12 @@ def predict_images(
             # The plan may differ from what was asked for: files from Spark come in tasks of its
             # own.
             with _watched(spark, frame.rdd.getNumPartitions(), progress):
-                written = right.mapInArrow(_writer(staging), "rows long").collect()
+                written = collected(right.mapInArrow(_writer(staging), "rows long"))
             predicted = sum(row.rows for row in written)
             unreadable = classified.where(col("reason").isNotNull()).select("path", "reason")
-            rejects = [*found.rejects, *map(tuple, unreadable.collect())]
+            rejects = [*found.rejects, *map(tuple, collected(unreadable))]
             if predicted + len(rejects) < len(found.files) + len(found.rejects):
-                seen = {row.path for row in classified.select("path").collect()}
+                seen = {row.path for row in collected(classified.select("path"))}
                 unseen = [file.path for file in found.files if file.path not in seen]
                 rejects += [(path, "unreadable: Spark could not read it") for path in unseen]
             confusion = _confusion(spark, right, found.files, card)
@@ -217,7 +218,8 @@ def _confusion(
         return confusion
     columns = {"path": [f.path for f in named], "truth": [f.class_name for f in named]}
     truth = spark.createDataFrame(pa.table(columns))
-    for row in right.join(truth, "path").groupBy("truth", "prediction").count().collect():
+    counts = right.join(truth, "path").groupBy("truth", "prediction").count()
+    for row in collected(counts):
         confusion[labels[row["truth"]], labels[row["prediction"]]] = row["count"]
     return confusion
 

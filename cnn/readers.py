@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cnn.duplicates import Digests
 from cnn.images import Decoding
+from cnn.interruptible import collected
 from cnn.listing import ALL, Gathered, Listing, Side, find_images, list_images, real_path
 from cnn.manifest import DataSettings
 from cnn.parts import Part, PartResult, decode_part, write_part
@@ -98,7 +99,7 @@ def digest_files(
         return []
     context, paths = spark.sparkContext, [file.path for file in files]
     slices = min(-(-len(paths) // files_a_task), 4 * context.defaultParallelism)
-    return context.parallelize(paths, slices).map(digest).collect()
+    return collected(context.parallelize(paths, slices).map(digest))
 
 
 def write_parts(
@@ -115,7 +116,7 @@ def write_parts(
         decoded = decode_part(opener, part, how, look=look)
         return write_part(staging, part.split, part.number, decoded)
 
-    return spark.sparkContext.parallelize(parts, len(parts)).map(run).collect()
+    return collected(spark.sparkContext.parallelize(parts, len(parts)).map(run))
 
 
 def _digest(path: Path, whole: bool) -> str | None:

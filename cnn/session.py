@@ -174,9 +174,17 @@ def _context_of(spark: SparkSession) -> SparkContext:
     return context
 
 
+# What Spark says where a Python worker or its daemon did not start: all that it wrote to stderr.
+_FROM_WORKER = re.compile(r"Error from python worker:\n(.*?)\n[ \t]*PYTHONPATH was:", re.DOTALL)
+
+
 def failure(error: Exception) -> str:
     """What a failed Spark job failed of, in one line: the first error that is not Spark's frame."""
     text = str(error)
+    for said in _FROM_WORKER.findall(text):
+        last = [line.strip() for line in said.splitlines() if line.strip()][-1:]
+        if last:
+            return last[0]
     lines = [line.strip().removeprefix(": ") for line in text.splitlines()]
     named = [line for line in lines if re.search(r"(Error|Exception)\b", line)]
     frame = r"Py4JJavaError|PYTHON_EXCEPTION|Job aborted|occurred while"

@@ -1,7 +1,6 @@
 """Slots: how many tasks the executors that are there can run at a time."""
 
 import math
-import os
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -50,7 +49,7 @@ def count_slots(context: SparkContext, search: SearchSettings | None = None) -> 
     task_cpus = profile.cpus or int(conf.get("spark.task.cpus", "1"))
     if match := LOCAL_MASTER.match(master):
         limit = match.group(1) or "1"
-        cores = (os.cpu_count() or 1) if limit == "*" else int(limit)
+        cores = _cores_of_jvm(context) if limit == "*" else int(limit)
         total = max(1, cores // task_cpus)
         gpus = local_gpus() if search.gpus is None else search.gpus
         if gpus:
@@ -68,6 +67,14 @@ def count_slots(context: SparkContext, search: SearchSettings | None = None) -> 
         by_gpus = there * math.floor(1 / wanted) if wanted < 1 else there // wanted
     total = sum(int(min(cores // task_cpus, by_gpus)) for cores in executors)
     return Slots(max(1, total), min(executors), task_cpus, len(executors))
+
+
+def _cores_of_jvm(context: SparkContext) -> int:
+    """The cores that local[*] stands for: those that this process is allowed, by its CPU affinity
+    and its container's quota, and not all that the machine has.
+    """
+    jvm: Any = context._jvm
+    return int(jvm.java.lang.Runtime.getRuntime().availableProcessors())
 
 
 def slots_now(context: SparkContext, search: SearchSettings, slots: Slots) -> Callable[[], int]:

@@ -17,7 +17,7 @@ from cnn.final import TESTED, FinalJob, final_value, read_tested, run_final
 from cnn.forecast import images_outside, seconds_an_image
 from cnn.hosts import prepare_hosts
 from cnn.journal import Start, write_start
-from cnn.launch import TaskFailed, launch
+from cnn.launch import SparkGone, TaskFailed, is_gone, launch
 from cnn.phases import run_phases
 from cnn.preflight import check_visible
 from cnn.progress import hosts_progress
@@ -196,6 +196,8 @@ def _train_together(
                 found = train_together(context, job, attempt, apart, profile)
                 break
             except Exception as error:
+                if is_gone(context):
+                    raise SparkGone(error) from None
                 if not left:
                     raise _failed(search, failure(error), f"/{LOGS}") from None
                 search.say(f"{failure(error)}; all {job.workers} go on from their last epoch")

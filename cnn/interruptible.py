@@ -1,0 +1,67 @@
+"""Spark jobs that can be interrupted: the thread that signals come to does not wait for the JVM.
+
+py4j keeps one connection for each thread. Where that thread is interrupted while it waits for an
+answer, what it asks next gets the answer to the question before, and not until the job has ended:
+the interruption is delayed by hours or lost.
+"""
+
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pyspark import RDD, SparkContext
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_GROUP = "spark.jobGroup.id"
+# How long a job that was told to stop may take to be gone.
+_STOP_SECONDS = 5.0
+Value = TypeVar("Value")
+
+
+def interruptible(context: SparkContext, run: Callable[[], Value]) -> Value:
+    """run(), which waits for a Spark job; what interrupts the main thread cancels the job.
+
+    It runs in a thread of its own, with the description and the other properties that jobs of this
+    thread have. In another thread than the main one, which nothing interrupts, it is just called.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return run()
+    java: Any = context._jsc
+    properties = java.sc().getLocalProperties().clone()
+    group = properties.getProperty(_GROUP)
+    if group is None:
+        group = f"job-{uuid.uuid4().hex[:12]}"
+        properties.setProperty(_GROUP, group)
+        properties.setProperty("spark.job.interruptOnCancel", "true")
+    done: Future[Value] = Future()
+
+    def work() -> None:
+        try:
+            java.sc().setLocalProperties(properties)
+            done.set_result(run())
+        except BaseException as error:
+            done.set_exception(error)
+
+    thread = threading.Thread(target=work, name="spark-job", daemon=True)
+    thread.start()
+    try:
+        return done.result()
+    except Exception:
+        raise
+    except BaseException:
+        # Where Spark has ended too there is nothing to cancel.
+        with suppress(Exception):
+            context.cancelJobGroup(group)
+        thread.join(_STOP_SECONDS)
+        raise
+
+
+def collected(data: "RDD[Value] | DataFrame") -> list[Any]:
+    """The rows of an RDD or a data frame, in a job that can be interrupted."""
+    context = data.context if isinstance(data, RDD) else data.sparkSession.sparkContext
+    return interruptible(context, data.collect)
