@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnn.builder import Build, builder_name, is_sent, pack
+from cnn.cli import say
+from cnn.errors import Error, InputError, one_line
+from cnn.machine import keras_overridden
 from cnn.manifest import DataSettings
 from cnn.near_misses import unknown_key
 from cnn.notebook import display_here
@@ -22,7 +25,6 @@ from cnn.preprocessing import preprocess as make_data
 from cnn.run import Run
 from cnn.runs import Wanted, begin, resume_run
 from cnn.session import existing_session
-from cnn.settings import Error, InputError, one_line
 from cnn.storage import Directory, reachable
 from cnn.tuning import default_run_dir
 
@@ -116,6 +118,8 @@ def tune(
     finished is not repeated. Interrupted, a run can be resumed. Raises cnn.Error.
     """
     session = existing_session(spark)
+    for line in keras_overridden():
+        say(line)
     named = {"search": search, "space": space, "phases": phases, "final": final}
     named |= {"model": model, "cache": cache}
     tables = {key: _plain(table, key) for key, table in named.items() if table is not None}

@@ -11,13 +11,14 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from cnn.settings import CacheSettings, Error
-from cnn.storage import Locked, file_lock, is_at
+from cnn.storage import Locked, NoLocks, file_lock, flock, is_at
 
 _MARK = "used"
 _BUILD, _GONE = ".build-", ".gone-"
@@ -67,6 +68,28 @@ class Cache:
 
         Raises Error where there is no room, and what `build` raises; nothing is left then.
         """
+        with self._locks():
+            return self._open(name, size, build, check)
+
+    @contextmanager
+    def lock(self, name: str, *, wait: bool = True) -> Iterator[None]:
+        """Holds a lock of this cache, as `file_lock` does. Raises Locked and Error."""
+        with self._locks(), file_lock(self._lock(name), wait=wait):
+            yield
+
+    @contextmanager
+    def _locks(self) -> Iterator[None]:
+        try:
+            yield
+        except NoLocks:
+            raise Error(
+                "the cache directory must be on a file system with file locks (flock), but that of "
+                f"{self.root} has none; name another place with --cache-dir"
+            ) from None
+
+    def _open(
+        self, name: str, size: int, build: Callable[[Path], None], check: Callable[[Path], bool]
+    ) -> tuple[Entry, bool]:
         entry = self._take(name)
         if entry is not None and check(entry.folder):
             return entry, False
@@ -91,7 +114,7 @@ class Cache:
                 mark = (folder / _MARK).open("r+")
             except FileNotFoundError:
                 return None
-            fcntl.flock(mark, fcntl.LOCK_SH)
+            flock(mark, fcntl.LOCK_SH)
             # It may have been removed, and even built anew, before the lock was ours.
             if is_at(mark, folder / _MARK):
                 os.utime(mark.fileno())
@@ -104,7 +127,7 @@ class Cache:
         try:
             build(staging)
             mark = (staging / _MARK).open("w+")
-            fcntl.flock(mark, fcntl.LOCK_SH)
+            flock(mark, fcntl.LOCK_SH)
             for path in (*staging.iterdir(), staging):
                 _to_disk(path)
             staging.rename(folder)
@@ -141,7 +164,7 @@ class Cache:
                 return
             with (folder / _MARK).open("r+") as mark:
                 try:
-                    fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     continue
                 self._remove(folder)

@@ -16,7 +16,7 @@ from pyspark import TaskContext
 
 from cnn.cache import make_own
 from cnn.settings import Error
-from cnn.storage import Locked, file_lock
+from cnn.storage import Locked, NoLocks, file_lock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _POLL_SECONDS = 0.05
@@ -90,6 +90,11 @@ def lease(gpus: Sequence[str], trials_per_gpu: int, folder: Path | None = None) 
                         return
                 except Locked:
                     continue
+                except NoLocks:
+                    raise Error(
+                        "the directory of GPUs in use must be on a file system with file locks "
+                        f"(flock), but that of {folder} has none; set TMPDIR to another place"
+                    ) from None
         time.sleep(_POLL_SECONDS)
 
 

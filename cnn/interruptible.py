@@ -5,11 +5,13 @@ answer, what it asks next gets the answer to the question before, and not until 
 the interruption is delayed by hours or lost.
 """
 
+import signal
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyspark import RDD, SparkContext
@@ -65,3 +67,33 @@ def collected(data: "RDD[Value] | DataFrame") -> list[Any]:
     """The rows of an RDD or a data frame, in a job that can be interrupted."""
     context = data.context if isinstance(data, RDD) else data.sparkSession.sparkContext
     return interruptible(context, data.collect)
+
+
+@contextmanager
+def interrupted_later() -> Iterator[None]:
+    """Puts Ctrl-C and SIGTERM off until the end of the block; the second one is for now.
+
+    A JVM that loses its driver while it starts says so in a page.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    put_off: list[int] = []
+
+    def later(number: int, frame: FrameType | None) -> None:
+        handler = handlers[signal.Signals(number)]
+        if put_off and callable(handler):
+            handler(number, frame)
+        put_off.append(number)
+
+    for number, handler in handlers.items():
+        if callable(handler):
+            signal.signal(number, later)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if put_off:
+            signal.raise_signal(put_off[0])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnn.builder import load_builder
+from cnn.machine import KERAS
 from cnn.manifest import Manifest
 from cnn.pixels import Pixels, choose
 from cnn.results import CHECKPOINTS
@@ -100,6 +101,9 @@ def compiled(
     from cnn.model import compile_model
     from cnn.precision import policy, resolve
 
+    # Whatever this host's own keras.json says.
+    keras.config.set_image_data_format(KERAS["image_data_format"])
+    keras.config.set_floatx(KERAS["floatx"])
     build = load_builder(job.model.builder, job.build)
     keras.utils.set_random_seed(seed)
     classes = len(job.manifest.classes)

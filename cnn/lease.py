@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 
 from cnn.documents import Malformed, read_document
 from cnn.settings import InputError
-from cnn.storage import Directory, Locked, file_lock
+from cnn.storage import Directory, Locked, NoLocks, file_lock
 
 # How long a holder that has died still counts as alive; it is renewed three times as often.
 _SECONDS = 60.0
@@ -37,6 +37,14 @@ def held(directory: Directory, taken: str) -> Iterator[None]:
             yield
     except Locked:
         raise InputError(taken) from None
+    except NoLocks:
+        print(
+            f"the file system of {directory.uri} has no file locks (flock): a lease keeps a second "
+            "writer out, best effort",
+            flush=True,
+        )
+        with lease(directory, taken):
+            yield
 
 
 @contextmanager

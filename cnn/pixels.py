@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from cnn.cache import Cache
 from cnn.manifest import Manifest
 from cnn.settings import CacheSettings, Error
-from cnn.storage import Directory, file_lock
+from cnn.storage import Directory
 
 _BATCH_BYTES = 2**24
 _FILES = ("pixels", "labels", "folds")
@@ -60,7 +60,7 @@ def verify_pixels(
 
     `tell` hears how far that is. Raises Locked where another process of this host is at it.
     """
-    with file_lock(Cache(cache).root / f".{_name(manifest, split)}.whole.lock", wait=False):
+    with Cache(cache).lock(f"{_name(manifest, split)}.whole", wait=False):
         return _open(data, manifest, split, cache, whole=True, tell=tell)[1]
 
 

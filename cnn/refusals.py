@@ -40,3 +40,14 @@ def refuse_local_gpus(conf: SparkConf) -> None:
             "spark.task.resource.gpu.amount must not be set in local mode, where Spark cannot "
             f"give out GPUs and waits for ever, but got {wanted}"
         )
+
+
+def refuse_python_memory(conf: SparkConf) -> None:
+    """Raises InputError where the virtual memory of executors' Python processes is limited."""
+    limit = conf.get("spark.executor.pyspark.memory")
+    if limit:
+        raise InputError(
+            "spark.executor.pyspark.memory must not be set, since it limits virtual memory, of "
+            f"which TensorFlow reserves far more than it uses, but got {limit}; "
+            "use spark.executor.memoryOverhead"
+        )

@@ -9,15 +9,21 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import pyspark
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from cnn.console_bar import without_console_bar
 from cnn.daemon import PRELOAD
-from cnn.refusals import refuse_connect, refuse_local_gpus
-from cnn.settings import InputError
+from cnn.interruptible import interrupted_later
+from cnn.machine import KERAS
+from cnn.refusals import refuse_connect, refuse_local_gpus, refuse_python_memory
+from cnn.settings import Error, InputError
+from cnn.versions import check_python, check_spark, refuse_other_jvm
 
 # What Spark's UI, its event log and its own log show as "(redacted)": settings whose name or value
 # matches. Spark's default does not know AWS_ACCESS_KEY_ID or KAGGLE_KEY, keys of encryption and of
@@ -25,9 +31,14 @@ from cnn.settings import InputError
 _REDACTED = (
     r"(?i)secret|passw(or)?d|token|credential|access[._-]?key|(^|[._-])key([._=-]|$)|://[^/?#\s]+@"
 )
-# What executors' processes have in their environment; glibc reads its part when one starts.
+# What all Python processes of executors have in their environment, whatever a user has in his: a
+# warning that is an error there would lose a search in its last minute.
+_PYTHON_ENVIRONMENT = {"PYTHONWARNINGS": ""}
+# What those have that compute; glibc reads its part when one starts.
 EXECUTOR_ENVIRONMENT = {
+    **_PYTHON_ENVIRONMENT,
     PRELOAD: "1",
+    "KERAS_BACKEND": KERAS["backend"],
     # Errors are raised as exceptions as well; the rest is chatter about hardware that is not there.
     "TF_CPP_MIN_LOG_LEVEL": "3",
     # TensorFlow turns oneDNN on by itself only where the CPU has AVX512. With AVX2 too a training
@@ -40,7 +51,10 @@ EXECUTOR_ENVIRONMENT = {
     "MALLOC_TOP_PAD_": str(2**26),
 }
 # Its daemon ends workers that hang, which pyspark's own cannot.
-PREPROCESS = {"spark.python.daemon.module": "cnn.daemon"}
+PREPROCESS = {
+    "spark.python.daemon.module": "cnn.daemon",
+    **{f"spark.executorEnv.{name}": value for name, value in _PYTHON_ENVIRONMENT.items()},
+}
 # A trial's process is forked from a daemon that has the framework imported, and is used once: its
 # memory and its device are free again when the task has ended.
 TUNE = {
@@ -85,11 +99,35 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
     # The JVM has read the command line and Spark's files when it is up; only then is it known
     # what the user has set. A context needs some of the rest before it starts.
     refuse_connect(os.environ)
-    SparkContext._ensure_initialized()
+    check_spark()
+    spark = None
+    try:
+        with interrupted_later():
+            spark = _started(name, dict(required or {}))
+        yield spark
+    finally:
+        # Where its JVM has died there is nothing left to stop.
+        if spark is not None:
+            with suppress(Py4JError, OSError):
+                spark.stop()
+
+
+def _started(name: str, required: dict[str, str]) -> SparkSession:
+    try:
+        SparkContext._ensure_initialized()
+    except PySparkRuntimeError as error:
+        raise Error(f"Spark cannot be started: {failure(error)}") from None
+    jvm: Any = SparkContext._jvm
+    version = str(getattr(jvm.org.apache.spark, "package$").__getattr__("MODULE$").SPARK_VERSION())
+    refuse_other_jvm(version, pyspark.__version__, "what has started")
     conf = SparkConf()
     refuse_connect(dict(conf.getAll()))
     conf.setIfMissing("spark.master", "local[*]")
-    defaults = _QUIET | dict(required or {})
+    defaults = _QUIET | required
+    if _PRELOADED[1] in required:
+        refuse_python_memory(conf)
+        for line in _overrides(conf):
+            print(line, flush=True)
     if conf.get("spark.master", "").startswith("local"):
         defaults = defaults | _LOCAL | {"spark.hadoop.fs.permissions.umask-mode": _umask()}
         if os.environ.get("SPARK_LOCAL_IP") in {"127.0.0.1", "localhost"}:
@@ -97,7 +135,9 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
             del defaults["spark.ui.enabled"]
         if not LOCAL_CLUSTER.match(conf.get("spark.master", "")):
             refuse_local_gpus(conf)
-    if _comes_as_zip(conf):
+    as_zip = _comes_as_zip(conf)
+    _choose_python(conf, package_comes=as_zip)
+    if as_zip:
         # The daemon starts before a worker's path has what --py-files brought.
         defaults = {key: value for key, value in defaults.items() if key not in _PRELOADED}
     for key, value in defaults.items():
@@ -106,16 +146,40 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
         # What spark-submit calls every application that Python starts.
         conf.setAppName(name)
     interrupt = signal.getsignal(signal.SIGINT)
-    spark = SparkSession.builder.config(conf=conf).getOrCreate()
+    spark: SparkSession = SparkSession.builder.config(conf=conf).getOrCreate()
     # Spark's own would talk to the JVM in the middle of whatever is being said to it.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield spark
-    finally:
-        # Where its JVM has died there is nothing left to stop.
-        with suppress(Py4JError, OSError):
-            spark.stop()
+    return spark
+
+
+def _overrides(conf: SparkConf) -> Iterator[str]:
+    """Takes away what a user has given executors' processes that no training works with."""
+    for name, value in (("KERAS_BACKEND", KERAS["backend"]), ("PYTHONWARNINGS", "")):
+        key = f"spark.executorEnv.{name}"
+        given = conf.get(key)
+        if given is not None and given != value:
+            conf.set(key, value)
+            yield f"{key} is {given}: it is {value or 'empty'} all the same"
+
+
+def _choose_python(conf: SparkConf, *, package_comes: bool) -> None:
+    """Which Python executors are: where nobody says, on this machine the driver's own.
+
+    Spark itself reads `spark.pyspark.python` only where it starts the driver. Raises InputError
+    where on this machine it is one that cannot run trials.
+    """
+    source = "spark.pyspark.python"
+    python = conf.get(source)
+    if python is None:
+        source = "PYSPARK_PYTHON"
+        python = os.environ.get(source)
+    if conf.get("spark.master", "").startswith("local"):
+        if python is None:
+            python = sys.executable
+        check_python(python, source, package_comes=package_comes)
+    if python is not None:
+        os.environ["PYSPARK_PYTHON"] = python
 
 
 def _umask() -> str:
@@ -144,7 +208,8 @@ def _kept(spark: SparkSession, context: SparkContext) -> Iterator[SparkSession]:
     """
     environment, python = context.environment, context.pythonExec
     before = {key: context.getLocalProperty(key) for key in _JOB_PROPERTIES}
-    context.environment = {**EXECUTOR_ENVIRONMENT, **environment}
+    forced = {"KERAS_BACKEND": KERAS["backend"], **_PYTHON_ENVIRONMENT}
+    context.environment = {**EXECUTOR_ENVIRONMENT, **environment, **forced}
     if _chooses_python(context):
         context.pythonExec = sys.executable
     try:

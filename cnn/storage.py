@@ -4,6 +4,7 @@ A file is whole or absent: it is written under a hidden name and moved into plac
 as a whole to an object store appears when its upload is complete.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -293,19 +294,41 @@ class Locked(Exception):
     """Another process holds the lock."""
 
 
+class NoLocks(Exception):
+    """A file system that has no file locks."""
+
+
+# What flock says there: FUSE and network file systems differ.
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+
+def flock(handle: TextIO, operation: int) -> None:
+    """fcntl.flock, which raises NoLocks where the file system has none."""
+    try:
+        fcntl.flock(handle, operation)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise NoLocks(handle.name) from None
+        raise
+
+
 @contextmanager
 def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Holds an exclusive lock on a local file; the system frees it when the process dies.
 
-    Raises Locked where another holds it, unless told to wait. The file is gone afterwards.
+    Raises Locked where another holds it, unless told to wait, and NoLocks where there are no locks.
+    The file is gone afterwards.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with path.open("a") as handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 raise Locked(str(path)) from None
+            except NoLocks:
+                path.unlink(missing_ok=True)
+                raise
             try:
                 # Whoever held it may have removed this very file in the meantime.
                 if not is_at(handle, path):
@@ -318,7 +341,7 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
                         path.unlink()
                 return
             finally:
-                fcntl.flock(handle, fcntl.LOCK_UN)
+                flock(handle, fcntl.LOCK_UN)
 
 
 def is_at(handle: TextIO, path: Path) -> bool:

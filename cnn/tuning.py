@@ -21,6 +21,7 @@ from cnn.launch import SparkGone, TaskFailed, is_gone, launch
 from cnn.phases import run_phases
 from cnn.preflight import check_visible
 from cnn.progress import hosts_progress
+from cnn.refusals import refuse_python_memory
 from cnn.report import write_report
 from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
 from cnn.running import forget_all, read_brought, read_reached
@@ -52,6 +53,7 @@ def run_search(
     began = now()
     run, settings, manifest = search.run, search.settings, search.manifest
     context = search.spark.sparkContext
+    refuse_python_memory(context.getConf())
     wait_for_executors(context, search.say)
     for phase in settings.phases:
         task_profile(context, phase.resource_profile)  # refused now, not after hours
