@@ -1,19 +1,41 @@
 #!/usr/bin/env bash
-# ./spark-submit.sh                            the main job: preprocess, then tune, with defaults
-# ./spark-submit.sh tests [pytest's options]   the tests; --all adds the slow ones
-# ./spark-submit.sh [Spark's options] JOB.py [the job's options]
+# What it is for: usage(), below.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+usage() {
+    cat <<'END'
+usage: ./spark-submit.sh                                          the main job: preprocess, then tune
+       ./spark-submit.sh [Spark's options] JOB.py [JOB's options]  such as jobs/tune.py --help
+       ./spark-submit.sh [Spark's options] check                  what the machine and Spark have
+       ./spark-submit.sh tests [pytest's options]                 the tests; --all adds the slow ones
+
+Jobs: jobs/preprocess.py, jobs/tune.py, jobs/predict.py; --help after one shows its options.
+Spark's options are those of spark-submit, such as --master spark://HOST:7077; without a master all
+cores of this machine are used. Python's environment is the active one, or .venv, which the first
+command makes: about 1.5 GB.
+END
+}
 
 fail() { echo "error: $1" >&2; exit 2; }
 
 # The environment that is active, or else .venv here, with the project installed in it.
 environment() {
-    local extra=${1:-} prefix=${VIRTUAL_ENV:-${CONDA_PREFIX:-$here/.venv}} stamp state
+    local extra=${1:-} stamp state name
+    prefix=$here/.venv
+    for name in CONDA_PREFIX VIRTUAL_ENV; do
+        if [ -x "${!name:-}/bin/python" ] && [ -n "${!name:-}" ]; then
+            prefix=${!name}
+        elif [ -n "${!name:-}" ]; then
+            echo "$name is ${!name}, where there is no Python: not used" >&2
+        fi
+    done
+    python=$prefix/bin/python
     stamp=$prefix/.spark-cnn-search
     state=$(cat "$here/pyproject.toml" "$here/constraints.txt" | cksum; echo "$here")
-    export PATH=$prefix/bin:$PATH
+    export PATH=$prefix/bin:${PATH:-/usr/local/bin:/usr/bin:/bin}
     installed "$stamp${extra:+-$extra}" "$state" || install
+    [ -x "$python" ] || fail "$python must be a Python that this user can execute, but it is not"
 }
 
 installed() { [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
@@ -24,16 +46,26 @@ install() (
     exec 9>"$stamp.lock"
     ! command -v flock >/dev/null || flock 9
     if installed "$stamp${extra:+-$extra}" "$state"; then return; fi
-    if [ "$prefix" = "$here/.venv" ] && ! "$prefix/bin/python" -m pip --version >/dev/null 2>&1; then
+    log=$prefix/install.log
+    echo "installing into ${prefix#"$here/"}: TensorFlow, Spark and others, about 1.5 GB; usually 2" \
+        "to 5 minutes; log: ${log#"$here/"}" >&2
+    : >"$log"
+    if [ "$prefix" = "$here/.venv" ] && ! "$python" -m pip --version >/dev/null 2>&1; then
         base=$(base_python)
-        "$base" -m venv "$prefix"
+        "$base" -m venv "$prefix" >>"$log" 2>&1 || not_installed
     fi
-    echo "installing into $prefix" >&2
-    python -m pip install --quiet --disable-pip-version-check \
-        --constraint "$here/constraints.txt" --editable "$here${extra:+[$extra]}"
+    "$python" -m pip install --disable-pip-version-check --progress-bar off \
+        --constraint "$here/constraints.txt" --editable "$here${extra:+[$extra]}" \
+        >>"$log" 2>&1 || not_installed
     echo "$state" >"$stamp"
     echo "$state" >"$stamp${extra:+-$extra}"
 )
+
+not_installed() {
+    tail -n 10 "$log" | sed 's/^/    /' >&2
+    echo "error: the installation failed; its last lines are above, the whole is in $log" >&2
+    exit 1
+}
 
 base_python() {
     local candidate
@@ -58,7 +90,7 @@ java_17() {
 # code are the job's own.
 run() {
     local spark=(--conf spark.ui.showConsoleProgress=false) master="" properties="" mode=client
-    while [ $# -gt 0 ] && [[ $1 != *.py ]]; do
+    while [ $# -gt 0 ] && [[ $1 != *.py && $1 != check ]]; do
         case $1 in
             --master | --deploy-mode | --properties-file | --conf | -c) [ $# -gt 1 ] || fail "$1 must have a value" ;;
         esac
@@ -81,8 +113,17 @@ run() {
         fi
     done
     [ $# -gt 0 ] || fail "a job must be named, such as jobs/tune.py"
-    [ -f "$1" ] || fail "a job must be a file, but there is no $1"
-    java_17
+    local word job=("$@")
+    if [ "$1" = check ]; then
+        job=(-m cnn.check "${@:2}")
+    else
+        [ -f "$1" ] || fail "a job must be a file, but there is no $1"
+    fi
+    for word in "$@"; do
+        [[ $word != -h && $word != --help ]] || exec "$python" "${job[@]}"
+    done
+    # The check itself says what Java there is.
+    [ "$1" = check ] || java_17
     local defaults=${SPARK_CONF_DIR:-${SPARK_HOME:+$SPARK_HOME/conf}}/spark-defaults.conf
     if [ -z "$master$properties" ] && ! grep -qs '^[[:space:]]*spark\.master[[:space:]=]' "$defaults"; then
         master='local[*]'
@@ -95,23 +136,28 @@ run() {
         export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}
     fi
     if [ "$mode" = cluster ]; then
-        exec spark-submit "${spark[@]}" "$@"
+        [ "$1" != check ] || fail "check must be in client mode, where its lines are seen"
+        "$python" -c 'from cnn import cli, versions; cli.run_job(lambda _: versions.check_spark())'
+        exec "$prefix/bin/spark-submit" "${spark[@]}" "$@"
     else
         # Under spark-submit a job sees no terminal and Ctrl-C kills the JVM first: start the job
         # itself, which starts Spark with these options.
         export PYSPARK_SUBMIT_ARGS
         PYSPARK_SUBMIT_ARGS=$(printf '%q ' ${spark[@]+"${spark[@]}"} pyspark-shell)
-        exec python "$@"
+        exec "$python" "${job[@]}"
     fi
 }
 
 case ${1:-} in
+    -h | --help)
+        usage
+        ;;
     tests)
         shift
         environment dev
         java_17
         cd "$here"
-        exec python -m pytest "$@"
+        exec "$python" -m pytest "$@"
         ;;
     "")
         environment

@@ -15,12 +15,13 @@ import numpy as np
 
 from cnn.builder import Build, builder_name, is_sent, pack
 from cnn.cli import say
+from cnn.defaults import DOWNLOADS, SAMPLE_PAIRS
 from cnn.errors import Error, InputError, one_line
 from cnn.machine import keras_overridden
 from cnn.manifest import DataSettings
 from cnn.near_misses import unknown_key
 from cnn.notebook import display_here
-from cnn.preprocessing import DOWNLOADS, SAMPLE_PAIRS, DataSet, Origin, data_settings
+from cnn.preprocessing import DataSet, Origin, data_settings
 from cnn.preprocessing import preprocess as make_data
 from cnn.run import Run
 from cnn.runs import Wanted, begin, resume_run

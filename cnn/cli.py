@@ -12,11 +12,9 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from py4j.protocol import Py4JError
-
+from cnn.errors import Error
 from cnn.formats import plain, redacted
-from cnn.session import failure
-from cnn.settings import Error
+from cnn.outlet import outlive_readers
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,8 +30,9 @@ def run_job(main: Callable[[Sequence[str]], None]) -> NoReturn:
     Interrupted, the exit code is 130; what is on disk stays.
     """
     # spark-submit ends a job by SIGTERM: unwind as for Ctrl-C, so that nothing is left half-done.
-    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(143))
+    signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _interrupt)
+    outlive_readers()
     try:
         main(sys.argv[1:])
     except Error as error:
@@ -43,7 +42,12 @@ def run_job(main: Callable[[Sequence[str]], None]) -> NoReturn:
         # Of a store's errors there is but the text.
         cause = f"{error.strerror}: {error.filename}" if error.filename else str(error)
         sys.exit(_complain(cause + _further(), code=1))
-    except Py4JError as error:
+    except Exception as error:
+        # Not imported before it is needed: a job's --help does without Spark.
+        if not type(error).__module__.startswith("py4j."):
+            raise
+        from cnn.session import failure
+
         # Spark's JVM is gone, or did what no part of the program expects of it.
         sys.exit(_complain(f"Spark failed: {failure(error)}{_further()}", code=1))
     except KeyboardInterrupt:
@@ -60,6 +64,12 @@ def go_on_with(*command: str) -> None:
     """From now on an interrupted job says that this command goes on with it."""
     global _go_on
     _go_on = " ".join(map(quoted, command))
+
+
+def _end(signum: int, frame: FrameType | None) -> NoReturn:
+    """SIGTERM: the job unwinds, and says nothing of it."""
+    logging.disable(logging.ERROR)
+    sys.exit(143)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn.errors import InputError
+from cnn.formats import plain
 
 # Spark and its libraries are hundreds of files that a JVM keeps open; it fails where it may open
 # fewer. And as many as nobody needs: some programs close all that they might have.
@@ -29,12 +30,12 @@ _CGROUPS = (
 KERAS = {"backend": "tensorflow", "image_data_format": "channels_last", "floatx": "float32"}
 
 
-def prepare() -> None:
+def prepare(*, quiet: bool = False) -> None:
     """What a job does first: prints what is unusual here, a line each, and sets it right for itself
     and the processes that it starts. Raises InputError.
     """
-    for line in unusual():
-        print(line, flush=True)
+    for line in () if quiet else unusual():
+        print(plain(line), flush=True)
     raise_open_files()
     if warnings_are_errors():
         ignore_warnings_as_errors()
@@ -54,6 +55,11 @@ def unusual(environment: Mapping[str, str] = os.environ) -> Iterator[str]:
     free = free_space(temporary)
     if free is not None and free < _LEAST_DISK:
         yield f"{temporary} has only {size(free)} free, where a job keeps images and Spark its data"
+    if has_locks(temporary) is False:
+        yield (
+            f"{temporary} is on a file system without file locks (flock), which the images' cache "
+            "needs: name another place with --cache-dir"
+        )
     available = memory()[1]
     if available is not None and available < _LEAST_MEMORY:
         yield f"only {size(available)} of memory are free: trials may be killed for want of it"
@@ -190,6 +196,22 @@ def free_space(path: Path) -> int | None:
         return shutil.disk_usage(path).free
     except OSError:
         return None
+
+
+def has_locks(folder: Path) -> bool | None:
+    """Whether files in a folder can be locked; None where none can be made there."""
+    import fcntl
+
+    try:
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+    except OSError:
+        return None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
 
 
 def size(count: float) -> str:

@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field
 
 from cnn.cli import say
+from cnn.defaults import EXPERIMENT
 from cnn.documents import Malformed, read_model
 from cnn.formats import redacted
 from cnn.mlflow_runs import log_result, log_trial, milliseconds, nested_runs
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 REMEMBERED = "mlflow.json"
-EXPERIMENT = "spark-cnn-search"
 # MLflow's own defaults wait for many minutes for a server that is down, print, and report its use.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",

@@ -18,6 +18,7 @@ from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, St
 from cnn.card import ModelCard
 from cnn.commit import staged
 from cnn.dataset import write_rejects
+from cnn.defaults import CSV
 from cnn.device import environment_for, gpus_of_task
 from cnn.images import Unreadable
 from cnn.interruptible import collected
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from cnn.classifier import Classifier
 
 PREDICTIONS = "predictions"
-CSV = "predictions.csv"
 # As Spark itself marks that a directory of files is complete.
 MARKER = f"{PREDICTIONS}/_SUCCESS"
 SCHEMA = pa.schema(

@@ -14,6 +14,7 @@ from cnn.blank import BlankImage, describe_blank, read_blank
 from cnn.cli import say
 from cnn.commit import beside, check_out, claim, clear_away
 from cnn.dataset import Reject, describe_rejects, existing_dataset, make_dataset, read_rejects
+from cnn.defaults import DOWNLOADS, SAMPLE_PAIRS
 from cnn.duplicates import DUPLICATES
 from cnn.formats import plain
 from cnn.given_split import GivenSplit, sides
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SAMPLE = Source(name="sample data set, drawn by cnn/sample.py", licence="Apache-2.0")
-SAMPLE_PAIRS = 240
-DOWNLOADS = Path("downloads")
 
 
 @dataclass(frozen=True)

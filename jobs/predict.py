@@ -12,23 +12,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pyspark.sql import SparkSession
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-from cnn.card import ModelCard, read_card
 from cnn.cli import Parser, run_job, say
-from cnn.commit import check_out, claim
-from cnn.confused import confusion_lines
-from cnn.dataset import describe_rejects
-from cnn.listing import Gathered
-from cnn.model_file import check_model_file
-from cnn.new_images import FolderImages, Images, SparkImages, StoreImages
-from cnn.prediction import CSV, MARKER, PREDICTIONS, Summary, predict_images
-from cnn.results import wilson_interval
-from cnn.session import PREDICT, spark_session
-from cnn.storage import Directory, reachable
+from cnn.defaults import CSV
+from cnn.machine import prepare
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from cnn.card import ModelCard
+    from cnn.listing import Gathered
+    from cnn.new_images import Images
+    from cnn.prediction import Summary
+    from cnn.storage import Directory
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -50,6 +47,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> None:
     args = parse(arguments)
+    prepare()
+    from cnn.card import read_card
+    from cnn.commit import check_out, claim
+    from cnn.model_file import check_model_file
+    from cnn.new_images import FolderImages, SparkImages, StoreImages
+    from cnn.prediction import MARKER
+    from cnn.session import PREDICT, spark_session
+    from cnn.storage import reachable
+
     run, out = reachable(args.model), reachable(args.out)
     card = read_card(run)
     check_model_file(run)
@@ -70,15 +76,17 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def predict(
-    spark: SparkSession,
-    run: Directory,
-    card: ModelCard,
-    images: Images,
-    found: Gathered,
-    out: Directory,
+    spark: "SparkSession",
+    run: "Directory",
+    card: "ModelCard",
+    images: "Images",
+    found: "Gathered",
+    out: "Directory",
     *,
     csv: bool,
 ) -> None:
+    from cnn.prediction import predict_images
+
     started = time.monotonic()
     print(f"{len(found.files) + len(found.rejects):,} files", flush=True)
     with _bar() as show:
@@ -90,6 +98,15 @@ def predict(
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
     """On a terminal a bar that redraws, elsewhere a line for each tenth."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(file=sys.stdout, highlight=False)
     columns = TextColumn("classifying"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
@@ -105,8 +122,13 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
-def report(done: Summary, card: ModelCard, out: Directory, *, csv: bool) -> None:
+def report(done: "Summary", card: "ModelCard", out: "Directory", *, csv: bool) -> None:
     """Says what came of every file, and how often the folders' names agree with the model."""
+    from cnn.confused import confusion_lines
+    from cnn.dataset import describe_rejects
+    from cnn.prediction import PREDICTIONS
+    from cnn.results import wilson_interval
+
     print(f"  {done.predicted:>9,} classified")
     print(f"  {len(done.rejects):>9,} rejected")
     for line in describe_rejects(done.rejects):

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from cnn.cli import Parser, quoted, run_job
-from cnn.manifest import DataSettings
-from cnn.preprocessing import DOWNLOADS, SAMPLE_PAIRS, Origin, data_settings, preprocess
-from cnn.session import PREPROCESS, spark_session
-from cnn.storage import reachable
+from cnn.defaults import DOWNLOADS, SAMPLE_PAIRS
+from cnn.machine import prepare
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    from cnn.manifest import DataSettings
+
     def choices(key: str) -> tuple[str, ...]:
         return get_args(DataSettings.model_fields[key].annotation)
 
@@ -125,6 +125,12 @@ def command(flags: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     args = parse(arguments)
+    prepare()
+    from cnn.manifest import DataSettings
+    from cnn.preprocessing import Origin, data_settings, preprocess
+    from cnn.session import PREPROCESS, spark_session
+    from cnn.storage import reachable
+
     named = {key: getattr(args, key) for key in DataSettings.model_fields}
     given = {key: value for key, value in named.items() if value is not None}
     if args.classes is not None:

@@ -9,15 +9,16 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnn.cli import Parser, go_on_with, run_job
+from cnn.defaults import EXPERIMENT
+from cnn.errors import InputError
 from cnn.formats import redacted
-from cnn.mlflow_tracking import EXPERIMENT, check_mlflow
-from cnn.runs import Wanted, begin, resume_run
-from cnn.session import TUNE, spark_session
-from cnn.settings import InputError
-from cnn.storage import Directory, reachable
-from cnn.tuning import default_run_dir
+from cnn.machine import prepare
+
+if TYPE_CHECKING:
+    from cnn.storage import Directory
 
 # The flags that are keys of [search].
 FLAGS = ("parallelism", "max_trials", "timeout", "seed")
@@ -60,6 +61,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> None:
     args = parse(arguments)
+    prepare()
+    from cnn.mlflow_tracking import check_mlflow
+    from cnn.runs import Wanted, begin, resume_run
+    from cnn.session import TUNE, spark_session
+    from cnn.storage import reachable
+    from cnn.tuning import default_run_dir
+
     flags = {key: getattr(args, key) for key in FLAGS}
     if args.final_workers is not None:
         args.assignments.append(f"final.workers={args.final_workers}")
@@ -104,7 +112,7 @@ def _check_resume(args: argparse.Namespace) -> None:
             )
 
 
-def _resuming(run: Directory, mlflow: str | None) -> list[str]:
+def _resuming(run: "Directory", mlflow: str | None) -> list[str]:
     """The command that goes on with a run."""
     command = ["./spark-submit.sh", "jobs/tune.py", "--resume", run.uri]
     return command if mlflow is None else [*command, "--mlflow", redacted(mlflow)]
