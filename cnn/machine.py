@@ -16,6 +16,7 @@ from typing import Any
 
 from cnn.errors import InputError
 from cnn.formats import plain
+from cnn.versions import check_spark
 
 # Spark and its libraries are hundreds of files that a JVM keeps open; it fails where it may open
 # fewer. And as many as nobody needs: some programs close all that they might have.
@@ -36,6 +37,7 @@ def prepare(*, quiet: bool = False) -> None:
     """
     for line in () if quiet else unusual():
         print(plain(line), flush=True)
+    check_spark()
     raise_open_files()
     if warnings_are_errors():
         ignore_warnings_as_errors()

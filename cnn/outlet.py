@@ -40,15 +40,18 @@ class _Outlet(io.FileIO):
 
 def outlive_readers() -> None:
     """From now on what is printed may find no reader; on stderr one line says so of stdout."""
-
-    def unread() -> None:
-        print("nobody reads the output any more; the job goes on", file=sys.stderr, flush=True)
-
     # A stream that was closed from the beginning is None.
-    if sys.stdout is not None:
-        sys.stdout = _through(sys.stdout, unread)
     if sys.stderr is not None:
         sys.stderr = _through(sys.stderr, lambda: None)
+    # A live table shows what is written to sys.stderr on stdout.
+    errors = sys.stderr
+
+    def unread() -> None:
+        if errors is not None:
+            print("nobody reads the output any more; the job goes on", file=errors, flush=True)
+
+    if sys.stdout is not None:
+        sys.stdout = _through(sys.stdout, unread)
 
 
 def _through(stream: TextIO, on_unread: Callable[[], None]) -> TextIO:

@@ -23,7 +23,7 @@ from cnn.interruptible import interrupted_later
 from cnn.machine import KERAS
 from cnn.refusals import refuse_connect, refuse_local_gpus, refuse_python_memory
 from cnn.settings import Error, InputError
-from cnn.versions import check_python, check_spark, refuse_other_jvm
+from cnn.versions import check_python, refuse_other_jvm
 
 # What Spark's UI, its event log and its own log show as "(redacted)": settings whose name or value
 # matches. Spark's default does not know AWS_ACCESS_KEY_ID or KAGGLE_KEY, keys of encryption and of
@@ -99,7 +99,6 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
     # The JVM has read the command line and Spark's files when it is up; only then is it known
     # what the user has set. A context needs some of the rest before it starts.
     refuse_connect(os.environ)
-    check_spark()
     spark = None
     try:
         with interrupted_later():

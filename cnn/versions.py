@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,10 +71,10 @@ def pyspark_version() -> tuple[str | None, str]:
     if spec is None or spec.origin is None:
         return None, ""
     file = Path(spec.origin).with_name("version.py")
-    loader = spec.loader
+    read: Callable[[str], bytes] | None = getattr(spec.loader, "get_data", None)
     try:
         # It may be in an archive.
-        text = loader.get_data(str(file)).decode() if hasattr(loader, "get_data") else ""
+        text = read(str(file)).decode() if read else ""
     except OSError:
         text = ""
     match = re.search(r"__version__[^=\n]*=\s*[\"']([^\"']+)", text)
