@@ -203,9 +203,9 @@ def test_the_validation_score_has_its_interval(tmp_path: Path) -> None:
     trials = [trial(7, accuracy=0.9, validation_images=80), trial(6, accuracy=0.85)]
     text = text_of(tmp_path, trials, winner={"accuracy": 0.9})
     assert "validation, in the search 90.0 % 81.5 % to 94.8 %" in text
-    assert "validation, final training 95.0 % 88.4 % to 97.9 %" in text
-    assert "7 winner 90.0 % 81.5–94.8 % 0.1" in text
-    assert "6 ok 85.0 % – 0.15" in text
+    assert "validation, final training 95.0 % 88.4 % to 97.8 %" in text
+    assert "7 winner 90.0 % 81.5–94.8 % 0.06" in text
+    assert "6 ok 85.0 % – 0.08" in text
     assert "Trial 7 named 90.0 % of 80 validation images rightly: 95 % interval 81.5 %" in text
     assert "not that the best of several was chosen" in text
 
@@ -214,7 +214,7 @@ def test_balanced_accuracy_has_no_interval_and_that_is_said(tmp_path: Path) -> N
     trials = [trial(7, accuracy=0.9, balanced_accuracy=0.8, validation_images=80)]
     text = text_of(tmp_path, trials, phases=phase(objective="val_balanced_accuracy"))
     assert "The validation balanced accuracy, by which it was chosen, has no such interval" in text
-    assert "7 winner 90.0 % 81.5–94.8 % 80.0 % 0.1" in text
+    assert "7 winner 90.0 % 81.5–94.8 % 80.0 % 0.06" in text
 
 
 def timed(number: int, start: float, end: float, **fields: Any) -> TrialResult:
