@@ -50,10 +50,11 @@ def preprocess(
     """Folders of images, one a class, -> a data directory at `out`.
 
     `images` is a path or a URI that Spark can read; without it, `kaggle` names a data set of
-    Kaggle's, and without that `sample` pairs are drawn. `settings` are what jobs/preprocess.py has
-    as flags: image_size, color_mode, fit, background, value_range, classes, test_images, folders,
-    test_fraction, group, group_regex, split, max_rejects, seed; background may be (r, g, b),
-    value_range is (low, high). Raises cnn.Error.
+    Kaggle's, and without that `sample` pairs are drawn. `test_images` is an official test set, and
+    `folders="ignore"` merges folders that look like a split, such as train/ and test/. `settings`
+    are what jobs/preprocess.py has as flags: image_size, color_mode, fit, background, value_range,
+    classes, test_images, folders, test_fraction, group, group_regex, split, max_rejects, seed;
+    background may be (r, g, b), value_range is (low, high). Raises cnn.Error.
     """
     session = existing_session(spark)
     for key in settings:
@@ -65,6 +66,7 @@ def preprocess(
     if "classes" in settings:
         settings["classes"] = tuple(settings["classes"])
     where = {"images": images, "kaggle": kaggle, "out": out, "overwrite": overwrite or None}
+    where["download_dir"] = None if download_dir == DOWNLOADS else download_dir
 
     def again(changes: Mapping[str, Any]) -> str:
         named = {**where, **settings, **changes}

@@ -25,6 +25,7 @@ from cnn.listing import (
     gather,
     is_rubbish,
     listing_of,
+    one_file,
     some,
 )
 from cnn.manifest import DataSettings
@@ -47,10 +48,13 @@ class SparkReader:
     """Images under a URI, listed and read by Spark's binaryFile source.
 
     Tasks get whole files from Spark, decode them where they are read, and send the pixels alone
-    through one shuffle to the tasks that write them in their order.
+    through one shuffle to the tasks that write them in their order. With `or_file` a file is
+    taken for a folder that holds nothing else.
     """
 
-    def __init__(self, spark: "SparkSession", root: str, side: Side = ALL) -> None:
+    def __init__(
+        self, spark: "SparkSession", root: str, side: Side = ALL, *, or_file: bool = False
+    ) -> None:
         check_uri(root)
         jvm: Any = spark.sparkContext._jvm
         java: Any = spark.sparkContext._jsc
@@ -69,16 +73,23 @@ class SparkReader:
                 f"{side.flag} must be a path or a URI that Spark can read, but got {root}: "
                 f"{error.java_exception.getMessage()}"
             ) from None
-        check_folder(is_folder, exists, root, side)
+        if or_file and not exists:
+            raise InputError(f"--images must be a folder or a file, but got {root}")
+        if not or_file:
+            check_folder(is_folder, exists, root, side)
         self._spark = spark
         self._side = side
-        self._root: str = self._system.makeQualified(path).toString().rstrip("/")
+        self._is_file = not is_folder
+        self._place: str = self._system.makeQualified(path).toString().rstrip("/")
+        self._root = self._place if is_folder else self._place.rpartition("/")[0]
 
     def find(self, settings: DataSettings) -> Listing:
         return listing_of(self._folders(), self._root, settings, self._side)
 
     def gather(self, classes: Collection[str] | None = None) -> Gathered:
         """All images, whatever their folders are called. Raises InputError where there are none."""
+        if self._is_file:
+            return one_file(self._place.rpartition("/")[2], 0)
         return some(gather(self._folders(), classes, self._side), self._root, self._side)
 
     def contents(self, files: Sequence[ImageFile]) -> "DataFrame":
@@ -134,7 +145,7 @@ class SparkReader:
         for option in ("ignoreMissingFiles", "ignoreCorruptFiles"):
             # What cannot be read is missed later, by name.
             reader = reader.option(option, "true")
-        frame = reader.load(self._root)
+        frame = reader.load(self._place)
         if self._side.without is not None:
             above = f"{self._root}/{self._side.without}/"
             frame = frame.where(~frame["path"].startswith(above))

@@ -167,6 +167,11 @@ def gather(
     return Gathered(files, rejects, ignored, leaves, stats.hexdigest())
 
 
+def one_file(name: str, size: int) -> Gathered:
+    """A single file, which was named itself: it is an image of no class."""
+    return Gathered([ImageFile(escape(name), "", size)], [], 0, set(), "")
+
+
 def some(found: Gathered, root: str, side: Side = ALL) -> Gathered:
     """What was found, or InputError where that is nothing."""
     if not found.files and not found.rejects:

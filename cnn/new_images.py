@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from cnn.hadoop import SparkReader
-from cnn.listing import Gathered, find_images, real_path
+from cnn.listing import Gathered, find_images, one_file, real_path
+from cnn.settings import InputError
 from cnn.splits import ImageFile
 from cnn.storage import Directory
 from cnn.store_images import StoreReader, read_image
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 
 
 class Images(Protocol):
-    """Where new images lie."""
+    """Where new images lie: in a folder, or in a file that is one of them."""
 
-    def gather(self) -> Gathered: ...
+    def gather(self) -> Gathered:
+        """Raises InputError where there are none."""
 
     def frame(self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
         """Columns `path` and `item`, from which `opener` makes what a Classifier takes."""
@@ -31,11 +33,16 @@ class Images(Protocol):
 class FolderImages:
     """On a file system that driver and executors share: each task opens its own files."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root.absolute()
+    def __init__(self, place: Path) -> None:
+        self._place = place.absolute()
+        self._root = self._place.parent if place.is_file() else self._place
 
     def gather(self) -> Gathered:
-        return find_images(self._root)
+        if self._place.is_file():
+            return one_file(self._place.name, self._place.stat().st_size)
+        if not self._place.is_dir():
+            raise _nothing(self._place)
+        return find_images(self._place)
 
     def frame(self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
         return _paths(spark, files, tasks)
@@ -48,17 +55,27 @@ class FolderImages:
 class StoreImages:
     """On an object store that executors reach by themselves: each task reads its own files."""
 
-    def __init__(self, root: Directory) -> None:
-        self._root = root
+    def __init__(self, place: Directory) -> None:
+        self._place = place
+        self._is_file = place.is_file()
+        self._root = Directory(place.uri.rpartition("/")[0]) if self._is_file else place
 
     def gather(self) -> Gathered:
-        return StoreReader(self._root).gather()
+        if self._is_file:
+            return one_file(self._place.uri.rpartition("/")[2], 0)
+        if not self._place.exists():
+            raise _nothing(self._place.uri)
+        return StoreReader(self._place).gather()
 
     def frame(self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
         return _paths(spark, files, tasks)
 
     def opener(self) -> Callable[[Any], Path | bytes]:
         return partial(read_image, self._root)
+
+
+def _nothing(place: object) -> InputError:
+    return InputError(f"--images must be a folder or a file, but got {place}")
 
 
 def _paths(spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
@@ -70,7 +87,7 @@ class SparkImages:
     """On a file system that Spark alone can reach: tasks get whole files from it."""
 
     def __init__(self, spark: "SparkSession", uri: str) -> None:
-        self._reader = SparkReader(spark, uri)
+        self._reader = SparkReader(spark, uri, or_file=True)
 
     def gather(self) -> Gathered:
         return self._reader.gather()

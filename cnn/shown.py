@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from cnn.duplicates import DUPLICATES
 from cnn.live import HEADINGS, Row, in_order, short
 from cnn.manifest import Manifest
 from cnn.results import TrialResult, trial_key
@@ -57,7 +58,8 @@ def data_html(path: str, manifest: Manifest) -> str:
         f"{manifest.size}x{manifest.size}, {colour}, from {text(manifest.source.name)}",
         table(["class", "train", "test"], rows),
         rejected + (f": {'; '.join(reasons)}" if reasons else ""),
-        f"{manifest.groups:,} groups, {manifest.duplicates:,} duplicates",
+        f"{manifest.groups:,} groups, {manifest.duplicates:,} duplicates"
+        + (f", listed in <code>{DUPLICATES}</code>" if manifest.duplicates else ""),
         f"<code>{text(path)}</code>",
     )
 

@@ -155,6 +155,9 @@ class Directory:
     def is_dir(self) -> bool:
         return self._type() == fs.FileType.Directory
 
+    def is_file(self) -> bool:
+        return self._type() == fs.FileType.File
+
     def names(self, sub: str = "") -> list[str]:
         """Names of what lies directly in `sub`, sorted; empty where there is no such directory.
 

@@ -36,8 +36,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--images",
         metavar="DIR",
         required=True,
-        help="at any depth; a path, or a URI that Spark can read. Folders with the names of "
-        "classes are compared with what the model says",
+        help="a folder, with images at any depth, or one image; a path, or a URI that Spark can "
+        "read. Folders with the names of classes are compared with what the model says",
     )
     add("--out", metavar="OUT", required=True, help="for predictions/ and rejects/")
     add("--csv", action="store_true", help=f"write {CSV} too")

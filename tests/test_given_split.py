@@ -1,0 +1,512 @@
+"""Folders that are a split already, an official test set, and the list of duplicates."""
+
+import csv
+import re
+import shlex
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import REPOSITORY, Run, clean_environment, one_line, write_images
+from PIL import Image
+from s3_server import BUCKET, S3Server
+
+import cnn
+from cnn.cli import quoted
+from cnn.dataset import read_rejects
+from cnn.given_split import sides
+from cnn.layout import Split, find_split, refuse_split, split_word
+from cnn.listing import Side
+from cnn.manifest import DataSettings, Manifest
+from cnn.preprocessing import DataSet, Origin, data_settings, preprocess
+from cnn.settings import FOLDS, InputError
+from cnn.splits import ImageFile, assign, tie_keys
+from cnn.storage import Directory
+
+
+def images_of(*folders: str, count: int = 3, first: int = 0, tested: bool = False) -> Any:
+    return [
+        ImageFile(f"{folder}/{number}.png", folder.rpartition("/")[2], 1, tested=tested)
+        for folder in folders
+        for number in range(first, first + count)
+    ]
+
+
+def split_of(*folders: str) -> Split | None:
+    return find_split(images_of(*folders))
+
+
+@pytest.mark.parametrize(
+    ("folders", "parent", "parts", "classes"),
+    [
+        ("train/a train/b test/a test/b", "", ["train", "test"], "ab"),
+        ("x/Train/a x/VAL/a x/VAL/b x/test/a x/test/b", "x", ["Train", "VAL", "test"], "ab"),
+        ("a/b/train/c/a a/b/test/c/a", "a/b", ["train", "test"], "a"),
+        ("training_set/a validation-set/a", "", ["training_set", "validation-set"], "a"),
+        ("train2017/a val2017/a", "", ["train2017", "val2017"], "a"),
+        ("seg_train/seg_train/a seg_test/seg_test/a", "", ["seg_train", "seg_test"], "a"),
+        ("train/a train/b val/a val/b test/unknown", "", ["train", "val"], "ab"),
+        # A class may have such a name itself.
+        ("train/car train/train test/car test/train", "", ["train", "test"], ["car", "train"]),
+        ("a b test/a test/b", "", ["test"], "ab"),
+        ("train test", "", ["train", "test"], ""),
+        ("train/a train/b test", "", ["train", "test"], ""),
+        ("cats/train cats/test dogs/train dogs/test", "cats", ["train", "test"], ""),
+    ],
+)
+def test_folders_that_look_like_a_split(
+    folders: str, parent: str, parts: list[str], classes: str | list[str]
+) -> None:
+    split = split_of(*folders.split())
+    assert split is not None
+    assert (split.parent, list(split.parts), split.classes) == (parent, parts, tuple(classes))
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        "site1/a site1/b site2/a site2/b",
+        "a b",
+        "train/a train/b",
+        "train/a training/a",
+        "train car bus",
+        "train test car",
+        "retest/a latest/a",
+        "invalid valid",
+    ],
+)
+def test_folders_that_do_not(folders: str) -> None:
+    assert split_of(*folders.split()) is None
+
+
+def test_the_split_nearest_to_the_root_is_named_and_others_counted() -> None:
+    split = split_of("c/c/train/a", "c/c/test/a", "c/train/a", "c/test/a", "d/train/a", "d/val/a")
+    assert split is not None
+    assert (split.parent, split.parts, split.more) == ("c", {"train": 3, "test": 3}, 2)
+
+
+def test_words_in_names() -> None:
+    names = ["TrainSet", "test-images", "eval_2", "my.test", "invalid", "retest", "contest"]
+    assert [split_word(name) for name in names] == ["train", "test", "eval", "test", *[None] * 3]
+
+
+def test_a_split_of_a_downloaded_data_set_is_kept_by_naming_its_test_images() -> None:
+    def again(changes: Mapping[str, str]) -> str:
+        return str(dict(changes))
+
+    files = images_of("x/train/a", "x/train/b", "x/test/a", "x/test/b")
+    with pytest.raises(InputError) as caught:
+        refuse_split(files, ("a", "b"), "downloads/me--pets", again, own=False)
+    assert "{'test_images': 'downloads/me--pets/x/test'}" in str(caught.value)
+    assert "{'folders': 'ignore'}" in str(caught.value)
+    assert "'images'" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ROOT/it's $5/{train,val,test}/{cats,dogs}: 40, 10 and 10 images of each class, all unlike."""
+    root = tmp_path_factory.mktemp("official") / "it's  $5"
+    for seed, (name, count) in enumerate({"train": 40, "val": 10, "test": 10}.items()):
+        write_images(root / name, {"cats": count, "dogs": count}, seed=seed)
+    return root
+
+
+def rows(data: str | Path, split: str) -> list[dict[str, Any]]:
+    columns = ["path", "label", "group", "fold"]
+    found: list[dict[str, Any]] = pq.read_table(f"{data}/{split}", columns=columns).to_pylist()
+    return found
+
+
+@contextmanager
+def no_session() -> Iterator[Any]:
+    raise AssertionError("Spark was started")
+    yield
+
+
+def make(session: Any, images: object, out: Path | str, **given: Any) -> DataSet:
+    given = {"image_size": 16, **given}
+    settings = data_settings(given, lambda key: f"--{key.replace('_', '-')}")
+    origin = Origin(lambda changes: f"again {dict(changes)}", str(images))
+    entered = nullcontext(session) if hasattr(session, "sparkContext") else session
+    return preprocess(entered, origin, Directory(out), settings)
+
+
+def test_a_split_is_refused_before_spark_starts(official: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"train \(80 images\) and val \(20 images\) and test"):
+        make(no_session(), official, tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_split_that_spark_lists_is_refused(spark: Any, official: Path, tmp_path: Path) -> None:
+    uri = official.as_uri().replace("%20", " ").replace("%24", "$")
+    with pytest.raises(InputError, match="look like a split") as caught:
+        make(spark, uri, tmp_path / "data")
+    assert f"'test_images': \"{uri}/test\"" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def printed(line: str) -> list[str]:
+    """The commands in a line of error."""
+    return re.findall(r"(\./spark-submit\.sh .*?)(?:; to |$)", line)
+
+
+def test_the_commands_of_a_refusal_work_as_printed(
+    submit: Run, official: Path, tmp_path: Path
+) -> None:
+    arguments = ("--image-size", "16", "--out", tmp_path / "data", "--images", official)
+    done = submit("jobs/preprocess.py", *arguments)
+    assert done.returncode == 2
+    assert "train on train and val and keep test as the test set" in one_line(done.stderr)
+    kept, merged = printed(one_line(done.stderr))
+    for command, counts in ((kept, (100, 20)), (f"{merged} --overwrite", (96, 24))):
+        words = [str(REPOSITORY / "spark-submit.sh")]
+        script = command.replace("./spark-submit.sh", shlex.quote(words[0]))
+        run = subprocess.run(
+            ["bash", "-c", script],
+            cwd=REPOSITORY,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=540,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        found = tuple(len(rows(tmp_path / "data", split)) for split in ("train", "test"))
+        assert found == counts
+    assert {row["path"].split("/")[0] for row in rows(tmp_path / "data", "test")} > {"train"}
+
+
+def test_folders_without_classes_are_taken_for_classes_only_when_they_are_named(
+    spark: Any, tmp_path: Path
+) -> None:
+    root = write_images(tmp_path / "images", {"train": 30, "test": 30})
+    with pytest.raises(InputError, match=r"named like the parts of a split.*again .*test,train"):
+        make(no_session(), root, tmp_path / "data")
+    made = make(spark, root, tmp_path / "data", classes=("train", "test"))
+    assert made.manifest.classes == ("train", "test")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--test-fraction", "0.2"], "--test-fraction cannot be combined with --test-images"),
+        (["--split", "stable", "--group", "none"], "--split cannot be combined with --test-image"),
+    ],
+)
+def test_flags_that_draw_a_test_split(
+    submit: Run, official: Path, tmp_path: Path, flags: list[str], expected: str
+) -> None:
+    images = ("--images", official / "train", "--test-images", official / "test")
+    done = submit("jobs/preprocess.py", *images, "--out", tmp_path / "data", *flags)
+    assert done.returncode == 2
+    assert expected in one_line(done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_test_images_that_cannot_be_used(official: Path, tmp_path: Path) -> None:
+    train = official / "train"
+    write_images(tmp_path / "more", {"cats": 3, "dogs": 3, "birds": 3})
+    write_images(tmp_path / "fewer", {"cats": 3})
+    (tmp_path / "file").touch()
+    for tests, rule in {
+        train: "--test-images must be another folder than --images",
+        official: "--test-images must not hold the folder of --images",
+        tmp_path / "more": r"of the classes of --images \(cats, dogs\), but 'birds' is none",
+        tmp_path / "fewer": "--test-images must hold images of every class, but 'dogs' has none",
+        tmp_path / "file": "--test-images must be a folder that holds .* is a file",
+        tmp_path / "none": "--test-images must be a folder, but got",
+        "s3a://me:secret@bucket/x": "a URI must hold no credentials",
+    }.items():
+        with pytest.raises(InputError, match=rule):
+            make(no_session(), train, tmp_path / "data", test_images=str(tests))
+    settings = data_settings({"test_images": str(train)}, str)
+    with pytest.raises(InputError, match="--test-images must come with --images or --kaggle"):
+        preprocess(no_session(), Origin(str), Directory(tmp_path / "data"), settings)
+
+
+def test_classes_that_are_not_named_are_left_out_on_both_sides(spark: Any, tmp_path: Path) -> None:
+    for seed, side in enumerate(("train", "test")):
+        write_images(tmp_path / side, {"a": 12, "b": 12, "c": 12}, seed=seed)
+    tests = str(tmp_path / "test")
+    made = make(spark, tmp_path / "train", tmp_path / "data", classes=("c", "a"), test_images=tests)
+    assert made.manifest.counts == {"train": {"c": 12, "a": 12}, "test": {"c": 12, "a": 12}}
+
+
+def check_official(manifest: Manifest, data: str | Path, prefix: str) -> None:
+    """All of the test images and nothing else are the test split."""
+    train, test = rows(data, "train"), rows(data, "test")
+    assert manifest.counts["test"] == {"cats": 10, "dogs": 10}
+    assert {row["fold"] for row in test} == {-1}
+    assert {row["path"] for row in test} == {
+        f"{prefix}{name}/{name}-{number}.png" for name in ("cats", "dogs") for number in range(10)
+    }
+    assert not any(row["path"].startswith(prefix) for row in train)
+    assert not {row["group"] for row in train} & {row["group"] for row in test}
+    assert set(Counter(row["fold"] for row in train)) == set(range(FOLDS))
+
+
+def test_an_official_test_set_beside_the_images(spark: Any, official: Path, tmp_path: Path) -> None:
+    images, tests = official / "train", str(official / "test")
+    made = make(spark, images, tmp_path / "data", test_images=tests)
+    check_official(made.manifest, made.path, "../test/")
+    assert made.manifest.counts["train"] == {"cats": 40, "dogs": 40}
+    assert made.manifest.settings.test_images == tests
+    # A rerun does nothing; another test set is another data set, wherever it lies.
+    assert not make(no_session(), images, tmp_path / "data", test_images=tests).new
+    shutil.copytree(official / "test", tmp_path / "elsewhere" / "test")
+    moved = {"test_images": str(tmp_path / "elsewhere" / "test")}
+    assert not make(no_session(), images, tmp_path / "data", **moved).new
+    (tmp_path / "elsewhere" / "test" / "cats" / "cats-0.png").unlink()
+    with pytest.raises(InputError, match="--overwrite"):
+        make(no_session(), images, tmp_path / "data", **moved)
+
+
+def test_an_official_test_set_below_the_images(spark: Any, official: Path, tmp_path: Path) -> None:
+    made = make(spark, official, tmp_path / "data", test_images=str(official / "test"))
+    check_official(made.manifest, made.path, "test/")
+    assert made.manifest.counts["train"] == {"cats": 50, "dogs": 50}
+    # The same by another name of the folder, and by Spark's own readers.
+    (tmp_path / "link").symlink_to(official)
+    again = make(
+        spark, official, tmp_path / "link-data", test_images=str(tmp_path / "link" / "test")
+    )
+    assert again.manifest.fingerprint == made.manifest.fingerprint
+    by_spark = make(
+        spark,
+        f"file://{official}",
+        tmp_path / "spark-data",
+        test_images=f"file://{official}/test",
+    )
+    assert by_spark.manifest.fingerprint == made.manifest.fingerprint
+
+
+def test_spark_reads_one_of_two_places(spark: Any, official: Path, tmp_path: Path) -> None:
+    copies = tmp_path / "train"
+    shutil.copytree(official / "train", copies)
+    shutil.copy(official / "test" / "cats" / "cats-3.png", copies / "dogs" / "copy.png")
+    made = make(spark, copies, tmp_path / "data", test_images=f"file://{official}/test")
+    check_official(made.manifest, made.path, "../test/")
+    assert made.rejects() == [("dogs/copy.png", "identical bytes in cats and dogs")]
+
+
+def test_an_official_test_set_on_s3(
+    spark: Any, s3: S3Server, official: Path, tmp_path: Path
+) -> None:
+    store = Directory(f"s3://{BUCKET}/official")
+    for path in official.rglob("*.png"):
+        store.write(path.relative_to(official).as_posix(), path.read_bytes())
+    first, copy = (official / "train" / "cats" / f"cats-{n}.png" for n in (0, 1))
+    store.write("train/cats/copy.png", first.read_bytes())
+    store.write("train/cats/leak.png", (official / "test" / "cats" / "cats-7.png").read_bytes())
+    assert first.read_bytes() != copy.read_bytes()
+    data = f"s3://{BUCKET}/data"
+    made = make(spark, f"{store.uri}/train", data, test_images=f"{store.uri}/test")
+    assert made.manifest.counts == {
+        "train": {"cats": 41, "dogs": 40},
+        "test": {"cats": 10, "dogs": 10},
+    }
+    assert made.rejects() == [
+        ("cats/leak.png", "identical bytes in the test images (../test/cats/cats-7.png)")
+    ]
+    assert f"1 duplicates, listed in {data}/duplicates.csv" in str(made)
+    listed = Directory(data).read("duplicates.csv").decode()
+    assert list(csv.reader(listed.splitlines())) == [
+        ["path", "same_as"],
+        ["cats/copy.png", "cats/cats-0.png"],
+    ]
+    below = make(spark, store.uri, f"{data}-2", test_images=f"{store.uri}/test/")
+    table = pq.read_table(f"{BUCKET}/data-2/test", columns=["path"], filesystem=s3.files)
+    check = set(table["path"].to_pylist())
+    assert len(check) == 20
+    assert all(path.startswith("test/") for path in check)
+    assert below.manifest.counts["train"] == {"cats": 51, "dogs": 50}
+
+
+def test_what_the_test_images_have_too_is_no_training_image(spark: Any, tmp_path: Path) -> None:
+    train = write_images(tmp_path / "train", {"a": 30, "b": 30}, seed=1)
+    test = write_images(tmp_path / "test", {"a": 10, "b": 10}, seed=2)
+    # Names by person, and the same image of person 3 under another name, b-4 with both labels.
+    shutil.copy(test / "a" / "a-3.png", train / "a" / "a-3.png")
+    shutil.copy(test / "a" / "a-5.png", train / "a" / "other.png")
+    shutil.copy(test / "b" / "b-4.png", train / "a" / "wrong.png")
+    # Two that contradict each other on one side alone: the official test set keeps its own.
+    shutil.copy(test / "a" / "a-6.png", test / "b" / "b-10.png")
+    shutil.copy(train / "a" / "a-20.png", train / "b" / "b-20.png")
+    tests = str(test)
+    with pytest.raises(cnn.Error, match="at most 1 of 83 files may be rejected, but 2 were"):
+        make(spark, train, tmp_path / "data", max_rejects=1, test_images=tests)
+    made = make(spark, train, tmp_path / "data", max_rejects=2, test_images=tests)
+    expected = [
+        ("a/a-20.png", "identical bytes in a and b"),
+        ("a/a-3.png", "identical bytes in the test images (../test/a/a-3.png)"),
+        ("a/other.png", "identical bytes in the test images (../test/a/a-5.png)"),
+        ("a/wrong.png", "identical bytes in a and b"),
+        ("b/b-20.png", "identical bytes in a and b"),
+    ]
+    assert made.rejects() == expected
+    assert (made.manifest.rejects, made.manifest.withheld) == (5, 3)
+    assert made.manifest.counts == {"train": {"a": 28, "b": 29}, "test": {"a": 10, "b": 11}}
+    assert "2 identical bytes in the test images (such as 'a/a-3.png')" in str(made)
+
+    regex = {"group_regex": r"\A[ab]/[a-z]+-?\d*", "max_rejects": 2, "test_images": tests}
+    made = make(spark, train, tmp_path / "by-group", **regex)
+    reasons = dict(made.rejects())
+    assert reasons["a/a-7.png"] == "its group is in the test images (a/a-7)"
+    assert made.manifest.counts["train"] == {"a": 19, "b": 19}
+    assert made.manifest.counts["test"] == {"a": 10, "b": 11}
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_a_damaged_image_is_a_reject_on_either_side(spark: Any, tmp_path: Path, name: str) -> None:
+    for seed, side in enumerate(("train", "test")):
+        write_images(tmp_path / side, {"a": 12, "b": 12}, seed=seed)
+    (tmp_path / name / "a" / "torn.png").write_bytes(b"\x89PNG\r\n")
+    tests = str(tmp_path / "test")
+    made = make(spark, tmp_path / "train", tmp_path / "data", max_rejects=1, test_images=tests)
+    path = {"train": "a/torn.png", "test": "../test/a/torn.png"}[name]
+    assert [reject[0] for reject in made.rejects()] == [path]
+    assert made.manifest.withheld == 0
+
+
+def test_too_few_groups_beside_the_test_images(spark: Any, tmp_path: Path) -> None:
+    train = write_images(tmp_path / "train", {"a": 12, "b": 12})
+    shutil.copytree(train / "b", tmp_path / "test" / "b")
+    write_images(tmp_path / "test", {"a": 3}, seed=1)
+    with pytest.raises(InputError, match=r"two folds to train on, beside .* but 'b' has 0"):
+        make(spark, train, tmp_path / "data", test_images=str(tmp_path / "test"))
+    assert not (tmp_path / "data").exists()
+
+
+PAIRED: dict[str, Any] = {"test_images": "test"}
+
+
+def keys_of(train: range, test: range, classes: str = "ab", **changes: Any) -> list[set[str]]:
+    """Keys of training and of test images that are numbered so in each class."""
+    files = [
+        ImageFile(f"{prefix}{name}/{n}.png", name, 1, tested=bool(prefix))
+        for prefix, numbers in (("", train), ("../test/", test))
+        for name in classes
+        for n in numbers
+    ]
+    keys = tie_keys(files, DataSettings(**PAIRED, **changes))
+    found = zip(files, keys, strict=True)
+    sides: list[set[str]] = [set(), set()]
+    for file, key in found:
+        sides[file.tested].add(key)
+    return sides
+
+
+def test_auto_ties_across_the_parts_where_the_stems_run_on() -> None:
+    train, test = keys_of(range(40), range(30, 50))
+    assert train & test == {str(n) for n in range(30, 40)}
+    assert len(train) == 40
+
+
+def test_auto_does_not_tie_across_where_each_part_has_its_own_numbers() -> None:
+    train, test = keys_of(range(40), range(10))
+    assert not train & test
+    # Pairs stay together all the same.
+    assert (len(train), len(test)) == (40, 10)
+    train, test = keys_of(range(40), range(10), group="stem")
+    assert train & test == test
+
+
+def test_auto_ties_nothing_across_without_evidence_within() -> None:
+    files = [*images_of("a", count=5), *images_of("b", count=6)]
+    files += images_of("../test/a", "../test/b", first=4, count=5, tested=True)
+    keys = tie_keys(files, DataSettings(**PAIRED))
+    assert keys[:11] == [file.path for file in files[:11]]
+    assert not set(keys[:11]) & set(keys[11:])
+
+
+def test_a_group_regex_sees_paths_below_either_folder() -> None:
+    train, test = keys_of(range(3), range(2), group_regex=r"\A[ab]/\d")
+    assert test == {"a/0", "a/1", "b/0", "b/1"} < train
+
+
+def test_all_groups_of_training_images_are_dealt_to_the_folds() -> None:
+    files = images_of("a", "b", count=20) + images_of("../t/a", "../t/b", count=4, tested=True)
+    groups = [file.path for file in files]
+    split = assign(files, groups, ("a", "b"), DataSettings(**PAIRED))
+    assert Counter(row.fold for row in split["train"]) == dict.fromkeys(range(FOLDS), 4)
+    assert {row.path for row in split["test"]} == {file.path for file in files if file.tested}
+
+
+def test_how_two_folders_lie_to_each_other(tmp_path: Path) -> None:
+    outside = Side(tested=True, prefix="../test/")
+    assert sides("x/train", "x/test") == sides("x/train/", "y/../test/") == (Side(), outside)
+    assert sides("s3://b/train", "test") == (Side(), outside)
+    below = (Side(without="c/test"), Side(tested=True, prefix="c/test/"))
+    assert sides("x", "x/c/test") == sides("s3://b/x/", "s3://b/x/c/test/") == below
+    assert sides("file:///x", "/x/c/test") == sides("/", "/c/test") == below
+    (tmp_path / "link").symlink_to(tmp_path / "x")
+    assert sides(str(tmp_path / "x"), str(tmp_path / "link" / "c" / "test")) == below
+    # A name that only begins alike is another folder.
+    assert sides("x/te", "x/test") == (Side(), outside)
+
+
+@pytest.mark.parametrize("names", [("a-0.png", 'a "q", comma.png', "a=1+1\nline\r.png")])
+def test_duplicates_are_listed(spark: Any, tmp_path: Path, names: tuple[str, str, str]) -> None:
+    root = write_images(tmp_path / "images", {"a": 30, "b": 30})
+    made = make(spark, root, tmp_path / "none")
+    assert not (tmp_path / "none" / "duplicates.csv").exists()
+    assert "0 duplicates" in str(made)
+    assert "listed in" not in str(made)
+    original, *copies = names
+    for copy in copies:
+        shutil.copy(root / "a" / original, root / "a" / copy)
+    shutil.copy(root / "b" / "b-3.png", root / "b" / "a.png")
+    made = make(spark, root, tmp_path / "data")
+    assert f"3 duplicates, listed in {made.path}/duplicates.csv" in str(made)
+    with (tmp_path / "data" / "duplicates.csv").open(newline="") as file:
+        found = list(csv.reader(file))
+    first = min(f"a/{name}" for name in names)
+    others = sorted({f"a/{name}" for name in names} - {first})
+    expected = [*([path, first] for path in others), ["b/b-3.png", "b/a.png"]]
+    assert found == [["path", "same_as"], *expected]
+
+
+def test_the_notebook_s_arguments(spark: Any, official: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        cnn.preprocess(spark, official, tmp_path / "data", image_size=16)
+    text = str(caught.value)
+    assert text.startswith("images holds folders that look like a split")
+    assert "--" not in text
+    kept, merged = re.findall(r"preprocess\(.*?\)(?=; to |$)", text)
+    for call, test in ((kept, 20), (merged.replace("data'", "merged'"), 24)):
+        data = eval(call, {"spark": spark, "preprocess": cnn.preprocess})
+        assert data.manifest.total("test") == test
+    with pytest.raises(InputError, match=r"\Atest_fraction cannot be combined with test_images"):
+        cnn.preprocess(spark, official, test_images=official / "test", test_fraction=0.5)
+    with pytest.raises(InputError, match="folders must be 'ask' or 'ignore', but got 'merge'"):
+        cnn.preprocess(spark, official, folders="merge")
+
+
+@pytest.mark.parametrize("word", ["a b", "a  b   c", "it's", "é\n'x\\", "\udcff'", "$HOME", " "])
+def test_a_quoted_word_is_one_line_and_itself_for_a_shell(word: str) -> None:
+    text = quoted(word)
+    assert " ".join(text.split(" ")) == text
+    assert text.isprintable()
+    assert "  " not in text
+    said = subprocess.run(["bash", "-c", f"printf %s {text}"], capture_output=True, check=True)
+    assert said.stdout == word.encode("utf-8", "surrogateescape")
+
+
+def test_a_reader_finds_test_images_whose_folder_holds_one_of_its_name(
+    spark: Any, tmp_path: Path
+) -> None:
+    for seed, place in enumerate(("", "test", "test/test")):
+        write_images(tmp_path / "images" / place, {"a": 12, "b": 12}, seed=seed)
+    root = tmp_path / "images"
+    by_path = make(spark, root, tmp_path / "1", test_images=str(root / "test"))
+    by_uri = make(spark, f"file://{root}", tmp_path / "2", test_images=f"file://{root}/test")
+    assert by_path.manifest.counts["test"] == {"a": 24, "b": 24}
+    assert by_path.manifest.fingerprint == by_uri.manifest.fingerprint
+    assert read_rejects(Directory(by_uri.path)) == []
+    assert Image.open(root / "test" / "test" / "a" / "a-0.png").size == (24, 24)
