@@ -67,7 +67,10 @@ def make_dataset(
     rejected = [*sorted_out.contradictory, *listing.rejects]
     split = assign(sorted_out.files, sorted_out.groups, listing.classes, settings)
     sizes = {file.path: file.size for file in sorted_out.files}
-    parts = cut_parts(split, sizes, settings, spark.sparkContext.defaultParallelism)
+    # An official test set is read after the rest, which is to end with short parts as well.
+    apart = [split] if settings.test_images is None else [{name: split[name]} for name in split]
+    cores = spark.sparkContext.defaultParallelism
+    parts = [part for sides in apart for part in cut_parts(sides, sizes, settings, cores)]
 
     with staged(out, MANIFEST) as staging:
         for name in (TRAIN, TEST):

@@ -19,8 +19,8 @@ _TESTS = ("dev", "validation", "valid", "val", "evaluation", "eval", "testing", 
 _SPLIT_NAME = re.compile(
     rf"(?:.*[^a-z])?({'|'.join(_TRAINS + _TESTS)})(?:sets?|data|images?)?(?:[^a-z].*)?", re.DOTALL
 )
-# The user's own command or call, with some of its settings changed.
-Again = Callable[[Mapping[str, str]], str]
+# The user's own command or call, with some of its settings changed, those that are None left out.
+Again = Callable[[Mapping[str, str | None]], str]
 
 
 class Split(NamedTuple):
@@ -124,9 +124,11 @@ def refuse_split(
         _refuse_bare(parent, listed, classes, again)
     train = f"{parent.rstrip('/')}/{others[0]}" if len(others) == 1 and own else None
     rest = f"train on {' and '.join(others)}" if others else "train on the rest"
-    kept = {"test_images": f"{parent.rstrip('/')}/{test}"}
+    kept: dict[str, str | None] = {"test_images": f"{parent.rstrip('/')}/{test}"}
     if train is not None or (own and split.parent):
         kept = {"images": train or parent, **kept}
+    # No other test split is drawn then.
+    kept |= dict.fromkeys(("test_fraction", "split"))
     raise InputError(
         f"--images holds folders that look like a split: {listed} in {parent} "
         f"{'have the same classes' if others else 'has classes that stand beside it as well'} "

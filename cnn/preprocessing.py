@@ -19,7 +19,7 @@ from cnn.duplicates import DUPLICATES
 from cnn.formats import plain
 from cnn.given_split import GivenSplit, sides
 from cnn.hadoop import SparkReader
-from cnn.layout import Again, refuse_split
+from cnn.layout import Again, refuse_split, split_word
 from cnn.listing import ALL, Listing, Side
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
 from cnn.readers import FileReader, Reader
@@ -106,7 +106,11 @@ def preprocess(
 def _source(images: str) -> Source:
     if images.startswith("s3://"):
         return Source(name=Directory(images).uri)
-    return Source(name=images if "://" in images else Path(images).resolve().name)
+    if "://" in images:
+        return Source(name=images)
+    path = Path(images).resolve()
+    # Of a part of a data set the name alone would say nothing.
+    return Source(name="/".join(path.parts[-2:]) if split_word(path.name) else path.name)
 
 
 @dataclass(frozen=True)

@@ -111,13 +111,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def command(flags: Mapping[str, Any]) -> str:
-    """The command line that gives these values, for a shell."""
+    """The command line that gives these values, for a shell; None is not given."""
     words = ["./spark-submit.sh", "jobs/preprocess.py"]
     for key, default in vars(parse([])).items():
         flag, value = f"--{key.replace('_', '-')}", flags[key]
         if value is True:
             words.append(flag)
-        elif value != default:
+        elif value is not None and value != default:
             # What begins with a dash would be another flag.
             words += [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
     return " ".join(map(quoted, words))

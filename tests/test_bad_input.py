@@ -23,6 +23,7 @@ def refused(submit: Run, folder: Path, *arguments: str | Path) -> str:
     ("arguments", "expected"),
     [
         (["--images", "nowhere"], "--images must be a folder, but got nowhere"),
+        (["--images", TEST_CONFIG], "one folder of images for each class, but"),
         (["--sample", "0"], "--sample must be 1 or more, but got 0"),
         (["--test-fraction", "3"], "--test-fraction must be less than 1, but got 3.0"),
         (["--image-size", "4"], "--image-size must be greater than or equal to 8, but got 4"),

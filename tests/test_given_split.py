@@ -1,6 +1,7 @@
 """Folders that are a split already, an official test set, and the list of duplicates."""
 
 import csv
+import json
 import re
 import shlex
 import shutil
@@ -97,13 +98,13 @@ def test_words_in_names() -> None:
 
 
 def test_a_split_of_a_downloaded_data_set_is_kept_by_naming_its_test_images() -> None:
-    def again(changes: Mapping[str, str]) -> str:
+    def again(changes: Mapping[str, str | None]) -> str:
         return str(dict(changes))
 
     files = images_of("x/train/a", "x/train/b", "x/test/a", "x/test/b")
     with pytest.raises(InputError) as caught:
         refuse_split(files, ("a", "b"), "downloads/me--pets", again, own=False)
-    assert "{'test_images': 'downloads/me--pets/x/test'}" in str(caught.value)
+    assert "{'test_images': 'downloads/me--pets/x/test', 'test_fraction': None" in str(caught.value)
     assert "{'folders': 'ignore'}" in str(caught.value)
     assert "'images'" not in str(caught.value)
 
@@ -144,7 +145,7 @@ def test_a_split_is_refused_before_spark_starts(official: Path, tmp_path: Path) 
 
 
 def test_a_split_that_spark_lists_is_refused(spark: Any, official: Path, tmp_path: Path) -> None:
-    uri = official.as_uri().replace("%20", " ").replace("%24", "$")
+    uri = f"file://{official}"
     with pytest.raises(InputError, match="look like a split") as caught:
         make(spark, uri, tmp_path / "data")
     assert f"'test_images': \"{uri}/test\"" in str(caught.value)
@@ -160,11 +161,12 @@ def test_the_commands_of_a_refusal_work_as_printed(
     submit: Run, official: Path, tmp_path: Path
 ) -> None:
     arguments = ("--image-size", "16", "--out", tmp_path / "data", "--images", official)
-    done = submit("jobs/preprocess.py", *arguments)
+    # A fraction has no meaning where the test set is kept.
+    done = submit("jobs/preprocess.py", *arguments, "--test-fraction", "0.25")
     assert done.returncode == 2
     assert "train on train and val and keep test as the test set" in one_line(done.stderr)
     kept, merged = printed(one_line(done.stderr))
-    for command, counts in ((kept, (100, 20)), (f"{merged} --overwrite", (96, 24))):
+    for command, counts in ((kept, (100, 20)), (f"{merged} --overwrite", (90, 30))):
         words = [str(REPOSITORY / "spark-submit.sh")]
         script = command.replace("./spark-submit.sh", shlex.quote(words[0]))
         run = subprocess.run(
@@ -257,6 +259,7 @@ def test_an_official_test_set_beside_the_images(spark: Any, official: Path, tmp_
     check_official(made.manifest, made.path, "../test/")
     assert made.manifest.counts["train"] == {"cats": 40, "dogs": 40}
     assert made.manifest.settings.test_images == tests
+    assert made.manifest.source.name == f"{official.name}/train"
     # A rerun does nothing; another test set is another data set, wherever it lies.
     assert not make(no_session(), images, tmp_path / "data", test_images=tests).new
     shutil.copytree(official / "test", tmp_path / "elsewhere" / "test")
@@ -381,6 +384,19 @@ def test_too_few_groups_beside_the_test_images(spark: Any, tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"two folds to train on, beside .* but 'b' has 0"):
         make(spark, train, tmp_path / "data", test_images=str(tmp_path / "test"))
     assert not (tmp_path / "data").exists()
+
+
+def test_a_manifest_of_before_is_read(noise_data: Path) -> None:
+    old = json.loads((noise_data / "manifest.json").read_text())
+    for table, key in (
+        (old["settings"], "folders"),
+        (old["settings"], "test_images"),
+        (old, "withheld"),
+    ):
+        del table[key]
+    manifest = Manifest.model_validate(old)
+    assert manifest.withheld == 0
+    assert (manifest.settings.folders, manifest.settings.test_images) == ("ask", None)
 
 
 PAIRED: dict[str, Any] = {"test_images": "test"}

@@ -177,7 +177,7 @@ def test_images_without_class_folders_have_no_accuracy(
     ("model", "images", "message"),
     [
         ("images", "images", "--model must name a finished run, but"),
-        ("run", "nowhere", "--images must be a folder, but got"),
+        ("run", "nowhere", "--images must be a folder or a file, but got"),
         ("run", "run/trials", "--images must hold images, but"),
     ],
 )
@@ -212,3 +212,22 @@ def test_a_model_that_does_not_fit_its_card_is_refused(root: Path, tmp_path: Pat
     with pytest.raises(InputError, match="fit is wrong"):
         Classifier.load(tmp_path)
     assert ModelCard.model_validate(card).precision == "float32"
+
+
+def test_a_single_file(submit: Run, root: Path, tmp_path: Path) -> None:
+    image = root / "images" / "cats" / "cats-0.png"
+    # Whatever its name ends in: it was named itself.
+    odd = tmp_path / "odd name.photo"
+    odd.write_bytes(image.read_bytes())
+    expected = Classifier.load(root / "run").predict(image)
+    for number, place in enumerate((odd, f"file://{odd}")):
+        done = predict(submit, root, place, tmp_path / str(number))
+        assert done.returncode == 0, done.stderr
+        (row,) = pq.read_table(tmp_path / str(number) / "predictions").to_pylist()
+        assert (row["path"], row["prediction"]) == (odd.name, expected.prediction)
+        # It lies in no folder that says what it is.
+        assert "accuracy" not in done.stdout
+    done = predict(submit, root, tmp_path / "none.png", tmp_path / "out")
+    assert done.returncode == 2
+    assert "--images must be a folder or a file, but got" in one_line(done.stderr)
+    assert not (tmp_path / "out").exists()
