@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -24,7 +25,7 @@ from cnn.dataset import read_rejects
 from cnn.given_split import sides
 from cnn.layout import Split, find_split, refuse_split, split_word
 from cnn.listing import Side
-from cnn.manifest import DataSettings, Manifest
+from cnn.manifest import DataSettings, Manifest, read_manifest
 from cnn.preprocessing import DataSet, Origin, data_settings, preprocess
 from cnn.settings import FOLDS, InputError
 from cnn.splits import ImageFile, assign, tie_keys
@@ -298,37 +299,37 @@ def test_spark_reads_one_of_two_places(spark: Any, official: Path, tmp_path: Pat
     assert made.rejects() == [("dogs/copy.png", "identical bytes in cats and dogs")]
 
 
-def test_an_official_test_set_on_s3(
-    spark: Any, s3: S3Server, official: Path, tmp_path: Path
-) -> None:
-    store = Directory(f"s3://{BUCKET}/official")
+def test_an_official_test_set_on_s3(submit: Run, s3: S3Server, official: Path) -> None:
+    store, data = Directory(f"s3://{BUCKET}/official"), Directory(f"s3://{BUCKET}/data")
     for path in official.rglob("*.png"):
         store.write(path.relative_to(official).as_posix(), path.read_bytes())
-    first, copy = (official / "train" / "cats" / f"cats-{n}.png" for n in (0, 1))
-    store.write("train/cats/copy.png", first.read_bytes())
-    store.write("train/cats/leak.png", (official / "test" / "cats" / "cats-7.png").read_bytes())
-    assert first.read_bytes() != copy.read_bytes()
-    data = f"s3://{BUCKET}/data"
-    made = make(spark, f"{store.uri}/train", data, test_images=f"{store.uri}/test")
-    assert made.manifest.counts == {
-        "train": {"cats": 41, "dogs": 40},
-        "test": {"cats": 10, "dogs": 10},
-    }
-    assert made.rejects() == [
-        ("cats/leak.png", "identical bytes in the test images (../test/cats/cats-7.png)")
-    ]
-    assert f"1 duplicates, listed in {data}/duplicates.csv" in str(made)
-    listed = Directory(data).read("duplicates.csv").decode()
-    assert list(csv.reader(listed.splitlines())) == [
-        ["path", "same_as"],
-        ["cats/copy.png", "cats/cats-0.png"],
-    ]
-    below = make(spark, store.uri, f"{data}-2", test_images=f"{store.uri}/test/")
-    table = pq.read_table(f"{BUCKET}/data-2/test", columns=["path"], filesystem=s3.files)
-    check = set(table["path"].to_pylist())
-    assert len(check) == 20
-    assert all(path.startswith("test/") for path in check)
-    assert below.manifest.counts["train"] == {"cats": 51, "dogs": 50}
+    store.write("train/cats/copy.png", store.read("train/cats/cats-0.png"))
+    store.write("train/cats/leak.png", store.read("test/cats/cats-7.png"))
+
+    def does(images: str, tests: str | Path, *more: str) -> CompletedProcess[str]:
+        words = ("--images", images, "--test-images", tests, "--out", data.uri)
+        return submit("jobs/preprocess.py", *words, "--image-size", "16", *more, env=s3.env)
+
+    done = does(f"{store.uri}/train", f"{store.uri}/test")
+    assert done.returncode == 0, done.stderr
+    assert f"1 duplicates, listed in {data.uri}/duplicates.csv" in done.stdout
+    manifest = read_manifest(data)
+    assert manifest.counts["train"] == {"cats": 41, "dogs": 40}
+    assert manifest.counts["test"] == {"cats": 10, "dogs": 10}
+    leak = "identical bytes in the test images (../test/cats/cats-7.png)"
+    assert read_rejects(data) == [("cats/leak.png", leak)]
+    listed = data.read("duplicates.csv").decode()
+    expected = [["path", "same_as"], ["cats/copy.png", "cats/cats-0.png"]]
+    assert list(csv.reader(listed.splitlines())) == expected
+    # Below the images; and on a disk, whose reader compares files in another way.
+    done = does(store.uri, f"{store.uri}/test/", "--overwrite")
+    assert done.returncode == 0, done.stderr
+    table = pq.read_table(f"{BUCKET}/data/test", columns=["path"], filesystem=s3.files)
+    assert Counter(path.split("/")[0] for path in table["path"].to_pylist()) == {"test": 20}
+    assert read_manifest(data).counts["train"] == {"cats": 51, "dogs": 50}
+    done = does(f"{store.uri}/train", official / "test", "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert read_rejects(data) == [("cats/leak.png", leak)]
 
 
 def test_what_the_test_images_have_too_is_no_training_image(spark: Any, tmp_path: Path) -> None:
