@@ -7,7 +7,7 @@ another image does, whatever lies between the two.
 
 import hashlib
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from cnn.images import Decoding
 from cnn.listing import Gathered, Listing, Side, escape
 from cnn.manifest import DataSettings
 from cnn.parts import Part, PartResult
-from cnn.readers import Reader
+from cnn.readers import FolderReader
 from cnn.settings import InputError
 from cnn.splits import TRAIN, ImageFile
 from cnn.storage import Directory
@@ -57,7 +57,7 @@ def _comparable(place: str) -> tuple[str, str]:
 class GivenSplit:
     """A `cnn.readers.Reader` of two: the images to train on and the test images."""
 
-    def __init__(self, images: Reader, tests: Reader) -> None:
+    def __init__(self, images: FolderReader, tests: FolderReader) -> None:
         self._images = images
         self._tests = tests
 
@@ -65,10 +65,6 @@ class GivenSplit:
         """Raises InputError too where the test images have not just the classes of the others."""
         listing = self._images.find(settings)
         return _joined(listing, self._tests.gather(settings.classes))
-
-    def gather(self, classes: Collection[str] | None = None) -> Gathered:
-        """The images to train on."""
-        return self._images.gather(classes)
 
     def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
         if not whole and type(self._images) is not type(self._tests):

@@ -22,7 +22,7 @@ from cnn.hadoop import SparkReader
 from cnn.layout import Again, refuse_split, split_word
 from cnn.listing import ALL, Listing, Side
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
-from cnn.readers import FileReader, Reader
+from cnn.readers import FileReader, FolderReader, Reader
 from cnn.sample import write_sample
 from cnn.settings import InputError, validate
 from cnn.shown import data_html
@@ -264,7 +264,7 @@ def _reader(places: Sequence[str], spark: "SparkSession | None" = None) -> Reade
     return GivenSplit(_reader_of(places[0], one, spark), _reader_of(places[1], other, spark))
 
 
-def _reader_of(place: str, side: Side, spark: "SparkSession | None") -> Reader:
+def _reader_of(place: str, side: Side, spark: "SparkSession | None") -> FolderReader:
     if spark is not None and _spark_alone(place):
         return SparkReader(spark, place, side)
     if "://" in place:

@@ -28,12 +28,6 @@ class Reader(Protocol):
 
     def find(self, settings: DataSettings) -> Listing: ...
 
-    def gather(self, classes: Collection[str] | None = None) -> Gathered:
-        """All images, whatever their folders are called, or those of some classes.
-
-        Raises InputError where there are none.
-        """
-
     def digests(
         self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool
     ) -> Digests: ...
@@ -48,6 +42,16 @@ class Reader(Protocol):
         look: bool = False,
     ) -> list[PartResult]:
         """Writes parts; with `look` those that hold deep images to no avail but their values."""
+
+
+class FolderReader(Reader, Protocol):
+    """A reader of one folder."""
+
+    def gather(self, classes: Collection[str] | None = None) -> Gathered:
+        """All images, whatever their folders are called, or those of some classes.
+
+        Raises InputError where there are none.
+        """
 
 
 class FileReader:
