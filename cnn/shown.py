@@ -59,7 +59,8 @@ def data_html(path: str, manifest: Manifest) -> str:
         table(["class", "train", "test"], rows),
         rejected + (f": {'; '.join(reasons)}" if reasons else ""),
         f"{manifest.groups:,} groups, {manifest.duplicates:,} duplicates"
-        + (f", listed in <code>{DUPLICATES}</code>" if manifest.duplicates else ""),
+        + (f", listed in <code>{DUPLICATES}</code>" if manifest.duplicates else "")
+        + (f", {manifest.blank:,} blank or nearly so" if manifest.blank else ""),
         f"<code>{text(path)}</code>",
     )
 
