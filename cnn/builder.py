@@ -14,7 +14,6 @@ from typing import Any
 
 from pyspark import cloudpickle
 
-from cnn.model_file import foreign_part
 from cnn.settings import SETTINGS, InputError, ModelSettings, Settings
 from cnn.storage import Directory
 
@@ -95,24 +94,3 @@ def load_builder(builder: str, packed: bytes | None) -> Build:
     module, _, name = builder.partition(":")
     build: Build = getattr(importlib.import_module(module), name)
     return build
-
-
-def check_readable(model: Any) -> None:
-    """Raises TypeError where a network could be saved but not read again in Keras's safe mode.
-
-    Said by the first trial, and not when the winner has been trained.
-    """
-    import keras
-
-    try:
-        content = keras.saving.serialize_keras_object(model)
-        found = foreign_part(content)
-        if found is not None:
-            raise TypeError(f"it has {found}")
-        keras.saving.deserialize_keras_object(content, safe_mode=True)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise TypeError(
-            "build must return a network of Keras's own layers, which a saved model can be read "
-            f"with in safe mode; Lambda and layers of one's own cannot: {reason[:500]}"
-        ) from None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnn.builder import load_builder
+from cnn.contract import Contract
 from cnn.machine import KERAS
 from cnn.manifest import Manifest
 from cnn.pixels import Pixels, choose
@@ -48,6 +49,11 @@ class Job:
     keep_state: bool = False
     # The network's function where it cannot be imported, as `cnn.builder.pack` made it.
     build: bytes | None = None
+
+    def contract(self) -> Contract:
+        """What the network must be."""
+        classes = len(self.manifest.classes)
+        return Contract(self.model.builder, self.manifest.size, self.manifest.channels, classes)
 
     def networks(self) -> int:
         """How many networks a trial trains: one, or one for each fold of a cross-validation."""
@@ -92,13 +98,23 @@ def all_images(split: Pixels) -> "Images":
 def compiled(
     job: Job, params: TrainingParams, seed: int, precision: Precision | None = None
 ) -> "keras.Model":
-    """The network with its first weights, which follow from the seed.
+    """The network with its first weights, which follow from the seed, ready to be trained.
 
-    It computes in the job's precision where no other is given.
+    It computes in the job's precision where no other is given. Raises contract.Broken.
     """
+    from cnn.model import compile_model
+
+    model = network(job, params, seed, precision)
+    compile_model(model, params)
+    return model
+
+
+def network(
+    job: Job, params: TrainingParams, seed: int, precision: Precision | None = None
+) -> "keras.Model":
+    """What the builder returns, as `compiled` takes it. Raises contract.Broken."""
     import keras
 
-    from cnn.model import compile_model
     from cnn.precision import policy, resolve
 
     # Whatever this host's own keras.json says.
@@ -106,16 +122,19 @@ def compiled(
     keras.config.set_floatx(KERAS["floatx"])
     build = load_builder(job.model.builder, job.build)
     keras.utils.set_random_seed(seed)
-    classes = len(job.manifest.classes)
+    contract = job.contract()
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy(resolve(precision or job.model.precision, device())))
     try:
-        size, channels = job.manifest.size, job.manifest.channels
-        model = build(params, size=size, channels=channels, classes=classes)
+        model = build(
+            params, size=contract.size, channels=contract.channels, classes=contract.classes
+        )
     finally:
         keras.config.set_dtype_policy(before)
-    compile_model(model, params)
-    return model
+    if not job.model.is_ours:
+        contract.check_structure(model)
+    built: keras.Model = model
+    return built
 
 
 def part(

@@ -18,7 +18,7 @@ _ALSO_CALLED = {
 
 
 def did_you_mean(key: str, known: Iterable[str]) -> str:
-    """A question to put after a semicolon's worth of complaint, or nothing where none is near."""
+    """The nearest name as the end of a complaint, or nothing where none is near."""
     names = list(known)
     near = difflib.get_close_matches(key, names, n=1)
     meant = _ALSO_CALLED.get(key)
@@ -35,11 +35,11 @@ def unknown_key(path: str, key: str, known: Iterable[str], elsewhere: Sequence[s
     return f"{path} must be a known setting, but got {key!r}{_then(hint, there)}"
 
 
-def unknown_parameter(path: str, key: str, known: Iterable[str]) -> str:
-    """Says that the network has no parameter of this name."""
+def unknown_parameter(path: str, key: str, known: Iterable[str], of: str = "the network") -> str:
+    """Says that there is no parameter of this name."""
     names = list(known)
     has = f"It has {', '.join(names)}"
-    complaint = f"{path} must be a parameter of the network, but got {key!r}"
+    complaint = f"{path} must be a parameter of {of}, but got {key!r}"
     return complaint + _then(did_you_mean(key, names), has)
 
 

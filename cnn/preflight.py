@@ -41,13 +41,19 @@ def check_inputs(data: Directory, settings: Settings, build: bytes | None = None
     return manifest
 
 
+def check_point_names(settings: Settings) -> None:
+    """Raises InputError where a point names what the space does not: nothing would read it."""
+    first = settings.phases[0]
+    for place, point in enumerate(first.points):
+        for name in point:
+            if name not in first.space:
+                where = f"search.points.{place}.{name}"
+                raise InputError(unknown_parameter(where, name, first.space, of="[space]"))
+
+
 def _check_points(space: SearchSpace) -> None:
     seen: list[Vals] = []
     for place, point in enumerate(space.phase.points):
-        for name in point:
-            if name not in space.phase.space:
-                where = f"search.points.{place}.{name}"
-                raise InputError(unknown_parameter(where, name, space.phase.space))
         try:
             vals = space.encode(point)
         except InputError as error:

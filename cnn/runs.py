@@ -21,7 +21,7 @@ from cnn.journal import Start, claim_run, read_start, recover_trials
 from cnn.manifest import Manifest, read_manifest
 from cnn.mlflow_tracking import MlflowLog, log_finished
 from cnn.outcome import RESULT
-from cnn.preflight import check_inputs, check_run_dir, warm_start
+from cnn.preflight import check_inputs, check_point_names, check_run_dir, warm_start
 from cnn.report import REPORT, write_report
 from cnn.results import TrialResult, now, read_trials
 from cnn.run import Run
@@ -76,6 +76,7 @@ def begin(
         flags=wanted.flags,
         assignments=wanted.assignments,
     )
+    check_point_names(settings)
     if earlier is not None:
         settings = warm_start(settings, earlier)
     manifest = check_inputs(data, settings, wanted.build)

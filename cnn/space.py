@@ -166,18 +166,18 @@ class SearchSpace:
         """Configurations as a search would try them: the points that were given, then draws."""
         points = (self._complete(point) for point in self.phase.points)
         found: dict[str, TrainingParams] = {}
-        for params in itertools.chain(points, self._probes()):
+        for params in itertools.chain(points, self._probes(count)):
             found.setdefault(_text(params.model_dump(mode="json")), params)
             if len(found) == count:
                 break
         return list(found.values())
 
-    def _probes(self) -> Iterator[TrainingParams]:
+    def _probes(self, count: int = _PROBES) -> Iterator[TrainingParams]:
         if self.is_grid:
-            yield from map(self._complete, itertools.islice(self._grid(), 100 * _PROBES))
+            yield from map(self._complete, itertools.islice(self._grid(), 100 * count))
             return
         domain = base.Domain(lambda point: 0.0, self.expression())
-        documents = rand.suggest(list(range(_PROBES)), domain, base.Trials(), self.phase.seed)
+        documents = rand.suggest(list(range(count)), domain, base.Trials(), self.phase.seed)
         for document in documents:
             yield self.params(point_of(domain, document))
 

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cnn.builder import check_readable
+from cnn.contract import Broken
 from cnn.halving import Rungs, ranking_loss, rung_epochs
 from cnn.job import Job, choose_folds, compiled, device, part, run_fit, snapshot
 from cnn.pixels import open_pixels
@@ -23,6 +23,8 @@ from cnn.storage import Directory, is_stores
 from cnn.worker import trial_number
 
 if TYPE_CHECKING:
+    import keras
+
     from cnn.training import Progress
 
 # What frameworks write when they are out of memory, as an exception or before they abort.
@@ -109,7 +111,7 @@ def trial_result(
 
 
 class _Unbuildable(Exception):
-    """The builder says that there is no such network."""
+    """There is no such network, the builder says, or what it made is none that can be trained."""
 
 
 def _train(
@@ -126,13 +128,8 @@ def _train(
     most = max(len(train) for train, _ in images)
     known |= {"train_images": most, "folds": len(images)}
     known["validation_images"] = sum(len(validation) for _, validation in images)
-    try:
-        # Folds begin with the same weights: they differ by their images alone.
-        models = [compiled(job, params, seed) for _ in images]
-    except ValueError as error:
-        raise _Unbuildable(traceback.format_exc()) from error
-    if not job.model.is_ours:
-        check_readable(models[0])
+    # Folds begin with the same weights: they differ by their images alone.
+    models = _build(job, params, seed, len(images))
     built = time.monotonic()
     known["precision"] = models[0].dtype_policy.compute_dtype
     known["parameters"] = models[0].count_params()
@@ -185,6 +182,20 @@ def _train(
         "best_epoch": fitted.best_epoch or None,
         "epochs": fitted.epochs,
     }
+
+
+def _build(job: Job, params: TrainingParams, seed: int, count: int) -> "list[keras.Model]":
+    """So many networks, all the same, of which one is looked at."""
+    try:
+        models = [compiled(job, params, seed) for _ in range(count)]
+        if not job.model.is_ours:
+            job.contract().check_readable(models[0])
+            job.contract().check_values(models[0])
+    except ValueError as error:
+        raise _Unbuildable(traceback.format_exc()) from error
+    except Broken as error:
+        raise _Unbuildable(str(error)) from None
+    return models
 
 
 def died(job: Job, params: TrainingParams, number: int, ended: Ended) -> TrialResult:

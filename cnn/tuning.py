@@ -9,6 +9,7 @@ from typing import Any
 from pyspark.resource import ResourceProfile
 
 from cnn import outcome
+from cnn.builder_check import check_network
 from cnn.card import MODEL_CARD
 from cnn.config import dump_settings
 from cnn.context import Search, isolation, method_of
@@ -61,6 +62,7 @@ def run_search(
     check_workers(context, settings.final.workers, slots.total)
     max_lost = settings.phases[0].max_lost
     check_visible(search.spark, search.data, run, slots, max_lost=max_lost)
+    check_network(search)
     if not resume:
         run.remove()
     forget_all(run)

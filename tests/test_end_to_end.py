@@ -200,22 +200,25 @@ def test_the_reports_three_phases_run_on_the_sample(submit: Run, data: Path) -> 
 
 
 @pytest.mark.slow
-def test_all_trials_failing_exits_1_with_the_first_failure(submit: Run, data: Path) -> None:
-    out = data.parent / "failed-run"
-    done = submit(
-        "jobs/tune.py",
-        "--data",
-        data,
-        "--out",
-        out,
-        "--config",
-        TEST_CONFIG,
-        "--set",
-        "model.builder=no_such_module:build",
+def test_all_trials_failing_exits_1_with_the_first_failure(
+    submit: Run, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "once.py").write_text(
+        "import pathlib, cnn.model, cnn.settings\n"
+        "checked = pathlib.Path(__file__).with_name('checked')\n"
+        "def build(params, **shape):\n"
+        "    if checked.exists():\n"
+        "        raise RuntimeError('only once')\n"
+        "    checked.touch()\n"
+        "    return cnn.model.build(cnn.settings.ModelParams(), **shape)\n"
     )
+    out = data.parent / "failed-run"
+    words = ["--data", data, "--out", out, "--config", TEST_CONFIG]
+    words += ["--set", "model.builder=once:build"]
+    done = submit("jobs/tune.py", *words, env={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 1
     line = one_line(done.stderr)
     assert "all 2 trials" in line
-    assert "No module named 'no_such_module'" in line
+    assert "RuntimeError: only once" in line
     assert str(out) in line
     assert len(read_trials(Directory(out))) == 2

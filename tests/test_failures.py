@@ -56,8 +56,9 @@ def trials(
     found = {str(trial.params["how"]): trial for trial in read_trials(Directory(root / "run"))}
     winner = json.loads((root / "run" / "result.json").read_text())["params"]["how"]
     for how in EXPECTED:
-        # What was lost is begun again, and that alone; the winner is built for its last training.
-        expected = 1 + (how == "lose the executor") + (how == winner)
+        # What was lost is begun again, and that alone; the first is built once before all trials,
+        # the winner for its last training.
+        expected = 1 + (how == "lose the executor") + (how == "fine") + (how == winner)
         assert len((root / how).read_text()) == expected, how
     return found
 
@@ -105,15 +106,15 @@ def test_many_failures_in_a_row_end_the_search_with_the_first_cause(
 ) -> None:
     done = submit(
         *("--master", "local[1]", "jobs/tune.py", "--data", noise_data, "--out", tmp_path / "run"),
-        *settings(["raise", "exit", "kill", "fine"], max_consecutive_failures=3),
+        *settings(["fine", "raise", "exit", "kill", "hang"], max_consecutive_failures=3),
         env=environment(tmp_path),
     )
     assert done.returncode == 1
     said = one_line(done.stderr)
     assert "3 trials in a row failed (search.max_consecutive_failures)" in said
-    assert "the first, trial 0, is crashed: RuntimeError: on purpose" in said
-    assert len(list((tmp_path / "run" / "trials").iterdir())) == 3
-    assert not (tmp_path / "fine").exists()
+    assert "the first, trial 1, is crashed: RuntimeError: on purpose" in said
+    assert len(list((tmp_path / "run" / "trials").iterdir())) == 4
+    assert not (tmp_path / "hang").exists()
 
 
 @pytest.mark.slow
@@ -125,7 +126,7 @@ def test_the_winners_training_that_dies_says_where_its_log_is(
         "import os, pathlib, misbehaving\n"
         "def build(params, **shape):\n"
         "    model = misbehaving.build(params, **shape)\n"
-        "    if misbehaving.attempts('fine') > 1:\n"
+        "    if misbehaving.attempts('fine') > 2:\n"
         "        print('this is the end', flush=True)\n"
         "        os._exit(9)\n"
         "    return model\n"

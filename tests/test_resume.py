@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -182,8 +183,12 @@ def test_trials_that_the_end_of_the_time_cancelled_run_when_resumed(
 ) -> None:
     run = tmp_path / "run"
     words = tune(noise_data, run, "random")
+    # As a file of the user's own, whose space is another network's too.
+    words[words.index("conf/test.toml")] = str(tmp_path / "own.toml")
+    shutil.copy(REPOSITORY / "conf" / "test.toml", tmp_path / "own.toml")
+    words += ["--set", "space.augment=false", "--set", "model.builder=slow:build"]
     # All but one trial of each pair wait for longer than there is time.
-    done = submit(*words, "--timeout", "4", "--set", "model.builder=slow:build", env=slow(tmp_path))
+    done = submit(*words, "--timeout", "4", env=slow(tmp_path))
     first = read_trials(Directory(run))
     assert "cancelled" in {trial.status for trial in first}, done.stderr
     (run / "result.json").unlink(missing_ok=True)
@@ -201,11 +206,15 @@ def test_trials_that_the_end_of_the_time_cancelled_run_when_resumed(
 
 
 def slow(folder: Path) -> dict[str, str]:
-    """Where a builder is that takes SLOW_SECONDS."""
+    """Where a builder is that takes SLOW_SECONDS, but not when it is checked before the trials."""
     (folder / "slow.py").write_text(
-        "import os, time, cnn.model\n"
+        "import os, pathlib, time, cnn.model, cnn.settings\n"
+        "checked = pathlib.Path(__file__).with_name('checked')\n"
         "def build(params, **shape):\n"
-        "    time.sleep(float(os.environ['SLOW_SECONDS']))\n"
+        "    if checked.exists():\n"
+        "        time.sleep(float(os.environ['SLOW_SECONDS']))\n"
+        "    checked.touch()\n"
+        "    params = cnn.settings.ModelParams.model_validate(params.model_dump())\n"
         "    return cnn.model.build(params, **shape)\n"
     )
     return {"PYTHONPATH": str(folder), "SLOW_SECONDS": "100"}

@@ -86,7 +86,30 @@ def test_an_assignment_reaches_into_a_phase_and_a_space() -> None:
         ("search.max_trials=0", "search.max_trials must be greater than or equal to 1, but got 0"),
         ("search.epochs=many", "search.epochs must be a valid integer"),
         ("search.strategy=luck", "search.strategy must be 'grid', 'random' or 'tpe', but got"),
-        ("search.epoch=3", "did you mean epochs?"),
+        ("search.epoch=3", "did you mean epochs? There are strategy, max_trials, "),
+        ("search.max_trails=3", "but got 'max_trails'; did you mean max_trials? There are"),
+        ("final.epoch=3", "did you mean epochs? There are data, epochs, cooldown, "),
+        ("final.patience=3", "got 'patience'; there are data, epochs, "),
+        (
+            "model.biulder='a:b'",
+            "did you mean builder? There are builder, class_weights, precision",
+        ),
+        ("search.confirm={tops = 2}", "did you mean top? There are top, seeds"),
+        ("serach.epochs=3", "did you mean search? There are search, space, final, model, cache"),
+        ("epochs=3", "did you mean search.epochs?"),
+        ("dropout=0.5", "did you mean space.dropout?"),
+        (
+            "space.lr=3",
+            "space.lr must be a parameter of the network, but got 'lr'; did you mean "
+            "learning_rate? It has conv_layers, filters, dense_units, dropout, batch_norm, "
+            "pooling, learning_rate, batch_size, augment",
+        ),
+        ("space.depth=3", "did you mean conv_layers?"),
+        ("space.layers=3", "did you mean conv_layers?"),
+        ("space.units=3", "did you mean dense_units?"),
+        ("space.bs=3", "did you mean batch_size?"),
+        ("space.augmentation=true", "did you mean augment?"),
+        ("space.momentum=3", "but got 'momentum'; it has conv_layers, "),
         ("search.validation_folds=[10]", "but got 10"),
         ("search.validation_folds=[1, 1]", "must be distinct"),
         ("space.filter=3", "did you mean filters?"),
@@ -109,6 +132,61 @@ def test_a_wrong_setting_is_one_line_with_key_rule_and_value(assignment: str, me
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
     assert raised.value.exit_code == 2
+
+
+OWN = "model.builder=my.net:build"
+
+
+@pytest.mark.parametrize(
+    ("name", "spaces"),
+    [
+        ("default.toml", [{"learning_rate", "batch_size"}]),
+        ("sample.toml", [{"learning_rate", "batch_size"}]),
+        ("small.toml", [{"learning_rate", "batch_size", "augment"}]),
+        ("report.toml", [{"learning_rate", "batch_size", "augment"}, {"learning_rate"}, set()]),
+    ],
+)
+def test_another_network_has_of_our_spaces_what_concerns_its_training(
+    name: str, spaces: list[set[str]]
+) -> None:
+    settings = load_settings([CONF_DIR / name], assignments=[OWN])
+    assert [set(phase.space) for phase in settings.phases] == spaces
+    assert read_settings(dump_settings(settings)) == settings
+
+
+def test_another_network_has_all_that_its_user_says(tmp_path: Path) -> None:
+    own = toml(
+        tmp_path,
+        '[model]\nbuilder = "my.net:build"\n'
+        '[space]\nalpha = {low = 0.3, high = 1.0}\nfilters = {choices = ["small", "large"]}\n',
+    )
+    for settings in (
+        load_settings([own]),
+        load_settings([own, CONF_DIR / "random-layers.toml"]),
+        load_settings(tables={"model": {"builder": "my.net:build"}}, assignments=ALPHA),
+    ):
+        space = settings.phases[0].space
+        assert {"alpha", "filters", "learning_rate", "batch_size"} <= set(space)
+        assert "dense_units" not in space
+        assert space["filters"].choices == ("small", "large")
+
+
+ALPHA = ["space.alpha={low = 0.3, high = 1.0}", 'space.filters={choices = ["small", "large"]}']
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("space.learning_rate=-1", "learning_rate must be greater than 0, but got -1"),
+        ("space.augment=3", "augment must be a valid boolean"),
+        ("space.copy=3", "space.copy must have another name, since params.copy is a method"),
+    ],
+)
+def test_what_every_training_has_is_checked_for_another_network_too(
+    assignment: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        load_settings(assignments=[OWN, assignment])
 
 
 @pytest.mark.parametrize(
