@@ -148,9 +148,10 @@ def test_a_file_system_without_locks_is_known(tmp_path: Path) -> None:
     assert has_locks(tmp_path) is True
     assert has_locks(tmp_path / "nowhere") is None
     code = (
-        f"from pathlib import Path; from cnn.machine import has_locks as h; p = {str(tmp_path)!r}"
+        "from pathlib import Path\nfrom cnn.machine import has_locks\n"
+        f"place = Path({str(tmp_path)!r})\nprint(has_locks(place), has_locks(place / 'there'))"
     )
-    done = python(f"{code}; \n print/ 'there'))", environment)
+    done = python(code, environment)
     assert done.stdout == "True False\n", done.stderr
 
 

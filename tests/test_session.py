@@ -46,9 +46,13 @@ def listening_addresses(pid: int) -> Iterator[str]:
                 yield str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def in_a_session(code: str, options: str) -> subprocess.CompletedProcess[str]:
+def in_a_session(
+    code: str, options: str, path: Path = REPOSITORY / "tests"
+) -> subprocess.CompletedProcess[str]:
     """Runs code with `spark` in a process of its own, under Spark's options."""
-    script = "from cnn.session import TUNE, spark_session\nfrom cnn.slots import count_slots\n"
+    script = (
+        "from cnn.session import TUNE, failure, spark_session\nfrom cnn.slots import count_slots\n"
+    )
     script += f"with spark_session('test', TUNE) as spark:\n{textwrap.indent(code, '    ')}"
     return subprocess.run(
         [sys.executable, "-c", script],
@@ -57,7 +61,7 @@ def in_a_session(code: str, options: str) -> subprocess.CompletedProcess[str]:
         | {
             "PYSPARK_SUBMIT_ARGS": f"{options} pyspark-shell",
             "SPARK_LOCAL_IP": "127.0.0.1",
-            "PYTHONPATH": str(REPOSITORY / "tests"),
+            "PYTHONPATH": str(path),
         },
         capture_output=True,
         text=True,
@@ -84,7 +88,8 @@ def test_what_the_user_has_configured_stays_and_ports_are_on_loopback() -> None:
 def test_without_a_master_all_cores_are_used() -> None:
     done = in_a_session("print(spark.sparkContext.master, count_slots(spark.sparkContext))", "")
     assert done.returncode == 0, done.stderr
-    assert f"local[*] Slots(total={os.cpu_count()}," in done.stdout
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    assert f"local[*] Slots(total={cores}," in done.stdout
 
 
 def test_gpus_in_local_mode_are_refused_rather_than_waited_for() -> None:
@@ -116,6 +121,29 @@ def test_a_failed_jobs_cause_is_what_its_python_code_raised(
     with pytest.raises(Exception, match="Traceback") as failed:
         spark.sparkContext.parallelize([0], 1).map(work).collect()
     assert failure(failed.value) == cause
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        pytest.param("cnn.nowhere", ": No module named cnn.nowhere", marks=pytest.mark.slow),
+        ("faulty_daemon", "ModuleNotFoundError: No module named 'missing_on_executors'"),
+    ],
+)
+def test_a_worker_that_cannot_start_says_why(module: str, reason: str, tmp_path: Path) -> None:
+    """What Spark raises then ends with its path and an EOFException of its own."""
+    (tmp_path / "faulty_daemon.py").write_text("import missing_on_executors\n")
+    done = in_a_session(
+        "try:\n    spark.sparkContext.parallelize([0], 1).collect()\n"
+        "    spark.sparkContext.parallelize([0], 1).map(str).collect()\n"
+        "except Exception as error:\n"
+        "    assert 'PYTHONPATH was:' in str(error)\n    print(failure(error))",
+        f"--master local[1] --conf spark.python.daemon.module={module}",
+        path=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"{reason}\n")
+    assert done.stdout.count("\n") == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
