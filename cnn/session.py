@@ -248,7 +248,10 @@ def failure(error: Exception) -> str:
     for said in _FROM_WORKER.findall(text):
         last = [line.strip() for line in said.splitlines() if line.strip()][-1:]
         if last:
-            return last[0]
+            # The setting that a user has, or spark.pyspark.python, is there by now.
+            return (
+                f"{last[0]} (of executors' Python, {os.environ.get('PYSPARK_PYTHON', 'python3')})"
+            )
     lines = [line.strip().removeprefix(": ") for line in text.splitlines()]
     named = [line for line in lines if re.search(r"(Error|Exception)\b", line)]
     frame = r"Py4JJavaError|PYTHON_EXCEPTION|Job aborted|occurred while"
