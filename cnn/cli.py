@@ -10,7 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from cnn.errors import Error
 from cnn.formats import plain, redacted
@@ -35,27 +35,37 @@ def run_job(main: Callable[[Sequence[str]], None]) -> NoReturn:
     outlive_readers()
     try:
         main(sys.argv[1:])
-    except Error as error:
-        sys.exit(_complain(str(error), code=error.exit_code))
-    except OSError as error:
-        # A disk that is full, a folder that is not ours: nothing that a traceback explains better.
-        # Of a store's errors there is but the text.
-        cause = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-        sys.exit(_complain(cause + _further(), code=1))
-    except Exception as error:
-        # Not imported before it is needed: a job's --help does without Spark.
-        if not type(error).__module__.startswith("py4j."):
-            raise
-        from cnn.session import failure
-
-        # Spark's JVM is gone, or did what no part of the program expects of it.
-        sys.exit(_complain(f"Spark failed: {failure(error)}{_further()}", code=1))
-    except KeyboardInterrupt:
-        print(_interrupted(), file=sys.stderr, flush=True)
-        sys.exit(130)
+    except BaseException as error:
+        # What a signal has interrupted may have made anything of it.
+        if _told == signal.SIGTERM:
+            sys.exit(143)
+        if _told == signal.SIGINT or isinstance(error, KeyboardInterrupt):
+            print(_interrupted(), file=sys.stderr, flush=True)
+            sys.exit(130)
+        sys.exit(_failed(error))
     sys.exit(0)
 
 
+def _failed(error: BaseException) -> int:
+    """Says what a job failed of; raises what it does not know."""
+    if isinstance(error, Error):
+        return _complain(str(error), code=error.exit_code)
+    if isinstance(error, OSError):
+        # A disk that is full, a folder that is not ours: nothing that a traceback explains better.
+        # Of a store's errors there is but the text.
+        cause = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        return _complain(cause + _further(), code=1)
+    # Not imported before it is needed: a job's --help does without Spark.
+    if type(error).__module__.startswith("py4j."):
+        from cnn.failures import failure
+
+        # Spark's JVM is gone, or did what no part of the program expects of it.
+        return _complain(f"Spark failed: {failure(cast(Exception, error))}{_further()}", code=1)
+    raise error
+
+
+# The signal by which this job was asked to end.
+_told: int | None = None
 # What goes on with the job where it is interrupted now, if anything does.
 _go_on: str | None = None
 
@@ -68,12 +78,16 @@ def go_on_with(*command: str) -> None:
 
 def _end(signum: int, frame: FrameType | None) -> NoReturn:
     """SIGTERM: the job unwinds, and says nothing of it."""
+    global _told
+    _told = signum
     logging.disable(logging.ERROR)
     sys.exit(143)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     """Ctrl-C: the job unwinds; the second time it stops at once, whatever it is at."""
+    global _told
+    _told = signum
     signal.signal(signal.SIGINT, _stop)
     # py4j logs, with a traceback, that it was interrupted where it waited for the JVM.
     logging.disable(logging.ERROR)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pyspark
-from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from cnn.console_bar import without_console_bar
 from cnn.daemon import PRELOAD
+from cnn.failures import failure as failure
 from cnn.interruptible import interrupted_later
 from cnn.machine import KERAS
 from cnn.refusals import refuse_connect, refuse_local_gpus, refuse_python_memory
@@ -82,6 +82,8 @@ _QUIET = {
     "spark.log.level": "ERROR",
     "spark.redaction.regex": _REDACTED,
 }
+# How long Spark may take to end; its JVM ends with this process in any case.
+_STOP_SECONDS = 30.0
 # A laptop's ports are nobody else's business.
 _LOCAL = {
     "spark.driver.host": "127.0.0.1",
@@ -105,10 +107,23 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
             spark = _started(name, dict(required or {}))
         yield spark
     finally:
-        # Where its JVM has died there is nothing left to stop.
         if spark is not None:
-            with suppress(Py4JError, OSError):
-                spark.stop()
+            _stop(spark)
+
+
+def _stop(spark: SparkSession) -> None:
+    """Ends a session, over a connection of its own: this thread may have been interrupted in the
+    middle of an answer.
+    """
+
+    def stop() -> None:
+        # Where its JVM has died there is nothing left to stop.
+        with suppress(Exception):
+            spark.stop()
+
+    thread = threading.Thread(target=stop, name="stop", daemon=True)
+    thread.start()
+    thread.join(_STOP_SECONDS)
 
 
 def _started(name: str, required: dict[str, str]) -> SparkSession:
@@ -236,32 +251,6 @@ def _context_of(spark: SparkSession) -> SparkContext:
     if context._jsc is None:
         raise InputError("spark must be a running session, but it was stopped")
     return context
-
-
-# What Spark says where a Python worker or its daemon did not start: all that it wrote to stderr.
-_FROM_WORKER = re.compile(r"Error from python worker:\n(.*?)\n[ \t]*PYTHONPATH was:", re.DOTALL)
-
-
-def failure(error: Exception) -> str:
-    """What a failed Spark job failed of, in one line: the first error that is not Spark's frame."""
-    text = str(error)
-    for said in _FROM_WORKER.findall(text):
-        last = [line.strip() for line in said.splitlines() if line.strip()][-1:]
-        if last:
-            # The setting that a user has, or spark.pyspark.python, is there by now.
-            return (
-                f"{last[0]} (of executors' Python, {os.environ.get('PYSPARK_PYTHON', 'python3')})"
-            )
-    lines = [line.strip().removeprefix(": ") for line in text.splitlines()]
-    named = [line for line in lines if re.search(r"(Error|Exception)\b", line)]
-    frame = r"Py4JJavaError|PYTHON_EXCEPTION|Job aborted|occurred while"
-    inner = [line for line in named if not re.search(frame, line)]
-    # An exception's own line rather than a line of code that names one. What ends a traceback is
-    # one by its place: StopIteration and a user's own exceptions have no "Error" in their names.
-    raised = re.findall(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)", text)
-    own = [line for line in inner if re.match(r"(Caused by: )?[\w.$]+(Error|Exception)(:|$)", line)]
-    causes = [re.sub(r"^(Caused by: )?([a-z]\w*\.)+", "", line) for line in raised or own or inner]
-    return (causes or named or [line for line in lines if line] or ["for no stated reason"])[0]
 
 
 def _comes_as_zip(conf: SparkConf) -> bool:

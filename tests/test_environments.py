@@ -186,11 +186,11 @@ def test_warnings_that_are_errors_end_no_job(submit: Run, tmp_path: Path) -> Non
     done = submit("jobs/preprocess.py", *words, env=env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("PYTHONWARNINGS is error: ignored")
-    words = ("--conf", "spark.executorEnv.PYTHONWARNINGS=error", *tune(data, run))
-    said = whole(submit, run, *words, env=env)
+    given = ("--conf", "spark.executorEnv.PYTHONWARNINGS=error")
+    said = whole(submit, run, *given, *tune(data, run), env=env)
     assert "spark.executorEnv.PYTHONWARNINGS is error: it is empty all the same" in said
-    words = ("--model", str(run), "--images", str(tmp_path / "images"), "--out")
-    done = submit("jobs/predict.py", *words, str(tmp_path / "predictions"), env=env)
+    places = ("--model", run, "--images", tmp_path / "images", "--out", tmp_path / "predictions")
+    done = submit("jobs/predict.py", *places, env=env)
     assert done.returncode == 0, done.stderr
     assert "60 classified" in done.stdout
 
@@ -211,8 +211,8 @@ def test_run_and_data_directories_without_file_locks(submit: Run, tmp_path: Path
     assert "has no file locks (flock): a lease keeps a second writer out" in said
     assert {path.name for path in place.iterdir()} == {"images", "data", "run"}
     # Of the images as arrays every host has one, which several processes fill.
-    words = ("--cache-dir", str(place / "cache"))
-    done = submit(*tune(place / "data", place / "again", *words), env=env)
+    cache = ("--cache-dir", str(place / "cache"))
+    done = submit(*tune(place / "data", place / "again", *cache), env=env)
     assert done.returncode == 1
     line = one_line(done.stderr)
     assert f"{place}/cache/" in line
