@@ -64,16 +64,22 @@ class InCell:
 
     def _draw(self, parts: list[str]) -> None:
         html = "".join(parts)
-        with self._lock:
-            if self._failed or html == self._shown:
-                return
-            try:
-                # It has no types.
-                ipython: Any = importlib.import_module("IPython.display")
-                if self._handle is None:
-                    self._handle = ipython.display(ipython.HTML(html), display_id=True)
-                else:
-                    self._handle.update(ipython.HTML(html))
+        # A page that hangs holds up the thread that draws, not the search.
+        if not self._lock.acquire(timeout=1):
+            return
+        try:
+            if not self._failed and html != self._shown:
+                self._display(html)
                 self._shown = html
-            except Exception:
-                self._failed = True
+        except Exception:
+            self._failed = True
+        finally:
+            self._lock.release()
+
+    def _display(self, html: str) -> None:
+        # It has no types.
+        ipython: Any = importlib.import_module("IPython.display")
+        if self._handle is None:
+            self._handle = ipython.display(ipython.HTML(html), display_id=True)
+        else:
+            self._handle.update(ipython.HTML(html))
