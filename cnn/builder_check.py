@@ -24,6 +24,7 @@ from cnn.session import failure
 from cnn.settings import Error, InputError, TrainingParams
 from cnn.slots import count_slots, task_profile
 from cnn.space import SearchSpace
+from cnn.trial import status_of
 from cnn.worker import Task
 
 # Configurations that are tried until one can be built.
@@ -109,6 +110,9 @@ def _check_first(job: Job, configurations: tuple[TrainingParams, ...]) -> _Answe
         except Broken:
             raise
         except Exception as error:
+            if status_of(error) == "out_of_memory":
+                refusal = one_line(error)
+                continue
             raise Broken(
                 f"model.builder must return a network, but {job.model.builder} raised "
                 f"{one_line(error)}{_lines(error, job)}"

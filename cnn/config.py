@@ -96,7 +96,7 @@ def _names_own_network(tree: Mapping[str, Any]) -> bool:
 
 def _of_training(path: Path, table: dict[str, Any]) -> dict[str, Any]:
     """What of a file holds for a network that is not ours: of the user's own files all."""
-    if path.absolute().parent != CONF_DIR.absolute() or _names_own_network(table):
+    if path.resolve().parent != CONF_DIR.resolve() or _names_own_network(table):
         return table
     # By default nothing is augmented: there is nothing to say of it.
     left_out = _OF_OURS | {"augment"} if path.name == "default.toml" else _OF_OURS

@@ -95,7 +95,7 @@ def run_trial(job: Job, params: TrainingParams, number: int) -> TrialResult:
     except _Unbuildable as error:
         known |= {"status": "invalid", "error": str(error)}
     except Exception as error:
-        known |= {"status": _status_of(error), "error": _explain(error)}
+        known |= {"status": status_of(error), "error": _explain(error)}
     if known["status"] != "lost":
         forget(Directory(job.run), number)
     return trial_result(job.phase, params, number, started=started, ended=now(), **known)
@@ -219,7 +219,8 @@ def died(job: Job, params: TrainingParams, number: int, ended: Ended) -> TrialRe
     )
 
 
-def _status_of(error: Exception) -> Status:
+def status_of(error: Exception) -> Status:
+    """What a trial comes to that an exception ended."""
     if is_stores(error):
         return "lost"
     # By name: the classes belong to frameworks that this module does not import.
