@@ -7,14 +7,17 @@ import keras
 from cnn.settings import ModelParams, TrainingParams
 
 
-def build(params: ModelParams, *, size: int, channels: int, classes: int) -> keras.Model:
+def build(params: TrainingParams, *, size: int, channels: int, classes: int) -> keras.Model:
     """The report's network with everything in it a parameter; not compiled.
 
     Takes uint8 pixels of shape (batch, size, size, channels) as they are stored and scales them to
     [0, 1] itself; gives float32 probabilities of shape (batch, classes). A layer is a 3x3
     convolution, ReLU and 2x2 max pooling, with batch normalisation after the pooling where asked
-    for; a builder of one's own takes the same arguments.
+    for. A builder of one's own takes the same arguments and may call this one: what its space
+    does not name is then as in ModelParams.
     """
+    if not isinstance(params, ModelParams):
+        params = ModelParams.model_validate(params.model_dump())
     inputs = keras.Input((size, size, channels), dtype="uint8", name="pixels")
     x = keras.layers.Rescaling(1 / 255, name="scale")(inputs)
     for number, filters in enumerate(params.layer_filters(), start=1):

@@ -9,7 +9,7 @@ import pytest
 from cnn.batches import Batches, Images
 from cnn.evaluation import evaluate, predict
 from cnn.model import build, compile_model, summary
-from cnn.settings import ModelParams
+from cnn.settings import ModelParams, TrainingParams
 from cnn.training import (
     Cooldown,
     Diverged,
@@ -56,6 +56,14 @@ def test_a_network_takes_stored_pixels_and_gives_probabilities(changes: dict[str
     probabilities = np.asarray(model(pixels))
     assert probabilities.shape == (2, 5)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_a_builder_of_ones_own_may_call_ours() -> None:
+    params = TrainingParams.model_validate({"conv_layers": 2, "filters": 4})
+    model = build(params, size=16, channels=1, classes=2)
+    filters = [x.filters for x in model.layers if isinstance(x, keras.layers.Conv2D)]
+    assert filters == [4, 4]
+    assert model.get_layer("dense_1").units == ModelParams().dense_units
 
 
 def fitted(model: keras.Model, images: Images, **options: Any) -> Fit:
