@@ -115,6 +115,15 @@ def write_images(root: Path, counts: dict[str, int], size: int = 24, seed: int =
 
 
 @pytest.fixture(scope="session")
+def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ROOT/it's $5/{train,val,test}/{cats,dogs}: 40, 10 and 10 images of each class, all unlike."""
+    root = tmp_path_factory.mktemp("official") / "it's  $5"
+    for seed, (name, count) in enumerate({"train": 40, "val": 10, "test": 10}.items()):
+        write_images(root / name, {"cats": count, "dogs": count}, seed=seed)
+    return root
+
+
+@pytest.fixture(scope="session")
 def noise_data(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory of two classes of noise, 32x32: for what is not about learning."""
     root = tmp_path_factory.mktemp("noise")

@@ -1,198 +1,28 @@
-"""Folders that are a split already, an official test set, and the list of duplicates."""
+"""An official test set, what it takes from the training images, and the list of duplicates."""
 
 import csv
 import json
-import re
-import shlex
 import shutil
-import subprocess
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, one_line, write_images
+from conftest import Run, one_line, write_images
 from PIL import Image
+from preprocessed import make, no_session, rows
 from s3_server import BUCKET, S3Server
 
 import cnn
-from cnn.cli import quoted
 from cnn.dataset import read_rejects
 from cnn.given_split import sides
-from cnn.layout import Split, find_split, refuse_split, split_word
 from cnn.listing import Side
-from cnn.manifest import DataSettings, Manifest, read_manifest
-from cnn.preprocessing import DataSet, Origin, data_settings, preprocess
+from cnn.manifest import Manifest, read_manifest
+from cnn.preprocessing import Origin, data_settings, preprocess
 from cnn.settings import FOLDS, InputError
-from cnn.splits import ImageFile, assign, tie_keys
 from cnn.storage import Directory
-
-
-def images_of(*folders: str, count: int = 3, first: int = 0, tested: bool = False) -> Any:
-    return [
-        ImageFile(f"{folder}/{number}.png", folder.rpartition("/")[2], 1, tested=tested)
-        for folder in folders
-        for number in range(first, first + count)
-    ]
-
-
-def split_of(*folders: str) -> Split | None:
-    return find_split(images_of(*folders))
-
-
-@pytest.mark.parametrize(
-    ("folders", "parent", "parts", "classes"),
-    [
-        ("train/a train/b test/a test/b", "", ["train", "test"], "ab"),
-        ("x/Train/a x/VAL/a x/VAL/b x/test/a x/test/b", "x", ["Train", "VAL", "test"], "ab"),
-        ("a/b/train/c/a a/b/test/c/a", "a/b", ["train", "test"], "a"),
-        ("training_set/a validation-set/a", "", ["training_set", "validation-set"], "a"),
-        ("train2017/a val2017/a", "", ["train2017", "val2017"], "a"),
-        ("seg_train/seg_train/a seg_test/seg_test/a", "", ["seg_train", "seg_test"], "a"),
-        ("train/a train/b val/a val/b test/unknown", "", ["train", "val"], "ab"),
-        # A class may have such a name itself.
-        ("train/car train/train test/car test/train", "", ["train", "test"], ["car", "train"]),
-        ("a b test/a test/b", "", ["test"], "ab"),
-        ("train test", "", ["train", "test"], ""),
-        ("train/a train/b test", "", ["train", "test"], ""),
-        ("cats/train cats/test dogs/train dogs/test", "cats", ["train", "test"], ""),
-    ],
-)
-def test_folders_that_look_like_a_split(
-    folders: str, parent: str, parts: list[str], classes: str | list[str]
-) -> None:
-    split = split_of(*folders.split())
-    assert split is not None
-    assert (split.parent, list(split.parts), split.classes) == (parent, parts, tuple(classes))
-
-
-@pytest.mark.parametrize(
-    "folders",
-    [
-        "site1/a site1/b site2/a site2/b",
-        "a b",
-        "train/a train/b",
-        "train/a training/a",
-        "train car bus",
-        "train test car",
-        "retest/a latest/a",
-        "invalid valid",
-    ],
-)
-def test_folders_that_do_not(folders: str) -> None:
-    assert split_of(*folders.split()) is None
-
-
-def test_the_split_nearest_to_the_root_is_named_and_others_counted() -> None:
-    split = split_of("c/c/train/a", "c/c/test/a", "c/train/a", "c/test/a", "d/train/a", "d/val/a")
-    assert split is not None
-    assert (split.parent, split.parts, split.more) == ("c", {"train": 3, "test": 3}, 2)
-
-
-def test_words_in_names() -> None:
-    names = ["TrainSet", "test-images", "eval_2", "my.test", "invalid", "retest", "contest"]
-    assert [split_word(name) for name in names] == ["train", "test", "eval", "test", *[None] * 3]
-
-
-def test_a_split_of_a_downloaded_data_set_is_kept_by_naming_its_test_images() -> None:
-    def again(changes: Mapping[str, str | None]) -> str:
-        return str(dict(changes))
-
-    files = images_of("x/train/a", "x/train/b", "x/test/a", "x/test/b")
-    with pytest.raises(InputError) as caught:
-        refuse_split(files, ("a", "b"), "downloads/me--pets", again, own=False)
-    assert "{'test_images': 'downloads/me--pets/x/test', 'test_fraction': None" in str(caught.value)
-    assert "{'folders': 'ignore'}" in str(caught.value)
-    assert "'images'" not in str(caught.value)
-
-
-@pytest.fixture(scope="module")
-def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ROOT/it's $5/{train,val,test}/{cats,dogs}: 40, 10 and 10 images of each class, all unlike."""
-    root = tmp_path_factory.mktemp("official") / "it's  $5"
-    for seed, (name, count) in enumerate({"train": 40, "val": 10, "test": 10}.items()):
-        write_images(root / name, {"cats": count, "dogs": count}, seed=seed)
-    return root
-
-
-def rows(data: str | Path, split: str) -> list[dict[str, Any]]:
-    columns = ["path", "label", "group", "fold"]
-    found: list[dict[str, Any]] = pq.read_table(f"{data}/{split}", columns=columns).to_pylist()
-    return found
-
-
-@contextmanager
-def no_session() -> Iterator[Any]:
-    raise AssertionError("Spark was started")
-    yield
-
-
-def make(session: Any, images: object, out: Path | str, **given: Any) -> DataSet:
-    given = {"image_size": 16, **given}
-    settings = data_settings(given, lambda key: f"--{key.replace('_', '-')}")
-    origin = Origin(lambda changes: f"again {dict(changes)}", str(images))
-    entered = nullcontext(session) if hasattr(session, "sparkContext") else session
-    return preprocess(entered, origin, Directory(out), settings)
-
-
-def test_a_split_is_refused_before_spark_starts(official: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"train \(80 images\) and val \(20 images\) and test"):
-        make(no_session(), official, tmp_path / "data")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_split_that_spark_lists_is_refused(spark: Any, official: Path, tmp_path: Path) -> None:
-    uri = f"file://{official}"
-    with pytest.raises(InputError, match="look like a split") as caught:
-        make(spark, uri, tmp_path / "data")
-    assert f"'test_images': \"{uri}/test\"" in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
-
-
-def printed(line: str) -> list[str]:
-    """The commands in a line of error."""
-    return re.findall(r"(\./spark-submit\.sh .*?)(?:; to |$)", line)
-
-
-def test_the_commands_of_a_refusal_work_as_printed(
-    submit: Run, official: Path, tmp_path: Path
-) -> None:
-    arguments = ("--image-size", "16", "--out", tmp_path / "data", "--images", official)
-    # A fraction has no meaning where the test set is kept.
-    done = submit("jobs/preprocess.py", *arguments, "--test-fraction", "0.25")
-    assert done.returncode == 2
-    assert "train on train and val and keep test as the test set" in one_line(done.stderr)
-    kept, merged = printed(one_line(done.stderr))
-    for command, counts in ((kept, (100, 20)), (f"{merged} --overwrite", (90, 30))):
-        words = [str(REPOSITORY / "spark-submit.sh")]
-        script = command.replace("./spark-submit.sh", shlex.quote(words[0]))
-        run = subprocess.run(
-            ["bash", "-c", script],
-            cwd=REPOSITORY,
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            timeout=540,
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr
-        found = tuple(len(rows(tmp_path / "data", split)) for split in ("train", "test"))
-        assert found == counts
-    assert {row["path"].split("/")[0] for row in rows(tmp_path / "data", "test")} > {"train"}
-
-
-def test_folders_without_classes_are_taken_for_classes_only_when_they_are_named(
-    spark: Any, tmp_path: Path
-) -> None:
-    root = write_images(tmp_path / "images", {"train": 30, "test": 30})
-    with pytest.raises(InputError, match=r"named like the parts of a split.*again .*test,train"):
-        make(no_session(), root, tmp_path / "data")
-    made = make(spark, root, tmp_path / "data", classes=("train", "test"))
-    assert made.manifest.classes == ("train", "test")
 
 
 @pytest.mark.parametrize(
@@ -400,61 +230,6 @@ def test_a_manifest_of_before_is_read(noise_data: Path) -> None:
     assert (manifest.settings.folders, manifest.settings.test_images) == ("ask", None)
 
 
-PAIRED: dict[str, Any] = {"test_images": "test"}
-
-
-def keys_of(train: range, test: range, classes: str = "ab", **changes: Any) -> list[set[str]]:
-    """Keys of training and of test images that are numbered so in each class."""
-    files = [
-        ImageFile(f"{prefix}{name}/{n}.png", name, 1, tested=bool(prefix))
-        for prefix, numbers in (("", train), ("../test/", test))
-        for name in classes
-        for n in numbers
-    ]
-    keys = tie_keys(files, DataSettings(**PAIRED, **changes))
-    found = zip(files, keys, strict=True)
-    sides: list[set[str]] = [set(), set()]
-    for file, key in found:
-        sides[file.tested].add(key)
-    return sides
-
-
-def test_auto_ties_across_the_parts_where_the_stems_run_on() -> None:
-    train, test = keys_of(range(40), range(30, 50))
-    assert train & test == {str(n) for n in range(30, 40)}
-    assert len(train) == 40
-
-
-def test_auto_does_not_tie_across_where_each_part_has_its_own_numbers() -> None:
-    train, test = keys_of(range(40), range(10))
-    assert not train & test
-    # Pairs stay together all the same.
-    assert (len(train), len(test)) == (40, 10)
-    train, test = keys_of(range(40), range(10), group="stem")
-    assert train & test == test
-
-
-def test_auto_ties_nothing_across_without_evidence_within() -> None:
-    files = [*images_of("a", count=5), *images_of("b", count=6)]
-    files += images_of("../test/a", "../test/b", first=4, count=5, tested=True)
-    keys = tie_keys(files, DataSettings(**PAIRED))
-    assert keys[:11] == [file.path for file in files[:11]]
-    assert not set(keys[:11]) & set(keys[11:])
-
-
-def test_a_group_regex_sees_paths_below_either_folder() -> None:
-    train, test = keys_of(range(3), range(2), group_regex=r"\A[ab]/\d")
-    assert test == {"a/0", "a/1", "b/0", "b/1"} < train
-
-
-def test_all_groups_of_training_images_are_dealt_to_the_folds() -> None:
-    files = images_of("a", "b", count=20) + images_of("../t/a", "../t/b", count=4, tested=True)
-    groups = [file.path for file in files]
-    split = assign(files, groups, ("a", "b"), DataSettings(**PAIRED))
-    assert Counter(row.fold for row in split["train"]) == dict.fromkeys(range(FOLDS), 4)
-    assert {row.path for row in split["test"]} == {file.path for file in files if file.tested}
-
-
 def test_how_two_folders_lie_to_each_other(tmp_path: Path) -> None:
     outside = Side(tested=True, prefix="../test/")
     assert sides("x/train", "x/test") == sides("x/train/", "y/../test/") == (Side(), outside)
@@ -466,6 +241,20 @@ def test_how_two_folders_lie_to_each_other(tmp_path: Path) -> None:
     assert sides(str(tmp_path / "x"), str(tmp_path / "link" / "c" / "test")) == below
     # A name that only begins alike is another folder.
     assert sides("x/te", "x/test") == (Side(), outside)
+
+
+def test_a_reader_finds_test_images_whose_folder_holds_one_of_its_name(
+    spark: Any, tmp_path: Path
+) -> None:
+    for seed, place in enumerate(("", "test", "test/test")):
+        write_images(tmp_path / "images" / place, {"a": 12, "b": 12}, seed=seed)
+    root = tmp_path / "images"
+    by_path = make(spark, root, tmp_path / "1", test_images=str(root / "test"))
+    by_uri = make(spark, f"file://{root}", tmp_path / "2", test_images=f"file://{root}/test")
+    assert by_path.manifest.counts["test"] == {"a": 24, "b": 24}
+    assert by_path.manifest.fingerprint == by_uri.manifest.fingerprint
+    assert read_rejects(Directory(by_uri.path)) == []
+    assert Image.open(root / "test" / "test" / "a" / "a-0.png").size == (24, 24)
 
 
 @pytest.mark.parametrize("names", [("a-0.png", 'a "q", comma.png', "a=1+1\nline\r.png")])
@@ -487,43 +276,3 @@ def test_duplicates_are_listed(spark: Any, tmp_path: Path, names: tuple[str, str
     others = sorted({f"a/{name}" for name in names} - {first})
     expected = [*([path, first] for path in others), ["b/b-3.png", "b/a.png"]]
     assert found == [["path", "same_as"], *expected]
-
-
-def test_the_notebook_s_arguments(spark: Any, official: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError) as caught:
-        cnn.preprocess(spark, official, tmp_path / "data", image_size=16)
-    text = str(caught.value)
-    assert text.startswith("images holds folders that look like a split")
-    assert "--" not in text
-    kept, merged = re.findall(r"preprocess\(.*?\)(?=; to |$)", text)
-    for call, test in ((kept, 20), (merged.replace("data'", "merged'"), 24)):
-        data = eval(call, {"spark": spark, "preprocess": cnn.preprocess})
-        assert data.manifest.total("test") == test
-    with pytest.raises(InputError, match=r"\Atest_fraction cannot be combined with test_images"):
-        cnn.preprocess(spark, official, test_images=official / "test", test_fraction=0.5)
-    with pytest.raises(InputError, match="folders must be 'ask' or 'ignore', but got 'merge'"):
-        cnn.preprocess(spark, official, folders="merge")
-
-
-@pytest.mark.parametrize("word", ["a b", "a  b   c", "it's", "é\n'x\\", "\udcff'", "$HOME", " "])
-def test_a_quoted_word_is_one_line_and_itself_for_a_shell(word: str) -> None:
-    text = quoted(word)
-    assert " ".join(text.split(" ")) == text
-    assert text.isprintable()
-    assert "  " not in text
-    said = subprocess.run(["bash", "-c", f"printf %s {text}"], capture_output=True, check=True)
-    assert said.stdout == word.encode("utf-8", "surrogateescape")
-
-
-def test_a_reader_finds_test_images_whose_folder_holds_one_of_its_name(
-    spark: Any, tmp_path: Path
-) -> None:
-    for seed, place in enumerate(("", "test", "test/test")):
-        write_images(tmp_path / "images" / place, {"a": 12, "b": 12}, seed=seed)
-    root = tmp_path / "images"
-    by_path = make(spark, root, tmp_path / "1", test_images=str(root / "test"))
-    by_uri = make(spark, f"file://{root}", tmp_path / "2", test_images=f"file://{root}/test")
-    assert by_path.manifest.counts["test"] == {"a": 24, "b": 24}
-    assert by_path.manifest.fingerprint == by_uri.manifest.fingerprint
-    assert read_rejects(Directory(by_uri.path)) == []
-    assert Image.open(root / "test" / "test" / "a" / "a-0.png").size == (24, 24)

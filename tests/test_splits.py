@@ -10,6 +10,7 @@ import pytest
 from conftest import write_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from preprocessed import images_of
 
 from cnn.listing import list_images, real_path
 from cnn.manifest import DataSettings
@@ -191,3 +192,58 @@ def test_inputs_change_with_files_and_settings(tmp_path: Path) -> None:
     assert list_images(tmp_path, DataSettings(seed=1)).inputs != first
     (tmp_path / "a" / "a-0.png").unlink()
     assert list_images(tmp_path, DataSettings()).inputs != first
+
+
+PAIRED: dict[str, Any] = {"test_images": "test"}
+
+
+def keys_of(train: range, test: range, classes: str = "ab", **changes: Any) -> list[set[str]]:
+    """Keys of training and of test images that are numbered so in each class."""
+    files = [
+        ImageFile(f"{prefix}{name}/{n}.png", name, 1, tested=bool(prefix))
+        for prefix, numbers in (("", train), ("../test/", test))
+        for name in classes
+        for n in numbers
+    ]
+    keys = tie_keys(files, DataSettings(**PAIRED, **changes))
+    found = zip(files, keys, strict=True)
+    sides: list[set[str]] = [set(), set()]
+    for file, key in found:
+        sides[file.tested].add(key)
+    return sides
+
+
+def test_auto_ties_across_the_parts_where_the_stems_run_on() -> None:
+    train, test = keys_of(range(40), range(30, 50))
+    assert train & test == {str(n) for n in range(30, 40)}
+    assert len(train) == 40
+
+
+def test_auto_does_not_tie_across_where_each_part_has_its_own_numbers() -> None:
+    train, test = keys_of(range(40), range(10))
+    assert not train & test
+    # Pairs stay together all the same.
+    assert (len(train), len(test)) == (40, 10)
+    train, test = keys_of(range(40), range(10), group="stem")
+    assert train & test == test
+
+
+def test_auto_ties_nothing_across_without_evidence_within() -> None:
+    files = [*images_of("a", count=5), *images_of("b", count=6)]
+    files += images_of("../test/a", "../test/b", first=4, count=5, tested=True)
+    keys = tie_keys(files, DataSettings(**PAIRED))
+    assert keys[:11] == [file.path for file in files[:11]]
+    assert not set(keys[:11]) & set(keys[11:])
+
+
+def test_a_group_regex_sees_paths_below_either_folder() -> None:
+    train, test = keys_of(range(3), range(2), group_regex=r"\A[ab]/\d")
+    assert test == {"a/0", "a/1", "b/0", "b/1"} < train
+
+
+def test_all_groups_of_training_images_are_dealt_to_the_folds() -> None:
+    files = images_of("a", "b", count=20) + images_of("../t/a", "../t/b", count=4, tested=True)
+    groups = [file.path for file in files]
+    split = assign(files, groups, ("a", "b"), DataSettings(**PAIRED))
+    assert Counter(row.fold for row in split["train"]) == dict.fromkeys(range(FOLDS), 4)
+    assert {row.path for row in split["test"]} == {file.path for file in files if file.tested}
