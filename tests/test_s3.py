@@ -14,6 +14,7 @@ from s3_server import BUCKET, SECRET, S3Server
 from cnn.classifier import Classifier
 from cnn.commit import claim, staged
 from cnn.lease import lease
+from cnn.new_images import StoreImages
 from cnn.process import supervise
 from cnn.report import main as report_main
 from cnn.results import read_trials
@@ -84,6 +85,16 @@ def test_the_whole_path(submit: Run, s3: S3Server, data: str, stored: str, image
         with s3.files.open_input_stream(f"{BUCKET}/{key}") as stream:
             assert SECRET.encode() not in stream.read()
     assert SECRET not in "".join(said)
+
+
+def test_one_new_image_by_its_own_uri(s3: S3Server, place: Directory) -> None:
+    place.write("cats/a b.png", b"123")
+    images = StoreImages(reachable(f"{place.uri}/cats/a b.png"))
+    (file,) = images.gather().files
+    assert (file.path, file.class_name) == ("a b.png", "")
+    assert images.opener()(file.path) == b"123"
+    with pytest.raises(InputError, match="--images must be a folder or a file, but got s3://"):
+        StoreImages(place.sub("none")).gather()
 
 
 def test_a_file_is_whole_or_what_was_there(s3: S3Server, place: Directory) -> None:
