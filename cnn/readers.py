@@ -41,7 +41,11 @@ class Reader(Protocol):
         *,
         look: bool = False,
     ) -> list[PartResult]:
-        """Writes parts; with `look` those that hold deep images to no avail but their values."""
+        """Writes one Parquet file for each part.
+
+        With `look`, the result of a part with deep images has their values, and the part has to be
+        written again with a range for them.
+        """
 
 
 class FolderReader(Reader, Protocol):
