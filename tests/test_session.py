@@ -65,7 +65,7 @@ def in_a_session(
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -144,6 +144,27 @@ def test_a_worker_that_cannot_start_says_why(module: str, reason: str, tmp_path:
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(f"{reason} (of executors' Python, {sys.executable})\n")
     assert done.stdout.count("\n") == 1
+
+
+def test_what_interrupts_a_job_ends_it_at_once_and_the_session_still_answers() -> None:
+    done = in_a_session(
+        "import signal, time\n"
+        "from cnn.interruptible import collected\n"
+        "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+        "context = spark.sparkContext\n"
+        "context.parallelize([0], 1).collect()\n"
+        "signal.alarm(5)\n"
+        "try:\n"
+        "    collected(context.parallelize([0], 1).map(lambda _: time.sleep(1000)))\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+        "group = context.getLocalProperty('spark.jobGroup.id')\n"
+        "print(context.parallelize([1, 2], 1).sum(), group)",
+        "--master local[1] --conf spark.executorEnv.CNN_PRELOAD=0",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "interrupted\n3 None\n"
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
