@@ -7,6 +7,7 @@ the interruption is delayed by hours or lost.
 
 import signal
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -59,8 +60,21 @@ def interruptible(context: SparkContext, run: Callable[[], Value]) -> Value:
         # Where Spark has ended too there is nothing to cancel.
         with suppress(Exception):
             context.cancelJobGroup(group)
-        thread.join(_STOP_SECONDS)
+            deadline = time.monotonic() + _STOP_SECONDS
+            thread.join(_STOP_SECONDS)
+            wait_until_gone(context, group, deadline)
         raise
+
+
+def wait_until_gone(context: SparkContext, group: str, deadline: float) -> None:
+    """Waits until no task of a job group runs any more, by time.monotonic() at most until then."""
+    tracker = context.statusTracker()
+    while time.monotonic() < deadline:
+        infos = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(group)]
+        stages = [tracker.getStageInfo(stage) for i in infos if i for stage in i.stageIds]
+        if not any(stage and stage.numActiveTasks for stage in stages):
+            return
+        time.sleep(0.1)
 
 
 def collected(data: "RDD[Value] | DataFrame") -> list[Any]:

@@ -23,6 +23,7 @@ from pyspark import inheritable_thread_target
 from pyspark.resource import ResourceProfile
 from pyspark.sql import SparkSession
 
+from cnn.interruptible import wait_until_gone
 from cnn.launch import SparkGone, TaskFailed, is_gone, launch
 from cnn.process import Ended
 from cnn.space import Point, document_of, point_of
@@ -307,13 +308,7 @@ class Trials(SparkTrials):
         deadline = time.monotonic() + _STOP_SECONDS
         for thread in list(self._threads.values()):
             thread.join(max(0.0, deadline - time.monotonic()))
-        tracker = self._spark_context.statusTracker()
-        while time.monotonic() < deadline:
-            infos = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(self._group)]
-            stages = [tracker.getStageInfo(stage) for i in infos if i for stage in i.stageIds]
-            if not any(stage and stage.numActiveTasks for stage in stages):
-                return
-            time.sleep(0.1)
+        wait_until_gone(self._spark_context, self._group, deadline)
 
 
 class _Ending:

@@ -6,8 +6,9 @@ import signal
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,22 +107,27 @@ def spark_session(name: str, required: Mapping[str, str] | None = None) -> Itera
         with interrupted_later():
             spark = _started(name, dict(required or {}))
         yield spark
+    except (KeyboardInterrupt, SystemExit):
+        if spark is not None:
+            # What Spark has to say of tasks that are torn away is a page each.
+            _apart(partial(spark.sparkContext.setLogLevel, "OFF"))
+        raise
     finally:
         if spark is not None:
-            _stop(spark)
+            _apart(spark.stop)
 
 
-def _stop(spark: SparkSession) -> None:
-    """Ends a session, over a connection of its own: this thread may have been interrupted in the
-    middle of an answer.
+def _apart(tell: Callable[[], None]) -> None:
+    """Tells Spark something over a connection of its own: this thread may have been interrupted in
+    the middle of an answer.
     """
 
-    def stop() -> None:
-        # Where its JVM has died there is nothing left to stop.
+    def told() -> None:
+        # Where its JVM has died there is nobody to tell.
         with suppress(Exception):
-            spark.stop()
+            tell()
 
-    thread = threading.Thread(target=stop, name="stop", daemon=True)
+    thread = threading.Thread(target=told, name="last words", daemon=True)
     thread.start()
     thread.join(_STOP_SECONDS)
 
