@@ -98,7 +98,7 @@ def test_the_builder_is_named_and_only_parameters_of_its_space(tmp_path: Path) -
         b'[model]\nbuilder = "my.nets:wide"\n[[phases]]\nname = "search"\nspace = {depth = 7}\n',
     )
     text = Page(page_of(run, run_named(tmp_path, "b"))).text
-    assert "a/run Made by my.nets:wide . depth 7 b/run" in text
+    assert "a/run Made by my.nets:wide . learning rate 0.00123, depth 7 b/run" in text
     assert text.count("Made by") == 1
 
 
