@@ -89,7 +89,7 @@ def test_what_no_search_works_with_is_refused(
     ("options", "code", "expected"),
     [
         (["spark.eventLog.enabled=true", "spark.eventLog.dir=/nowhere"], 1, "/nowhere"),
-        pytest.param(["spark.task.cpus=64"], 1, "spark.task.cpus", marks=pytest.mark.slow),
+        pytest.param(["spark.task.cpus=64"], 1, "cpus per task = 64", marks=pytest.mark.slow),
     ],
     ids=["event log", "task cpus"],
 )
