@@ -282,6 +282,31 @@ def test_a_user_without_a_home_and_an_active_environment(noise_data: Path, tmp_p
     assert (run / "report.html").exists()
 
 
+def can_be_renamed() -> bool:
+    """Whether this user may give a process a host name of its own."""
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run(["unshare", "--uts", "true"], capture_output=True).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_be_renamed(), reason="needs unshare and the right to use it")
+def test_a_hosts_name_that_does_not_resolve(noise_data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    job = [str(REPOSITORY / "spark-submit.sh"), *tune(noise_data, run)]
+    done = subprocess.run(
+        ["unshare", "--uts", "sh", "-c", 'hostname no.such.host.invalid; exec "$@"', "sh", *job],
+        cwd=REPOSITORY,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=540,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((run / "trials" / "00000.json").read_text())["host"] == "no.such.host.invalid"
+
+
 @pytest.mark.slow
 def test_few_open_files_are_raised_to_what_is_allowed(noise_data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
