@@ -13,7 +13,7 @@ usage: ./spark-submit.sh                                          the main job: 
 Jobs: jobs/preprocess.py, jobs/tune.py, jobs/predict.py; --help after one shows its options.
 Spark's options are those of spark-submit, such as --master spark://HOST:7077; without a master all
 cores of this machine are used. Python's environment is the active one, or .venv, which the first
-command makes: about 1.5 GB.
+command makes: about 3 GB.
 END
 }
 
@@ -47,7 +47,7 @@ install() (
     ! command -v flock >/dev/null || flock 9
     if installed "$stamp${extra:+-$extra}" "$state"; then return; fi
     log=$prefix/install.log
-    echo "installing into ${prefix#"$here/"}: TensorFlow, Spark and others, about 1.5 GB; usually 2" \
+    echo "installing into ${prefix#"$here/"}: TensorFlow, Spark and others, about 3 GB; usually 2" \
         "to 5 minutes; log: ${log#"$here/"}" >&2
     : >"$log"
     if [ "$prefix" = "$here/.venv" ] && ! "$python" -m pip --version >/dev/null 2>&1; then

@@ -420,7 +420,7 @@ def test_an_installation_that_fails_shows_its_last_lines(tmp_path: Path) -> None
     assert done.returncode == 1
     first, *lines = done.stderr.splitlines()
     assert first == (
-        "installing into .venv: TensorFlow, Spark and others, about 1.5 GB; usually 2 to 5 minutes;"
+        "installing into .venv: TensorFlow, Spark and others, about 3 GB; usually 2 to 5 minutes;"
         " log: .venv/install.log"
     )
     assert lines[-1].endswith(f"the whole is in {log}")
