@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cnn.formats import plain
+from cnn.formats import plain, told_apart
 
 # With more classes a table of all pairs says nothing to anybody.
 _MOST_CLASSES = 8
@@ -35,10 +35,8 @@ def confusion_lines(
     room = width - len(_GAP) - cells
     if room < _LEAST_NAME + len(numbers[-1]):
         return _worst(named, confusion, width, where)
-    rows = [
-        f"{number} {cut(name, room - len(number) - 1)}"
-        for number, name in zip(numbers, named, strict=True)
-    ]
+    short = told_apart(named, room - len(numbers[-1]) - 1)
+    rows = [f"{number} {name}" for number, name in zip(numbers, short, strict=True)]
     return _table(rows, numbers, confusion)
 
 
@@ -69,7 +67,8 @@ def _worst(names: Sequence[str], confusion: np.ndarray, width: int, where: str) 
     first = max(map(len, counts))
     # Both names in what is left of the line.
     room = max(_LEAST_NAME, (width - 3 * len(_GAP) - first - len(" taken for ")) // 2)
-    shown = [(cut(names[folder], room), cut(names[said], room)) for folder, said in places]
+    short = told_apart(names, room)
+    shown = [(short[folder], short[said]) for folder, said in places]
     lines = ["the classes that are confused most often:"]
     lines += [
         f"{_GAP}{count:{first}}{_GAP}{folder} taken for {said}"
@@ -78,11 +77,3 @@ def _worst(names: Sequence[str], confusion: np.ndarray, width: int, where: str) 
     more = pairs - len(places)
     others = f"{more:,} other pair{'s' if more != 1 else ''}; " if more else ""
     return [*lines, f"{_GAP}{others}the answer for each image: {where}"]
-
-
-def cut(text: str, length: int) -> str:
-    """A text's beginning and end, where it is longer: many names differ in their ends alone."""
-    if len(text) <= length:
-        return text
-    end = (length - 1) // 2
-    return f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
