@@ -26,4 +26,7 @@ def failure(error: Exception) -> str:
     raised = re.findall(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)", text)
     own = [line for line in inner if re.match(r"(Caused by: )?[\w.$]+(Error|Exception)(:|$)", line)]
     causes = [re.sub(r"^(Caused by: )?([a-z]\w*\.)+", "", line) for line in raised or own or inner]
-    return (causes or named or [line for line in lines if line] or ["for no stated reason"])[0]
+    # A text without an exception's name may be as short as a KeyError's: 'p'.
+    kind = type(error).__name__
+    bare = [f"{kind}: {line}" for line in lines if line] or [kind]
+    return (causes or named or bare)[0]

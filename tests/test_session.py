@@ -123,6 +123,12 @@ def test_a_failed_jobs_cause_is_what_its_python_code_raised(
     assert failure(failed.value) == cause
 
 
+def test_a_reason_has_its_kind_where_the_text_has_none() -> None:
+    assert failure(KeyError("p")) == "KeyError: 'p'"
+    assert failure(StopIteration()) == "StopIteration"
+    assert failure(ValueError("an Error: of another kind")) == "an Error: of another kind"
+
+
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
