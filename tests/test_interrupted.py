@@ -69,10 +69,10 @@ def test_what_was_finished_stays(noise_data: Path, tmp_path: Path, sent: int, co
 def test_ctrl_c_twice_stops_at_once(noise_data: Path, tmp_path: Path) -> None:
     # Trials that take long to stop, in a directory whose name a shell must be told exactly.
     run = tmp_path / "it's a  run"
-    command = ["jobs/tune.py", "--data", noise_data, "--out", run, "--config", "conf/test.toml"]
+    job = ["jobs/tune.py", "--data", noise_data, "--out", run, "--config", "conf/test.toml"]
     settings = ("search.epochs=100000", "search.patience=100000", "search.checkpoint_seconds=0")
     process = subprocess.Popen(
-        [REPOSITORY / "spark-submit.sh", *map(str, command), *(f"--set={s}" for s in settings)],
+        [REPOSITORY / "spark-submit.sh", *map(str, job), *(f"--set={s}" for s in settings)],
         cwd=REPOSITORY,
         env=clean_environment() | {"CNN_TEST": str(run)},
         stdout=subprocess.PIPE,
@@ -89,11 +89,13 @@ def test_ctrl_c_twice_stops_at_once(noise_data: Path, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert time.monotonic() - started < 2
     _, errors = process.communicate(timeout=30)
-    said = one_line(errors)
-    assert said == INTERRUPTED.format(shlex.quote(str(run)))
+    said, _, command = one_line(errors).partition("go on with: ")
+    assert said == INTERRUPTED.partition("go on with: ")[0]
     assert _becomes(lambda: not _processes_with(f"CNN_TEST={run}"))
-    # What the line says to do.
-    words = shlex.split(said.partition("go on with: ")[2])
+    # What the line says to do, as a shell reads it.
+    shell = ["bash", "-c", f"printf '%s\\n' {command}"]
+    words = subprocess.run(shell, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert words[-2:] == ["--resume", str(run)]
     done = subprocess.run(
         [*words, "--timeout", "8"],
         cwd=REPOSITORY,

@@ -121,7 +121,7 @@ def mine(clone: Path) -> Path:
 def test_your_own_images_and_the_run_again(mine: Path) -> None:
     result = json.loads((mine / "runs" / "mine" / "result.json").read_text())
     assert result["trials"]["ok"] == 12
-    assert list((mine / "predictions" / "predictions").glob("*.parquet"))
+    assert list((mine / "predictions" / "mine" / "predictions").glob("*.parquet"))
     (command,) = commands(RESUME)
     assert "the run had finished" in run(command, mine)
     before = set((mine / "runs").iterdir())
