@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from cnn.documents import read_document
 from cnn.evaluation import Evaluation, count_in_top, predict, score
 from cnn.job import Job, all_images
 from cnn.pixels import Pixels, open_pixels, read_paths
@@ -46,8 +45,6 @@ PICTURE_SCHEMA = pa.schema(
     ]
 )
 MISTAKE, UNCERTAIN, SAMPLE = "mistake", "uncertain", "sample"
-# Of the file, which others may have written.
-_MOST_BYTES = 100_000_000
 _MOST = {MISTAKE: 24, UNCERTAIN: 12}
 _SAMPLES_A_CLASS = 6
 _MOST_SAMPLES = 60
@@ -141,16 +138,6 @@ def _samples(split: Pixels, paths: list[str], classes: int) -> list[dict[str, An
         }
         for row in rows
     ]
-
-
-def read_pngs(run: Directory, most: int) -> list[bytes]:
-    """Pictures of a run as PNG files, at most so many; none where they are missing or damaged."""
-    try:
-        source = pa.BufferReader(read_document(run, PICTURES, _MOST_BYTES))
-        batch = next(pq.ParquetFile(source).iter_batches(most, columns=["png"]))
-        return [png for png in batch.column("png").to_pylist() if isinstance(png, bytes)]
-    except (OSError, ValueError, StopIteration, pa.ArrowException):
-        return []
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -18,7 +18,7 @@ from cnn.settings import Error, InputError
 
 Format = Literal["tf_saved_model", "onnx"]
 _PROTOBUF = "saved_model.pb"
-# Of probabilities. Runtimes add up in other orders; on a GPU, with fewer digits.
+# Of probabilities: runtimes add up in other orders.
 _TOLERANCE = 1e-4
 
 

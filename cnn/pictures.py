@@ -60,6 +60,15 @@ def read_pictures(run: Directory, classes: Sequence[str]) -> Pictures:
     )
 
 
+def read_pngs(run: Directory, most: int) -> list[bytes]:
+    """Pictures of a run as PNG files, at most so many; none where they are missing or damaged."""
+    try:
+        rows = _read_rows(run)
+    except (OSError, ValueError, pa.ArrowException):
+        return []
+    return [png for row in rows[:most] if isinstance(png := row["png"], bytes)]
+
+
 def _read_rows(run: Directory) -> list[dict[str, object]]:
     source = pq.ParquetFile(pa.BufferReader(read_document(run, PICTURES, _MOST_BYTES)))
     names = PICTURE_SCHEMA.names

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cnn.documents import Malformed, parse_toml
-from cnn.settings import OUR_BUILDER, Dimension, TrainingParams
+from cnn.settings import OUR_BUILDER, Dimension, own_params
 
 Space = dict[str, Dimension]
 
@@ -30,15 +30,11 @@ class RunSettings:
         return None if self.builder == OUR_BUILDER else self.builder
 
     def known(self, params: dict[str, Any]) -> dict[str, Any]:
-        """What of a trial's parameters its network has: another one's, what its spaces name.
-
-        An earlier version of this program wrote those of our own network with them.
-        """
+        """What of a trial's parameters its network has (`own_params`)."""
         named = {name for space in self.spaces.values() for name in space}
         if self.foreign_builder is None or not named:
             return params
-        named |= set(TrainingParams.model_fields) - {"augment"}
-        return {name: value for name, value in params.items() if name in named}
+        return own_params(params, named)
 
 
 def parse_settings(text: str) -> RunSettings:

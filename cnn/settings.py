@@ -6,7 +6,7 @@ How they are read from TOML is in `cnn.config`.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -79,6 +79,15 @@ class TrainingParams(Frozen):
             raise AttributeError(
                 f"params.{name} must be named in [space], but that has {known}", name=name
             )
+
+
+def own_params(params: dict[str, Any], named: Iterable[str]) -> dict[str, Any]:
+    """What of a trial's parameters another network than ours has: what its space names.
+
+    An earlier version of this program wrote those of our own network with them.
+    """
+    kept = {"learning_rate", "batch_size", *named}
+    return {name: value for name, value in params.items() if name in kept}
 
 
 class ModelParams(TrainingParams):
@@ -371,15 +380,9 @@ class Settings(Frozen):
     cache: CacheSettings = CacheSettings()
 
     def known(self, params: dict[str, Any]) -> dict[str, Any]:
-        """What of a trial's parameters its network has: another one's, what its space names.
-
-        An earlier version of this program wrote those of our own network with them.
-        """
-        if self.model.is_ours:
-            return params
-        named = {name for phase in self.phases for name in phase.space}
-        named |= {"learning_rate", "batch_size"}
-        return {name: value for name, value in params.items() if name in named}
+        """What of a trial's parameters its network has (`own_params`)."""
+        named = [name for phase in self.phases for name in phase.space]
+        return params if self.model.is_ours else own_params(params, named)
 
     @model_validator(mode="after")
     def _phases_fit_together(self) -> "Settings":

@@ -209,6 +209,8 @@ def test_an_older_runs_network_is_made_deterministic_when_it_is_loaded(
     classifier = classifier_of(small([keras.layers.RandomFlip(), keras.layers.Rescaling(1 / 255)]))
     classifier.model.save(tmp_path / "model.keras")
     (tmp_path / "model.json").write_text(classifier.card.model_dump_json())
+    # What lies there for the report is tried too, where it can be read.
+    (tmp_path / "pictures.parquet").write_bytes(b"PAR1 but not really")
     loaded = Classifier.load(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1), dtype=np.uint8)
     np.testing.assert_array_equal(loaded.model(pixels), loaded.model(pixels))
