@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 
 from cnn.card import ModelCard, read_card
-from cnn.images import Unreadable, decode, reduce_array
+from cnn.images import Unreadable, decode_file, reduce_array
 from cnn.model_file import MODEL, check_model_file
 from cnn.settings import InputError
 from cnn.storage import Directory, reachable
@@ -97,13 +97,7 @@ class Classifier:
         how = self.card.decoding
         if isinstance(image, np.ndarray):
             return reduce_array(image, how)
-        if isinstance(image, bytes):
-            return decode(image, how)
-        try:
-            with Path(image).open("rb") as file:
-                return decode(file, how)
-        except OSError as error:
-            raise Unreadable(f"unreadable: {error.strerror}") from None
+        return decode_file(image if isinstance(image, bytes) else Path(image), how)
 
     @overload
     def predict(self, image: Image) -> Prediction: ...

@@ -17,7 +17,7 @@ from cnn.opening import Unreadable, open_image
 
 ValueRange = tuple[float, float]
 
-_BITS, _PLANES, _PHOTOMETRIC, _FORMAT = 258, 284, 262, 339
+_BITS, _PLANES, _PHOTOMETRIC = 258, 284, 262
 _OTHER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 # Values are looked at in blocks of so many pixels: all of them as numbers take many times as much.
 _BLOCK = 1 << 20

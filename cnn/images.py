@@ -2,11 +2,12 @@
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import BinaryIO, Literal
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import BinaryIO, Literal, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -24,11 +25,14 @@ __all__ = [
     "Unreadable",
     "decode",
     "decode_and_look",
+    "decode_file",
     "reduce_array",
     "values_of",
+    "with_file",
 ]
 
 Fit = Literal["stretch", "crop", "pad"]
+Result = TypeVar("Result")
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
@@ -117,6 +121,22 @@ def _reasons(file: BinaryIO) -> Iterator[None]:
         # Pillow's plugins raise whatever a damaged file provokes: OSError, ValueError,
         # SyntaxError, IndexError, ... One bad file must not end the job.
         raise Unreadable(f"damaged image ({type(error).__name__}: {error})"[:200]) from None
+
+
+def decode_file(item: Path | bytes, how: Decoding) -> np.ndarray:
+    """Raises Unreadable where the file cannot be read or is no image."""
+    return with_file(item, partial(decode, how=how))
+
+
+def with_file(item: Path | bytes, read: Callable[[bytes | BinaryIO], Result]) -> Result:
+    """What `read` makes of a file. Raises Unreadable where it cannot be opened."""
+    if isinstance(item, bytes):
+        return read(item)
+    try:
+        with item.open("rb") as file:
+            return read(file)
+    except OSError as error:
+        raise Unreadable(f"unreadable: {error.strerror}") from None
 
 
 def reduce_array(pixels: np.ndarray, how: Decoding) -> np.ndarray:

@@ -5,14 +5,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cnn.deep import Values
-from cnn.images import Decoding, RangeUnknown, Unreadable, decode, decode_and_look, values_of
+from cnn.images import (
+    Decoding,
+    RangeUnknown,
+    Unreadable,
+    decode_and_look,
+    values_of,
+    with_file,
+)
 from cnn.manifest import DataSettings
 from cnn.splits import Row
 from cnn.storage import Directory
@@ -36,9 +42,6 @@ _SHARE = 0.7
 _MIN_ROWS = 64
 _MAX_PIXEL_BYTES = 64 << 20
 _ROW_GROUP_BYTES = 8 << 20
-
-
-Result = TypeVar("Result")
 
 
 class Part(NamedTuple):
@@ -124,22 +127,6 @@ def undecoded(place: int, row: Row, reason: Unreadable, *, look: bool) -> Decode
     if look and isinstance(reason, RangeUnknown):
         return Decoded(place, row, values=reason.values)
     return Decoded(place, row, reason=str(reason))
-
-
-def decode_file(item: Path | bytes, how: Decoding) -> np.ndarray:
-    """Raises Unreadable where the file cannot be read or is no image."""
-    return with_file(item, partial(decode, how=how))
-
-
-def with_file(item: Path | bytes, read: Callable[[bytes | BinaryIO], Result]) -> Result:
-    """What `read` makes of a file. Raises Unreadable where it cannot be opened."""
-    if isinstance(item, bytes):
-        return read(item)
-    try:
-        with item.open("rb") as file:
-            return read(file)
-    except OSError as error:
-        raise Unreadable(f"unreadable: {error.strerror}") from None
 
 
 def write_part(

@@ -20,9 +20,8 @@ from conftest import REPOSITORY, Run, clean_environment, one_line, write_images
 from PIL import Image
 
 from cnn.dataset import make_dataset, read_rejects
-from cnn.images import MAX_PIXELS, Decoding, Unreadable
+from cnn.images import MAX_PIXELS, Decoding, Unreadable, decode_file
 from cnn.manifest import DataSettings, Manifest, Source, read_manifest
-from cnn.parts import decode_file
 from cnn.readers import FileReader
 from cnn.storage import Directory
 

@@ -71,7 +71,7 @@ def load(folder: Path) -> None:
 
 def bare(paths: Sequence[Path]) -> int:
     """Decodes, then predicts, with nothing around it."""
-    from cnn.parts import decode_file
+    from cnn.images import decode_file
 
     card = _state["card"]
     pixels = np.stack([decode_file(path, card.decoding) for path in paths])
