@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from cnn.documents import read_document
+from cnn.documents import Malformed, read_table
 from cnn.evaluation import count_in_top
 from cnn.examination import TEST_SCHEMA, TESTED
 from cnn.storage import Directory
@@ -54,17 +53,13 @@ def count_top5(run: Directory, classes: int) -> int | None:
 
 def _read(run: Directory, columns: list[str]) -> pa.Table:
     """Columns without a null, of a file of some size at least and at most."""
+    schema = pa.schema([TEST_SCHEMA.field(name) for name in columns])
     try:
-        source = pq.ParquetFile(pa.BufferReader(read_document(run, TESTED, _MOST_BYTES)))
-        lacking = [name for name in columns if name not in source.schema_arrow.names]
-        known = source.metadata
-        size = sum(known.row_group(g).total_byte_size for g in range(known.num_row_groups))
-        if lacking or known.num_rows > _MOST_ROWS or size > _MOST_BYTES:
-            raise Unreadable(f"a {TESTED} of another kind")
-        schema = pa.schema([TEST_SCHEMA.field(name) for name in columns])
-        table = source.read(columns).cast(schema)
+        table = read_table(run, TESTED, schema, most_rows=_MOST_ROWS, most_bytes=_MOST_BYTES)
     except FileNotFoundError:
         raise Unreadable(f"no {TESTED}") from None
+    except Malformed:
+        raise Unreadable(f"a {TESTED} of another kind") from None
     except (OSError, ValueError, pa.ArrowException):
         raise Unreadable(f"a {TESTED} that cannot be read") from None
     if not len(table) or any(table[name].null_count for name in columns):

@@ -1,4 +1,4 @@
-"""JSON and TOML of run and data directories, read as what a stranger may have written.
+"""JSON, TOML and tables of run and data directories, read as what a stranger may have written.
 
 Whoever may write there may have left something huge, torn, deeply nested, or no file at all. It is
 refused with one line, in bounded memory and time: the limits are checked before anything is parsed.
@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import pyarrow as pa
 from pyarrow import fs
 from pydantic import BaseModel, ValidationError
 
@@ -76,6 +77,29 @@ def read_model(kind: type[Model], directory: Directory, name: str) -> Model:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise Malformed(first["msg"], where, first["input"]) from None
+
+
+def read_table(
+    directory: Directory, name: str, schema: pa.Schema, *, most_rows: int, most_bytes: int
+) -> pa.Table:
+    """The schema's columns of a Parquet file, within limits of rows and of bytes, packed or not.
+
+    Raises FileNotFoundError, Malformed, and what Arrow says of a damaged file (OSError, ValueError
+    or pa.ArrowException).
+    """
+    # Slow to import, and a job's --help imports this module.
+    import pyarrow.parquet as pq
+
+    source = pq.ParquetFile(pa.BufferReader(read_document(directory, name, most_bytes)))
+    lacking = [name for name in schema.names if name not in source.schema_arrow.names]
+    if lacking:
+        raise Malformed(f"it has no column {lacking[0]}")
+    known = source.metadata
+    if known.num_rows > most_rows:
+        raise Malformed(f"it has {known.num_rows} rows, more than {most_rows}")
+    if sum(known.row_group(g).total_byte_size for g in range(known.num_row_groups)) > most_bytes:
+        raise Malformed(f"it has more than {most_bytes} bytes")
+    return source.read(schema.names).cast(schema)
 
 
 def parse_toml(text: str) -> dict[str, Any]:

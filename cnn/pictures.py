@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from cnn.documents import read_document
+from cnn.documents import read_table
 from cnn.examination import MISTAKE, PICTURE_SCHEMA, PICTURES, SAMPLE, UNCERTAIN
 from cnn.storage import Directory
 
@@ -70,17 +69,8 @@ def read_pngs(run: Directory, most: int) -> list[bytes]:
 
 
 def _read_rows(run: Directory) -> list[dict[str, object]]:
-    source = pq.ParquetFile(pa.BufferReader(read_document(run, PICTURES, _MOST_BYTES)))
-    names = PICTURE_SCHEMA.names
-    lacking = [name for name in names if name not in source.schema_arrow.names]
-    if lacking:
-        raise ValueError(f"it has no column {lacking[0]}")
-    known = source.metadata
-    if known.num_rows > _MOST_ROWS:
-        raise ValueError(f"it has {known.num_rows} rows, more than {_MOST_ROWS}")
-    if sum(known.row_group(g).total_byte_size for g in range(known.num_row_groups)) > _MOST_BYTES:
-        raise ValueError(f"it has more than {_MOST_BYTES} bytes")
-    rows: list[dict[str, object]] = source.read(names).cast(PICTURE_SCHEMA).to_pylist()
+    table = read_table(run, PICTURES, PICTURE_SCHEMA, most_rows=_MOST_ROWS, most_bytes=_MOST_BYTES)
+    rows: list[dict[str, object]] = table.to_pylist()
     return rows
 
 
