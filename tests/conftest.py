@@ -62,12 +62,18 @@ def clean_environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def submit() -> Run:
-    """Runs ./spark-submit.sh with arguments, in a directory, and returns what it printed."""
+    """Runs ./spark-submit.sh with arguments, in a directory, and returns what it printed.
+
+    `before` is a command that runs the one behind it, such as taskset.
+    """
 
     def run(
-        *arguments: str | Path, cwd: Path = REPOSITORY, env: dict[str, str] | None = None
+        *arguments: str | Path,
+        cwd: Path = REPOSITORY,
+        env: dict[str, str] | None = None,
+        before: Sequence[str] = (),
     ) -> subprocess.CompletedProcess[str]:
-        command = [str(REPOSITORY / "spark-submit.sh"), *map(str, arguments)]
+        command = [*before, str(REPOSITORY / "spark-submit.sh"), *map(str, arguments)]
         return subprocess.run(
             command,
             cwd=cwd,

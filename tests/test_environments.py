@@ -6,7 +6,6 @@ Where nothing has to be trained to see it the test is fast; the whole jobs run w
 import errno
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -105,25 +104,18 @@ def test_a_session_that_cannot_start_is_one_line(
 
 
 @pytest.mark.skipif(shutil.which("taskset") is None, reason="needs taskset")
-def test_as_many_slots_as_cores_that_are_allowed(noise_data: Path, tmp_path: Path) -> None:
+def test_as_many_slots_as_cores_that_are_allowed(
+    submit: Run, noise_data: Path, tmp_path: Path
+) -> None:
     """Spark has one; with two workers it would wait for ever."""
     words = tune(noise_data, tmp_path / "run", "--final-workers", "2")
-    done = on_one_core(*words)
+    done = submit(*words, before=on_one_core())
     assert done.returncode == 2
     assert "must be at most the number of slots, 1, but got 2" in one_line(done.stderr)
 
 
-def on_one_core(*words: str) -> subprocess.CompletedProcess[str]:
-    core = min(os.sched_getaffinity(0))
-    return subprocess.run(
-        ["taskset", "-c", str(core), str(REPOSITORY / "spark-submit.sh"), *words],
-        cwd=REPOSITORY,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=540,
-        check=False,
-    )
+def on_one_core() -> list[str]:
+    return ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
 
 
 # Whole jobs.
@@ -131,9 +123,10 @@ def on_one_core(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("taskset") is None, reason="needs taskset")
-def test_two_workers_train_on_one_core(noise_data: Path, tmp_path: Path) -> None:
+def test_two_workers_train_on_one_core(submit: Run, noise_data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    done = on_one_core("--master", "local[2]", *tune(noise_data, run, "--final-workers", "2"))
+    words = ("--master", "local[2]", *tune(noise_data, run, "--final-workers", "2"))
+    done = submit(*words, before=on_one_core())
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((run / "result.json").read_text())["final"]["workers"] == 2
 
@@ -291,35 +284,20 @@ def can_be_renamed() -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not can_be_renamed(), reason="needs unshare and the right to use it")
-def test_a_hosts_name_that_does_not_resolve(noise_data: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    job = [str(REPOSITORY / "spark-submit.sh"), *tune(noise_data, run)]
-    done = subprocess.run(
-        ["unshare", "--uts", "sh", "-c", 'hostname no.such.host.invalid; exec "$@"', "sh", *job],
-        cwd=REPOSITORY,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=540,
-        check=False,
-    )
+def test_a_hosts_name_that_does_not_resolve(submit: Run, noise_data: Path, tmp_path: Path) -> None:
+    run, name = tmp_path / "run", "no.such.host.invalid"
+    renamed = ("unshare", "--uts", "sh", "-c", f'hostname {name}; exec "$@"', "sh")
+    done = submit(*tune(noise_data, run), before=renamed)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((run / "trials" / "00000.json").read_text())["host"] == "no.such.host.invalid"
+    assert json.loads((run / "trials" / "00000.json").read_text())["host"] == name
 
 
 @pytest.mark.slow
-def test_few_open_files_are_raised_to_what_is_allowed(noise_data: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    done = subprocess.run(
-        [str(REPOSITORY / "spark-submit.sh"), *tune(noise_data, run)],
-        cwd=REPOSITORY,
-        env=clean_environment(),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (128, 512)),
-        capture_output=True,
-        text=True,
-        timeout=540,
-        check=False,
-    )
+def test_few_open_files_are_raised_to_what_is_allowed(
+    submit: Run, noise_data: Path, tmp_path: Path
+) -> None:
+    limited = ("bash", "-c", 'ulimit -Sn 128; ulimit -Hn 512; exec "$@"', "bash")
+    done = submit(*tune(noise_data, tmp_path / "run"), before=limited)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -250,32 +250,23 @@ run_job(main)
 """
 
 
-@pytest.mark.parametrize("code", [PRINTS, DRAWS], ids=["lines", "table"])
-def test_a_job_goes_on_when_nobody_reads_it(tmp_path: Path, code: str) -> None:
+@pytest.mark.parametrize(
+    ("ends", "code", "env"),
+    [
+        (os.pipe, PRINTS, {"FORCE_COLOR": "1"}),
+        (os.pipe, DRAWS, {"FORCE_COLOR": "1"}),
+        (pty.openpty, DRAWS, {"TERM": "xterm"}),
+    ],
+    ids=["lines", "table", "terminal"],
+)
+def test_a_job_goes_on_when_nobody_reads_it(
+    tmp_path: Path, ends: Callable[[], tuple[int, int]], code: str, env: dict[str, str]
+) -> None:
     done_file = tmp_path / "done"
-    read, write = os.pipe()
+    ours, theirs = ends()
     job = subprocess.Popen(
         [sys.executable, "-c", code, done_file],
-        env=clean_environment() | {"FORCE_COLOR": "1"},
-        stdout=write,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    os.close(write)
-    os.read(read, 1)
-    os.close(read)
-    _, errors = job.communicate(timeout=60)
-    assert job.returncode == 0
-    assert errors == "nobody reads the output any more; the job goes on\n"
-    assert done_file.exists()
-
-
-def test_a_job_goes_on_when_its_terminal_is_gone(tmp_path: Path) -> None:
-    done_file = tmp_path / "done"
-    ours, theirs = pty.openpty()
-    job = subprocess.Popen(
-        [sys.executable, "-c", DRAWS, done_file],
-        env=clean_environment() | {"TERM": "xterm"},
+        env=clean_environment() | env,
         stdout=theirs,
         stderr=subprocess.PIPE,
         text=True,
