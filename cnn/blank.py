@@ -5,12 +5,14 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from cnn.documents import write_csv
 from cnn.formats import plain
 from cnn.manifest import Manifest
 from cnn.splits import TEST, TRAIN
 from cnn.storage import Directory
 
 BLANK = "blank.csv"
+_COLUMNS = ("path", "split", "class")
 
 
 class BlankImage(NamedTuple):
@@ -20,11 +22,9 @@ class BlankImage(NamedTuple):
 
 
 def write_blank(staging: Directory, images: Iterable[BlankImage]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["path", "split", "class"])
-    writer.writerows(sorted(images))
-    staging.write(BLANK, text.getvalue().encode())
+    columns = zip(*sorted(images), strict=True)
+    named = dict(zip(_COLUMNS, columns, strict=False)) or dict.fromkeys(_COLUMNS, ())
+    write_csv(staging, BLANK, named)
 
 
 def read_blank(data: Directory) -> list[BlankImage]:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -100,6 +100,16 @@ def read_table(
     if sum(known.row_group(g).total_byte_size for g in range(known.num_row_groups)) > most_bytes:
         raise Malformed(f"it has more than {most_bytes} bytes")
     return source.read(schema.names).cast(schema)
+
+
+def write_csv(directory: Directory, name: str, columns: Mapping[str, Sequence[str]]) -> None:
+    """Columns of text with their names as a CSV file, in which text may be anything."""
+    import pyarrow.csv
+
+    table = pa.table({key: pa.array(values, pa.string()) for key, values in columns.items()})
+    sink = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(table, sink)
+    directory.write(name, sink.getvalue().to_pybytes())
 
 
 def parse_toml(text: str) -> dict[str, Any]:

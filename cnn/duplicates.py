@@ -6,9 +6,7 @@ An official test set stays as it is: only copies among the training images go.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-import pyarrow as pa
-import pyarrow.csv
-
+from cnn.documents import write_csv
 from cnn.splits import ImageFile
 from cnn.storage import Directory
 
@@ -124,6 +122,4 @@ def write_repeats(staging: Directory, repeated: Sequence[tuple[str, str]]) -> No
     if not repeated:
         return
     paths, same_as = zip(*repeated, strict=True)
-    sink = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(pa.table({"path": paths, "same_as": same_as}), sink)
-    staging.write(DUPLICATES, sink.getvalue().to_pybytes())
+    write_csv(staging, DUPLICATES, {"path": paths, "same_as": same_as})
