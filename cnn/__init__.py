@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cnn.api import preprocess, tune
     from cnn.classifier import Classifier
+    from cnn.errors import Error, InputError
     from cnn.preprocessing import DataSet
     from cnn.run import Run
-    from cnn.settings import Error, InputError
 
 _WHERE = {
     "Classifier": "cnn.classifier",
     "DataSet": "cnn.preprocessing",
-    "Error": "cnn.settings",
-    "InputError": "cnn.settings",
+    "Error": "cnn.errors",
+    "InputError": "cnn.errors",
     "Run": "cnn.run",
     "preprocess": "cnn.api",
     "tune": "cnn.api",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnn.builder import Build, builder_name, is_sent, pack
-from cnn.cli import say
+from cnn.console import say
 from cnn.defaults import DOWNLOADS, SAMPLE_PAIRS
 from cnn.errors import Error, InputError, one_line
 from cnn.machine import keras_overridden

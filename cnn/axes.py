@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnn.formats import readable, told_apart
+from cnn.console import told_apart
+from cnn.formats import readable
 from cnn.results import TrialResult
 from cnn.run_settings import Space
 from cnn.settings import Dimension

@@ -5,8 +5,8 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from cnn.console import plain
 from cnn.documents import write_csv
-from cnn.formats import plain
 from cnn.manifest import Manifest
 from cnn.splits import TEST, TRAIN
 from cnn.storage import Directory

@@ -14,7 +14,8 @@ from typing import Any
 
 from pyspark import cloudpickle
 
-from cnn.settings import SETTINGS, InputError, ModelSettings, Settings
+from cnn.errors import InputError
+from cnn.settings import SETTINGS, ModelSettings, Settings
 from cnn.storage import Directory
 
 Build = Callable[..., Any]

@@ -16,12 +16,12 @@ from typing import Any
 from cnn.builder import is_sent, load_builder
 from cnn.context import Search, isolation
 from cnn.contract import Broken, one_line
+from cnn.errors import Error, InputError, failure
 from cnn.job import Job, network
 from cnn.launch import TaskFailed, launch
 from cnn.near_misses import did_you_mean
 from cnn.process import Ended
-from cnn.session import failure
-from cnn.settings import Error, InputError, TrainingParams
+from cnn.settings import TrainingParams
 from cnn.slots import count_slots, task_profile
 from cnn.space import SearchSpace
 from cnn.trial import status_of

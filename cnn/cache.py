@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from cnn.settings import CacheSettings, Error
+from cnn.errors import Error
+from cnn.settings import CacheSettings
 from cnn.storage import Locked, NoLocks, file_lock, flock, is_at
 
 _MARK = "used"

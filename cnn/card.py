@@ -6,9 +6,10 @@ from pydantic import Field
 
 from cnn.batches import EVALUATION_BATCH
 from cnn.documents import Malformed, read_model
+from cnn.errors import InputError
 from cnn.images import Decoding, Fit
 from cnn.manifest import AnyBackground, AnyRange, Side
-from cnn.settings import Frozen, InputError
+from cnn.settings import Frozen
 from cnn.storage import Directory
 
 MODEL_CARD = "model.json"

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cnn import machine
-from cnn.cli import Parser, run_job, say
+from cnn.cli import Parser, run_job
+from cnn.console import say
 from cnn.errors import Error
 from cnn.machine import size
 
@@ -142,8 +143,8 @@ def _show_spark() -> list[str]:
 
 def ask(spark: "SparkSession", tasks: int) -> list[dict[str, Any]]:
     """What each of the executors' hosts says of itself. Raises Error where none can be asked."""
+    from cnn.errors import failure
     from cnn.launch import TaskFailed, again_where_lost
-    from cnn.session import failure
 
     context = spark.sparkContext
     work = context.parallelize(range(tasks), tasks).map(lambda _: there())

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 
 from cnn.card import ModelCard, read_card
+from cnn.errors import InputError
 from cnn.images import Unreadable, decode_file, reduce_array
 from cnn.model_file import MODEL, check_model_file
-from cnn.settings import InputError
 from cnn.storage import Directory, reachable
 
 if TYPE_CHECKING:

@@ -4,16 +4,14 @@ import argparse
 import logging
 import os
 import shlex
-import shutil
 import signal
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn, cast
 
-from cnn.errors import Error
-from cnn.formats import plain, redacted
+from cnn.console import plain, redacted
+from cnn.errors import Error, failure
 from cnn.outlet import outlive_readers
 
 
@@ -55,10 +53,7 @@ def _failed(error: BaseException) -> int:
         # Of a store's errors there is but the text.
         cause = f"{error.strerror}: {error.filename}" if error.filename else str(error)
         return _complain(cause + _further(), code=1)
-    # Not imported before it is needed: a job's --help does without Spark.
     if type(error).__module__.startswith("py4j."):
-        from cnn.failures import failure
-
         # Spark's JVM is gone, or did what no part of the program expects of it.
         return _complain(f"Spark failed: {failure(cast(Exception, error))}{_further()}", code=1)
     raise error
@@ -123,15 +118,6 @@ def quoted(word: str) -> str:
         for character in word
     )
     return "$'" + escaped.replace("  ", " \\x20") + "'"
-
-
-def say(text: str) -> None:
-    """Prints a line that may hold names which anybody has chosen; a terminal breaks no words."""
-    line = plain(text)
-    if sys.stdout.isatty():
-        width = shutil.get_terminal_size().columns
-        line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
-    print(line, flush=True)
 
 
 def _complain(message: str, *, code: int) -> int:

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cnn.errors import InputError
 from cnn.lease import held
-from cnn.settings import InputError
 from cnn.storage import Directory
 
 # In what has been filled and is being copied: it is to be copied to the end.

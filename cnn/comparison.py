@@ -5,8 +5,8 @@ from typing import Any
 
 import matplotlib as mpl
 
+from cnn.console import told_apart
 from cnn.cost import Clock
-from cnn.formats import told_apart
 from cnn.importance import scored
 from cnn.pages import render
 from cnn.paired import paired_tests

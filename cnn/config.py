@@ -10,6 +10,7 @@ import tomli_w
 from pydantic import BaseModel
 
 from cnn.documents import MOST_TOML_BYTES, Malformed, parse_toml, read_document
+from cnn.errors import InputError
 from cnn.near_misses import unknown_key
 from cnn.settings import (
     OUR_BUILDER,
@@ -17,7 +18,6 @@ from cnn.settings import (
     CacheSettings,
     FinalSettings,
     Frozen,
-    InputError,
     ModelParams,
     ModelSettings,
     SearchSettings,

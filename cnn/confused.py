@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cnn.formats import plain, told_apart
+from cnn.console import plain, told_apart
 
 # With more classes a table of all pairs says nothing to anybody.
 _MOST_CLASSES = 8

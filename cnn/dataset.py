@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cnn.blank import BlankImage, write_blank
-from cnn.cli import say
 from cnn.commit import staged
+from cnn.console import say
 from cnn.deep import ValueRange
 from cnn.duplicates import (
     Digests,
@@ -22,12 +22,11 @@ from cnn.duplicates import (
     withheld,
     write_repeats,
 )
+from cnn.errors import Error, InputError, failure
 from cnn.listing import Listing
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest, write_manifest
 from cnn.parts import Part, PartResult, cut_parts
 from cnn.readers import Reader
-from cnn.session import failure
-from cnn.settings import Error, InputError
 from cnn.slots import wait_for_executors
 from cnn.splits import TEST, TRAIN, ImageFile, assign, connected_groups, tie_keys
 from cnn.storage import Directory

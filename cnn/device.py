@@ -15,7 +15,7 @@ from pathlib import Path
 from pyspark import TaskContext
 
 from cnn.cache import make_own
-from cnn.settings import Error
+from cnn.errors import Error
 from cnn.storage import Locked, NoLocks, file_lock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"

@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from cnn.formats import plain
+from cnn.console import plain
 
 # How often it is read how far the work is.
 _READ_SECONDS = 1.0

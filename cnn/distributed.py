@@ -17,6 +17,7 @@ import numpy as np
 from pyspark import BarrierTaskContext, SparkContext
 from pyspark.resource import ResourceProfile
 
+from cnn.errors import InputError
 from cnn.evaluation import Evaluation, predict, score
 from cnn.final import FinalJob, attempt_of, final_images, fit_winner
 from cnn.hosts import PixelsOnHost
@@ -24,7 +25,6 @@ from cnn.interruptible import interruptible
 from cnn.job import compiled, part, snapshot
 from cnn.process import Ended
 from cnn.results import write_log
-from cnn.settings import InputError
 from cnn.storage import Directory
 from cnn.worker import Isolation, Task
 

@@ -1,7 +1,8 @@
 """When a phase is over before all its trials are: nothing gets better, good enough, or broken."""
 
+from cnn.errors import Error
 from cnn.results import TRIALS, Key, TrialResult, trial_key
-from cnn.settings import Error, PhaseSettings
+from cnn.settings import PhaseSettings
 from cnn.storage import Directory
 
 _FAILED = {"diverged", "invalid", "timeout", "out_of_memory", "crashed", "lost"}

@@ -14,7 +14,7 @@ from typing import Literal
 import keras
 import numpy as np
 
-from cnn.settings import Error, InputError
+from cnn.errors import Error, InputError
 
 Format = Literal["tf_saved_model", "onnx"]
 _PROTOBUF = "saved_model.pb"

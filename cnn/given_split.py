@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnn.duplicates import Digests
+from cnn.errors import InputError
 from cnn.images import Decoding
 from cnn.listing import Gathered, Listing, Side, escape
 from cnn.manifest import DataSettings
 from cnn.parts import Part, PartResult
 from cnn.readers import FolderReader
-from cnn.settings import InputError
 from cnn.splits import TRAIN, ImageFile
 from cnn.storage import Directory
 

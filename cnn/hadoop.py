@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from cnn.deep import Values
 from cnn.duplicates import Digests
+from cnn.errors import InputError
 from cnn.images import Decoding, Unreadable, decode_and_look
 from cnn.interruptible import collected
 from cnn.listing import (
@@ -30,7 +31,6 @@ from cnn.listing import (
 )
 from cnn.manifest import DataSettings
 from cnn.parts import Decoded, Part, PartResult, undecoded, write_part
-from cnn.settings import InputError
 from cnn.splits import ImageFile, Row
 from cnn.storage import Directory, check_uri
 from cnn.value_range import DeepImage

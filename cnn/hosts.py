@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cnn.errors import Error, failure
 from cnn.job import Job
 from cnn.launch import TaskFailed, again_where_lost
 from cnn.pixels import arrays_size, is_built, verify_pixels
 from cnn.process import Ended, Method, supervise
 from cnn.running import HostTeller
-from cnn.session import failure
-from cnn.settings import Error
 from cnn.splits import TRAIN
 from cnn.storage import Directory, Locked
 from cnn.worker import Isolation, Task

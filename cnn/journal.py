@@ -6,12 +6,13 @@ from contextlib import AbstractContextManager
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from cnn.checkpoint import checkpoint_file
-from cnn.cli import say
+from cnn.console import say
 from cnn.documents import Malformed, read_model
+from cnn.errors import InputError
 from cnn.lease import held
 from cnn.results import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
 from cnn.seeds import derive_seed
-from cnn.settings import InputError, Settings
+from cnn.settings import Settings
 from cnn.storage import Directory
 
 START = "run.json"

@@ -8,10 +8,9 @@ from typing import Any, Literal
 from pyspark import SparkContext
 from pyspark.resource import ResourceProfile
 
+from cnn.errors import Error, failure
 from cnn.interruptible import interruptible
 from cnn.results import now
-from cnn.session import failure
-from cnn.settings import Error
 from cnn.worker import Task
 
 Kind = Literal["lost", "out_of_memory", "failed"]

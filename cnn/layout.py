@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
-from cnn.settings import InputError
+from cnn.errors import InputError
 from cnn.splits import ImageFile
 
 # What may be the test set comes last, the likeliest at the end.

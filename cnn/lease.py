@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from cnn.documents import Malformed, read_document
-from cnn.settings import InputError
+from cnn.errors import InputError
 from cnn.storage import Directory, Locked, NoLocks, file_lock
 
 # How long a holder that has died still counts as alive; it is renewed three times as often.

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from cnn.errors import InputError
 from cnn.images import SUFFIXES
 from cnn.manifest import DataSettings
-from cnn.settings import InputError
 from cnn.splits import ImageFile
 
 _NO_UTF8 = re.compile("[\udc80-\udcff]")

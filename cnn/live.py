@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from cnn.formats import plain
+from cnn.console import plain
 
 HEADINGS = ("trial", "epoch", "val acc", "rung", "time")
 # The columns of the parameters, in order; names that are longer than the values are shortened.

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cnn.console import plain
 from cnn.errors import InputError
-from cnn.formats import plain
 from cnn.versions import check_spark
 
 # Spark and its libraries are hundreds of files that a JVM keeps open; it fails where it may open

@@ -7,8 +7,9 @@ from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 from cnn.backgrounds import Background, parse_background
 from cnn.deep import ValueRange
 from cnn.documents import Malformed, read_model
+from cnn.errors import InputError
 from cnn.images import Decoding, Fit
-from cnn.settings import Frozen, InputError, shown
+from cnn.settings import Frozen, shown
 from cnn.storage import Directory
 from cnn.value_range import parse_range
 

@@ -19,13 +19,12 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cnn.cli import say
+from cnn.console import redacted, say
 from cnn.defaults import EXPERIMENT
 from cnn.documents import Malformed, read_model
-from cnn.formats import redacted
+from cnn.errors import InputError
 from cnn.mlflow_runs import log_result, log_trial, milliseconds, nested_runs
 from cnn.results import TrialResult
-from cnn.settings import InputError
 from cnn.storage import Directory
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import Any, cast
 from pyarrow import fs
 
 from cnn.documents import MOST_BYTES
-from cnn.settings import InputError, shown
+from cnn.errors import InputError
+from cnn.settings import shown
 from cnn.storage import Directory
 
 MODEL = "model.keras"

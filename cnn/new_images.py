@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
+from cnn.errors import InputError
 from cnn.hadoop import SparkReader
 from cnn.listing import Gathered, find_images, one_file, real_path
-from cnn.settings import InputError
 from cnn.splits import ImageFile
 from cnn.storage import Directory
 from cnn.store_images import StoreReader, read_image

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from cnn.console import plain
 from cnn.display import Display, OnStdout, Say, View, each_second, lines
-from cnn.formats import plain
 
 
 def display_here() -> Display:

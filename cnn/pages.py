@@ -6,6 +6,7 @@ from typing import Any
 import jinja2
 
 from cnn import formats
+from cnn.console import printable
 
 
 def render(template: str, **shown: Any) -> str:
@@ -15,7 +16,7 @@ def render(template: str, **shown: Any) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=formats.printable,
+        finalize=printable,
     )
     environment.filters |= {
         "percent": formats.percent,

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from cnn.context import Search
+from cnn.errors import Error
 from cnn.live import in_order, short
 from cnn.phase import Phase
 from cnn.preflight import remarks
 from cnn.progress import numbering
 from cnn.results import TRIALS, TrialResult, count_by_status, now
 from cnn.session import shortcomings
-from cnn.settings import Error, PhaseSettings
+from cnn.settings import PhaseSettings
 from cnn.space import SearchSpace
 from cnn.storage import Directory
 from cnn.winner import choose, confirmation, simplest

@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cnn.cache import Cache
+from cnn.errors import Error
 from cnn.manifest import Manifest
-from cnn.settings import CacheSettings, Error
+from cnn.settings import CacheSettings
 from cnn.storage import Directory
 
 _BATCH_BYTES = 2**24

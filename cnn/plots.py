@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cnn import cost
-from cnn.formats import printable
+from cnn.console import printable
 from cnn.results import EpochResult
 
 # Drawn with these, shown as the page's own colours, which differ by light and dark.

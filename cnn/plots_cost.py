@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
+from cnn.console import told_apart
 from cnn.cost import Bar, Slots
-from cnn.formats import told_apart
 from cnn.plots import INK, PAGE, PARTS, SOFT, STYLE, new_figure, svg, time_unit
 
 _WIDE = 11.0

@@ -9,8 +9,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 
 from cnn.axes import Axis, aside, axis, varied
+from cnn.console import shortened, told_apart
 from cnn.cost import Clock
-from cnn.formats import shortened, told_apart, words
+from cnn.formats import words
 from cnn.importance import Importances, scored
 from cnn.plots import (
     INK,

@@ -20,12 +20,11 @@ from cnn.commit import staged
 from cnn.dataset import write_rejects
 from cnn.defaults import CSV
 from cnn.device import environment_for, gpus_of_task
+from cnn.errors import Error, failure
 from cnn.images import Unreadable
 from cnn.interruptible import collected
 from cnn.listing import Gathered
 from cnn.new_images import Images
-from cnn.session import failure
-from cnn.settings import Error
 from cnn.slots import Slots, count_slots, wait_for_executors
 from cnn.splits import ImageFile
 from cnn.storage import Directory

@@ -6,13 +6,13 @@ from pyspark.sql import SparkSession
 
 from cnn.builder import check_builder
 from cnn.config import read_settings, settings_text
+from cnn.errors import Error, InputError, failure
 from cnn.launch import TaskFailed, again_where_lost
 from cnn.manifest import MANIFEST, Manifest, read_manifest
 from cnn.near_misses import unknown_parameter
 from cnn.pixels import choose
 from cnn.results import best_trial, now, read_trials
-from cnn.session import failure
-from cnn.settings import FOLDS, SETTINGS, Error, InputError, PhaseSettings, Settings
+from cnn.settings import FOLDS, SETTINGS, PhaseSettings, Settings
 from cnn.slots import Slots
 from cnn.space import SearchSpace, Vals
 from cnn.splits import TRAIN

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnn.blank import BlankImage, describe_blank, read_blank
-from cnn.cli import say
 from cnn.commit import beside, check_out, claim, clear_away
+from cnn.console import plain, say
 from cnn.dataset import Reject, describe_rejects, existing_dataset, make_dataset, read_rejects
 from cnn.defaults import DOWNLOADS, SAMPLE_PAIRS
 from cnn.duplicates import DUPLICATES
-from cnn.formats import plain
+from cnn.errors import InputError
 from cnn.given_split import GivenSplit, sides
 from cnn.hadoop import SparkReader
 from cnn.layout import Again, refuse_split, split_word
@@ -24,7 +24,7 @@ from cnn.listing import ALL, Listing, Side
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
 from cnn.readers import FileReader, FolderReader, Reader
 from cnn.sample import write_sample
-from cnn.settings import InputError, validate
+from cnn.settings import validate
 from cnn.shown import data_html
 from cnn.sources import fetch_kaggle
 from cnn.splits import TEST, TRAIN

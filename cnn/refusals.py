@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from pyspark import SparkConf
 
-from cnn.settings import InputError
+from cnn.errors import InputError
 
 
 def refuse_connect(settings: Mapping[str, str]) -> None:

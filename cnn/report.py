@@ -15,13 +15,13 @@ from cnn.axes import varied
 from cnn.cli import Parser, run_job
 from cnn.comparison import render_comparison
 from cnn.cost import Clock, fill_slots, phase_costs
+from cnn.errors import Error, InputError
 from cnn.importance import FEWEST, importances, scored
 from cnn.pages import render
 from cnn.pictures import read_pictures
 from cnn.plots_cost import gantt
 from cnn.results import TrialResult, count_by_status, trial_key
 from cnn.run_record import PhaseRecord, Run, read_run, searched, share_interval
-from cnn.settings import Error, InputError
 from cnn.storage import Directory, reachable
 
 REPORT = "report.html"

@@ -10,7 +10,8 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from cnn.documents import Malformed, read_model
-from cnn.settings import Error, Objective
+from cnn.errors import Error
+from cnn.settings import Objective
 from cnn.storage import Directory
 
 Status = Literal[

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cnn.documents import Malformed, read_json
+from cnn.errors import InputError
 from cnn.outcome import RESULT
 from cnn.report import REPORT
 from cnn.results import TrialResult, read_trials
 from cnn.run_record import settings_shown
 from cnn.run_settings import parse_settings
-from cnn.settings import InputError, shown
+from cnn.settings import shown
 from cnn.shown import run_html
 from cnn.storage import Directory, reachable
 

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cnn.documents import MOST_TOML_BYTES, Malformed, read_document, read_json
+from cnn.errors import InputError
 from cnn.results import EpochResult, TrialResult, read_trials, wilson_interval
 from cnn.run_settings import RunSettings, parse_settings
-from cnn.settings import SETTINGS, InputError, Objective, explain
+from cnn.settings import SETTINGS, Objective, explain
 from cnn.storage import Directory
 
 _RESULT = "result.json"

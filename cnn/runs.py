@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnn.builder import check_named_function
-from cnn.cli import say
 from cnn.config import (
     CONF_DIR,
     check_unchanged,
@@ -15,8 +14,10 @@ from cnn.config import (
     resume_settings,
     settings_text,
 )
+from cnn.console import say
 from cnn.context import Search
 from cnn.display import Display, OnStdout
+from cnn.errors import InputError
 from cnn.journal import Start, claim_run, read_start, recover_trials
 from cnn.manifest import Manifest, read_manifest
 from cnn.mlflow_tracking import MlflowLog, log_finished
@@ -25,7 +26,7 @@ from cnn.preflight import check_inputs, check_point_names, check_run_dir, warm_s
 from cnn.report import REPORT, write_report
 from cnn.results import TrialResult, now, read_trials
 from cnn.run import Run
-from cnn.settings import FEW_IMAGES, InputError, Settings
+from cnn.settings import FEW_IMAGES, Settings
 from cnn.splits import TRAIN
 from cnn.storage import Directory
 from cnn.tuning import run_search

@@ -19,11 +19,10 @@ from pyspark.sql import SparkSession
 
 from cnn.console_bar import without_console_bar
 from cnn.daemon import PRELOAD
-from cnn.failures import failure as failure
+from cnn.errors import Error, InputError, failure
 from cnn.interruptible import interrupted_later
 from cnn.machine import KERAS
 from cnn.refusals import refuse_connect, refuse_local_gpus, refuse_python_memory
-from cnn.settings import Error, InputError
 from cnn.versions import check_python, refuse_other_jvm
 
 # What Spark's UI, its event log and its own log show as "(redacted)": settings whose name or value

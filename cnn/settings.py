@@ -1,4 +1,4 @@
-"""Frozen, validated settings, and the program's errors.
+"""Frozen, validated settings.
 
 Nothing here is heavy: the driver has settings before Spark starts, executors receive them.
 How they are read from TOML is in `cnn.config`.
@@ -21,8 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from cnn.errors import Error as Error
-from cnn.errors import InputError as InputError
+from cnn.errors import InputError
 from cnn.near_misses import keys_at, unknown_key, unknown_parameter
 
 FOLDS = 10

@@ -9,10 +9,11 @@ from pyspark import SparkContext
 from pyspark.resource import ResourceProfile as SparkResourceProfile
 from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests
 
-from cnn.cli import say
+from cnn.console import say
 from cnn.device import local_gpus
-from cnn.session import LOCAL_CLUSTER, LOCAL_MASTER, failure
-from cnn.settings import InputError, ResourceProfile, SearchSettings
+from cnn.errors import InputError, failure
+from cnn.session import LOCAL_CLUSTER, LOCAL_MASTER
+from cnn.settings import ResourceProfile, SearchSettings
 
 # What an executor's JVM may take longer to start than another's, and how long its absence is
 # waited for before that is said.

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cnn.documents import Malformed, read_model
+from cnn.errors import Error, InputError
 from cnn.manifest import Source
-from cnn.settings import Error, InputError
 from cnn.storage import Directory, file_lock
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*/[A-Za-z0-9][\w-]*")

@@ -10,14 +10,8 @@ import numpy as np
 from hyperopt import base, hp, rand
 from pydantic import ValidationError
 
-from cnn.settings import (
-    Dimension,
-    InputError,
-    ModelParams,
-    PhaseSettings,
-    TrainingParams,
-    explain,
-)
+from cnn.errors import InputError
+from cnn.settings import Dimension, ModelParams, PhaseSettings, TrainingParams, explain
 
 Point = Mapping[str, Any]
 # Hyperopt's encoding of a point: for each variable its value, or nothing where it plays no part.

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from cnn.errors import InputError
 from cnn.manifest import DataSettings
 from cnn.seeds import seeded_hash
-from cnn.settings import FOLDS, InputError
+from cnn.settings import FOLDS
 
 TRAIN, TEST = "train", "test"
 TEST_FOLD = -1

@@ -17,7 +17,7 @@ from typing import BinaryIO, TextIO
 
 from pyarrow import fs
 
-from cnn.settings import InputError
+from cnn.errors import InputError
 
 _OBJECT = re.compile(r"s3a?://([^/]*)(.*)", re.DOTALL)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -14,6 +14,7 @@ from cnn.card import MODEL_CARD
 from cnn.config import dump_settings
 from cnn.context import Search, isolation, method_of
 from cnn.distributed import check_workers, train_together
+from cnn.errors import Error, failure
 from cnn.final import TESTED, FinalJob, final_value, read_tested, run_final
 from cnn.forecast import images_outside, seconds_an_image
 from cnn.hosts import prepare_hosts
@@ -26,8 +27,7 @@ from cnn.refusals import refuse_python_memory
 from cnn.report import write_report
 from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
 from cnn.running import forget_all, read_brought, read_reached
-from cnn.session import failure
-from cnn.settings import SETTINGS, Error, PhaseSettings
+from cnn.settings import SETTINGS, PhaseSettings
 from cnn.slots import Slots, count_slots, task_profile, wait_for_executors
 from cnn.splits import TEST, TRAIN
 from cnn.tracking import write_events

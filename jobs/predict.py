@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn.cli import Parser, run_job, say
+from cnn.cli import Parser, run_job
+from cnn.console import say
 from cnn.defaults import CSV
 from cnn.machine import prepare
 

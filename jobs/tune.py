@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnn.cli import Parser, go_on_with, run_job
+from cnn.console import redacted
 from cnn.defaults import EXPERIMENT
 from cnn.errors import InputError
-from cnn.formats import redacted
 from cnn.machine import prepare
 
 if TYPE_CHECKING:

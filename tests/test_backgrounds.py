@@ -8,9 +8,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from cnn.backgrounds import Background
+from cnn.errors import InputError
 from cnn.images import Decoding, decode, decode_and_look, reduce_array
 from cnn.manifest import DataSettings
-from cnn.settings import InputError, validate
+from cnn.settings import validate
 
 
 def png(image: Image.Image) -> bytes:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from cnn.cache import Cache, Entry, local_dir
-from cnn.settings import CacheSettings, Error
+from cnn.errors import Error
+from cnn.settings import CacheSettings
 
 MIB = 2**20
 

@@ -10,12 +10,12 @@ from conftest import write_images
 
 from cnn.commit import check_out
 from cnn.dataset import existing_dataset, make_dataset, read_rejects
+from cnn.errors import Error, InputError
 from cnn.hadoop import _HIDDEN, SparkReader
 from cnn.images import Decoding, decode
 from cnn.listing import list_images
 from cnn.manifest import DataSettings, Manifest, Source, read_manifest
 from cnn.readers import FileReader
-from cnn.settings import Error, InputError
 from cnn.storage import Directory
 
 SETTINGS = DataSettings(image_size=16, max_rejects=5)

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from cnn.ending import Ending
+from cnn.errors import Error
 from cnn.results import TrialResult, now
-from cnn.settings import Error, PhaseSettings
+from cnn.settings import PhaseSettings
 from cnn.storage import Directory
 
 

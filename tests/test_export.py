@@ -13,8 +13,8 @@ from PIL import Image
 import cnn
 from cnn import Classifier
 from cnn.config import CONF_DIR
+from cnn.errors import Error, InputError
 from cnn.randomness import without_randomness
-from cnn.settings import Error, InputError
 
 Build = Callable[..., Any]
 

@@ -22,6 +22,7 @@ from test_journal import trial
 
 from cnn.card import read_card
 from cnn.config import CONF_DIR, dump_settings, load_settings, read_settings
+from cnn.errors import Error, InputError
 from cnn.halving import Rungs
 from cnn.images import Decoding, Unreadable, decode
 from cnn.journal import read_start, recover_trials
@@ -30,7 +31,7 @@ from cnn.manifest import DataSettings, read_manifest
 from cnn.results import read_trials, write_trial
 from cnn.run_record import read_run
 from cnn.running import read_brought, read_reached
-from cnn.settings import Error, InputError, Settings
+from cnn.settings import Settings
 from cnn.sources import fetch_kaggle, unpack
 from cnn.storage import Directory
 

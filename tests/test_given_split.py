@@ -17,11 +17,12 @@ from s3_server import BUCKET, S3Server
 
 import cnn
 from cnn.dataset import read_rejects
+from cnn.errors import InputError
 from cnn.given_split import sides
 from cnn.listing import Side
 from cnn.manifest import Manifest, read_manifest
 from cnn.preprocessing import Origin, data_settings, preprocess
-from cnn.settings import FOLDS, InputError
+from cnn.settings import FOLDS
 from cnn.storage import Directory
 
 

@@ -18,13 +18,13 @@ from cnn.blank import BLANK, read_blank
 from cnn.card import MODEL_CARD, ModelCard, read_card
 from cnn.classifier import Classifier
 from cnn.dataset import make_dataset, read_rejects
+from cnn.errors import InputError
 from cnn.hadoop import SparkReader
 from cnn.images import Decoding, Unreadable
 from cnn.manifest import DataSettings, Manifest, Source, read_manifest
 from cnn.outcome import model_card
 from cnn.preprocessing import DataSet
 from cnn.readers import FileReader, Reader
-from cnn.settings import InputError
 from cnn.splits import assign
 from cnn.storage import Directory
 from cnn.store_images import StoreReader

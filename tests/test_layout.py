@@ -13,8 +13,8 @@ from preprocessed import images_of, make, no_session, rows
 
 import cnn
 from cnn.cli import quoted
+from cnn.errors import InputError
 from cnn.layout import Split, find_split, refuse_split, split_word
-from cnn.settings import InputError
 
 
 def split_of(*folders: str) -> Split | None:

@@ -14,12 +14,13 @@ import pytest
 from conftest import write_images
 
 from cnn.dataset import make_dataset
+from cnn.errors import Error, InputError
 from cnn.listing import real_path
 from cnn.manifest import DataSettings, Source, read_manifest
 from cnn.parts import Part, PartResult, decode_part, write_part
 from cnn.pixels import choose, is_built, open_pixels, verify_pixels
 from cnn.readers import FileReader
-from cnn.settings import CacheSettings, Error, InputError
+from cnn.settings import CacheSettings
 from cnn.splits import Row
 from cnn.storage import Directory
 

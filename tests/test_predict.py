@@ -18,8 +18,8 @@ from PIL import Image
 from cnn.card import ModelCard
 from cnn.classifier import Classifier
 from cnn.dataset import read_rejects
+from cnn.errors import InputError
 from cnn.manifest import read_manifest
-from cnn.settings import InputError
 from cnn.storage import Directory
 
 

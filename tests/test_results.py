@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from cnn.errors import Error
 from cnn.results import (
     TrialResult,
     best_trial,
@@ -19,7 +20,7 @@ from cnn.results import (
     wilson_interval,
     write_trial,
 )
-from cnn.settings import Error, Objective
+from cnn.settings import Objective
 from cnn.storage import Directory
 
 

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY, Run, clean_environment, one_line, preprocess, write_images
 
+from cnn.errors import InputError
 from cnn.results import TrialResult, read_trials
 from cnn.runs import Wanted, resume_run
-from cnn.settings import InputError
 from cnn.storage import Directory
 
 TRIALS = 12

@@ -16,7 +16,7 @@ from test_security import save
 from test_session import listening_addresses
 
 from cnn.config import CONF_DIR
-from cnn.settings import InputError
+from cnn.errors import InputError
 from cnn.storage import Directory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")

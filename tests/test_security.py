@@ -23,12 +23,12 @@ from cnn.classifier import Classifier
 from cnn.config import dump_settings, load_settings
 from cnn.device import lease
 from cnn.documents import MOST_BYTES
+from cnn.errors import Error, InputError
 from cnn.journal import recover_trials
 from cnn.manifest import read_manifest
 from cnn.model_file import check_model_file
 from cnn.refusals import refuse_connect
 from cnn.results import write_trial
-from cnn.settings import Error, InputError
 from cnn.storage import Directory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")

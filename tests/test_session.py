@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY, clean_environment
 
-from cnn.session import failure
+from cnn.errors import failure
 from cnn.slots import Slots, count_slots
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from cnn.config import CONF_DIR, dump_settings, load_settings, read_settings
-from cnn.settings import Dimension, FinalSettings, InputError, ModelParams, PhaseSettings
+from cnn.errors import InputError
+from cnn.settings import Dimension, FinalSettings, ModelParams, PhaseSettings
 
 
 def toml(tmp_path: Path, text: str, name: str = "overlay.toml") -> Path:

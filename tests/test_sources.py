@@ -14,7 +14,7 @@ import pytest
 from conftest import Run, one_line, write_images
 
 from cnn import sources
-from cnn.settings import Error, InputError
+from cnn.errors import Error, InputError
 from cnn.sources import fetch_kaggle, unpack
 
 DATASET = "someone/pets"

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hyperopt import base
 
-from cnn.settings import Dimension, InputError, ModelParams, PhaseSettings
+from cnn.errors import InputError
+from cnn.settings import Dimension, ModelParams, PhaseSettings
 from cnn.space import GRID, SearchSpace, grid_values, point_of
 from cnn.strategies import strategy
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnn.settings import InputError
+from cnn.errors import InputError
 from cnn.storage import Directory
 
 
