@@ -6,9 +6,18 @@ import numpy as np
 import pyarrow as pa
 
 from cnn.documents import Malformed, read_table
-from cnn.evaluation import count_in_top
-from cnn.examination import TEST_SCHEMA, TESTED
 from cnn.storage import Directory
+
+TESTED = "test.parquet"
+
+TEST_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("label", pa.int32()),
+        ("prediction", pa.int32()),
+        ("probabilities", pa.list_(pa.float64())),
+    ]
+)
 
 _MOST_ROWS = 5_000_000
 _MOST_BYTES = 500_000_000
@@ -65,3 +74,19 @@ def _read(run: Directory, columns: list[str]) -> pa.Table:
     if not len(table) or any(table[name].null_count for name in columns):
         raise Unreadable(f"a {TESTED} of another kind")
     return table
+
+
+# From so many classes on the true one among the first five says something.
+TOP, MANY_CLASSES = 5, 20
+
+
+def count_in_top(probabilities: np.ndarray, labels: np.ndarray) -> int | None:
+    """Images whose true class is among the five that were found most likely.
+
+    Of equal ones the first count as more likely, as they do for what an image is named. None with
+    fewer than 20 classes, or where a probability is not finite.
+    """
+    if probabilities.shape[1] < MANY_CLASSES or not np.isfinite(probabilities).all():
+        return None
+    first = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+    return int((first == labels[:, None]).any(axis=1).sum())

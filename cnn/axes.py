@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnn.console import told_apart
+from cnn.dimension import Dimension
 from cnn.formats import readable
 from cnn.results import TrialResult
 from cnn.run_settings import Space
-from cnn.settings import Dimension
 
 # So many different numbers are still choices, not from a range, unless none occurs twice.
 _FEW = 6

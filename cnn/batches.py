@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Images at a time where nothing is trained.
-EVALUATION_BATCH = 256
 # Long enough for a disk to read at its full speed.
 BLOCK_BYTES = 2**20
 # What is held in the page cache for a training, twice: the window in use and the next.

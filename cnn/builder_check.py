@@ -20,8 +20,8 @@ from cnn.errors import Error, InputError, failure
 from cnn.job import Job, network
 from cnn.launch import TaskFailed, launch
 from cnn.near_misses import did_you_mean
+from cnn.params import TrainingParams
 from cnn.process import Ended
-from cnn.settings import TrainingParams
 from cnn.slots import count_slots, task_profile
 from cnn.space import SearchSpace
 from cnn.trial import status_of

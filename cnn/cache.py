@@ -9,7 +9,6 @@ import fcntl
 import os
 import re
 import shutil
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import TextIO
 
 from cnn.errors import Error
+from cnn.lock import Locked, NoLocks, file_lock, flock, is_at
 from cnn.settings import CacheSettings
-from cnn.storage import Locked, NoLocks, file_lock, flock, is_at
+from cnn.storage import make_own
 
 _MARK = "used"
 _BUILD, _GONE = ".build-", ".gone-"
@@ -188,16 +188,6 @@ class Cache:
             f"{self.root} has {_mebibytes(self._free())} MiB free; name another place with "
             "--cache-dir"
         )
-
-
-def make_own(folder: Path) -> bool:
-    """Makes a folder of this user's alone; whether it is one, where it was there before.
-
-    In a directory that all can write to another user may have been the first to make it.
-    """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    info = folder.lstat()
-    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o022
 
 
 def local_dir() -> Path:

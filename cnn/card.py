@@ -4,15 +4,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from cnn.batches import EVALUATION_BATCH
 from cnn.documents import Malformed, read_model
 from cnn.errors import InputError
 from cnn.images import Decoding, Fit
 from cnn.manifest import AnyBackground, AnyRange, Side
-from cnn.settings import Frozen
 from cnn.storage import Directory
+from cnn.validation import Frozen
 
 MODEL_CARD = "model.json"
+# Images at a time where nothing is trained.
+EVALUATION_BATCH = 256
 
 
 class ModelCard(Frozen):

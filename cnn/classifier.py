@@ -176,7 +176,7 @@ class Classifier:
 
     def _pictures(self) -> np.ndarray:
         """Images to try an exported network on: those of the run's report, and noise."""
-        from cnn.pictures import read_pngs
+        from cnn.picture_file import read_pngs
 
         shape = (self.card.size, self.card.size, self.card.channels)
         noise = np.random.default_rng(0).integers(0, 256, (4, *shape), dtype=np.uint8)

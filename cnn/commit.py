@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cnn.errors import InputError
-from cnn.lease import held
+from cnn.lock import held
 from cnn.storage import Directory
 
 # In what has been filled and is being copied: it is to be copied to the end.

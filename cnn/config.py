@@ -1,31 +1,27 @@
 """Settings read from TOML: the default file, overlays in order, then single assignments."""
 
 import copy
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tomli_w
-from pydantic import BaseModel
 
 from cnn.documents import MOST_TOML_BYTES, Malformed, parse_toml, read_document
 from cnn.errors import InputError
 from cnn.near_misses import unknown_key
+from cnn.params import ModelParams, TrainingParams
 from cnn.settings import (
     OUR_BUILDER,
     SETTINGS,
     CacheSettings,
     FinalSettings,
-    Frozen,
-    ModelParams,
     ModelSettings,
     SearchSettings,
     Settings,
-    TrainingParams,
-    validate,
 )
 from cnn.storage import Directory
+from cnn.validation import Frozen, validate
 
 # In a source tree conf/ stands beside cnn/; an installed package has it inside (pyproject.toml).
 CONF_DIR = next(
@@ -79,12 +75,12 @@ def _merged(
     tree: dict[str, Any] = {}
     for table in (*files, tables, {"search": flags}):
         # Assignments reach into what is merged, and must not change what it is merged from.
-        tree = _overlay(tree, copy.deepcopy(dict(table)))
-    for phase in _phase_tables(tree):
+        tree = overlay(tree, copy.deepcopy(dict(table)))
+    for phase in phase_tables(tree):
         # A flag is the user's last word: what a phase's own table says gives way to it.
         phase.update({key: value for key, value in flags.items() if key in phase})
     for assignment in assignments:
-        _assign(tree, assignment)
+        assign(tree, assignment)
     return tree
 
 
@@ -131,101 +127,7 @@ def settings_text(run: Directory) -> str:
 
 def read_settings(text: str) -> Settings:
     """Settings as `dump_settings` wrote them."""
-    return validate(Settings, _parse(text))
-
-
-# What a resumed run may do otherwise: it changes no trial that is done, and none that would be.
-_CHANGEABLE = {
-    "search.checkpoint_seconds",
-    "search.gpus",
-    "search.max_consecutive_failures",
-    "search.max_lost",
-    "search.max_stalled",
-    "search.max_trials",
-    "search.parallelism",
-    "search.process",
-    "search.resource_profile",
-    "search.target",
-    "search.timeout",
-    "search.trial_timeout",
-    "search.trials_per_gpu",
-    *(f"final.{name}" for name in FinalSettings.model_fields),
-    *(f"cache.{name}" for name in CacheSettings.model_fields),
-}
-
-
-class Change(NamedTuple):
-    """A setting that differs between two searches: its name, and its values before and after."""
-
-    name: str
-    old: Any
-    new: Any
-
-
-def resume_settings(
-    text: str,
-    *,
-    tables: Mapping[str, Any] | None = None,
-    flags: Mapping[str, Any] | None = None,
-    assignments: Sequence[str] = (),
-) -> tuple[Settings, list[Change]]:
-    """A run's own settings with what may change laid over them, and what does change.
-
-    Raises InputError, naming the setting, where a change would make it another search.
-    """
-    before, tree = read_settings(text), _parse(text)
-    changes: dict[str, Any] = {"search": {k: v for k, v in (flags or {}).items() if v is not None}}
-    changes["phases"] = [{} for _ in before.phases]
-    changes = _overlay(changes, tables or {})
-    for assignment in assignments:
-        _assign(changes, assignment)
-    space = changes.pop("space", {})
-    for table, change in zip(tree["phases"], _phase_tables(changes), strict=True):
-        own = {**table["space"], **space, **change.get("space", {})}
-        table |= changes["search"] | change | {"space": own}
-    rest = {k: v for k, v in changes.items() if k not in {"search", "phases"}}
-    after = validate(Settings, _overlay(tree, rest))
-    found = list(_changes(before, after))
-    for name, old, new in found:
-        if name not in _CHANGEABLE:
-            raise InputError(
-                f"--resume must go on with the run's own {name}, {_shown(old)}, "
-                f"but got {_shown(new)}"
-            )
-    return after, found
-
-
-def check_unchanged(changes: Sequence[Change], run: Directory) -> None:
-    """Raises InputError where a run that has finished is asked to go on with other settings."""
-    for name, old, new in changes:
-        raise InputError(
-            f"--resume cannot change {name} of a run that has finished, but {run.uri} was to have "
-            f"{_shown(new)} instead of {_shown(old)}; a new search with that setting begins from "
-            f"this one's best with: jobs/tune.py --warm-start {shlex.quote(run.uri)}"
-        )
-
-
-def _changes(before: Settings, after: Settings) -> Iterator[Change]:
-    for old_phase, new_phase in zip(before.phases, after.phases, strict=True):
-        for key in {**old_phase.space, **new_phase.space}:
-            old, new = (phase.space.get(key) for phase in (old_phase, new_phase))
-            if old != new:
-                shown = [None if side is None else side.model_dump() for side in (old, new)]
-                yield Change(f"space.{key}", *shown)
-        yield from _different("search", old_phase, new_phase)
-    for table in ("model", "final", "cache"):
-        yield from _different(table, getattr(before, table), getattr(after, table))
-
-
-def _different(table: str, before: BaseModel, after: BaseModel) -> Iterator[Change]:
-    for name in type(before).model_fields:
-        old, new = getattr(before, name), getattr(after, name)
-        if old != new and name != "space":
-            yield Change(f"{table}.{name}", old, new)
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else repr(value)
+    return validate(Settings, parse(text))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -240,25 +142,25 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"--config must name a TOML file, but {path} is none: {error}") from None
 
 
-def _parse(text: str) -> dict[str, Any]:
+def parse(text: str) -> dict[str, Any]:
     try:
         return parse_toml(text)
     except Malformed as error:
         raise InputError(f"settings.toml must be TOML, but is not: {error}") from None
 
 
-def _overlay(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+def overlay(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """`top` laid over `base`: tables merge, but a parameter of a space is replaced whole."""
     merged = dict(base)
     for key, value in top.items():
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = merged[key] | value if key == "space" else _overlay(merged[key], value)
+            merged[key] = merged[key] | value if key == "space" else overlay(merged[key], value)
         else:
             merged[key] = value
     return merged
 
 
-def _assign(tree: dict[str, Any], assignment: str) -> None:
+def assign(tree: dict[str, Any], assignment: str) -> None:
     """Applies one `search.max_trials=20`; the value is TOML, or a bare string."""
     path, equals, text = assignment.partition("=")
     if not equals or not path.strip():
@@ -290,7 +192,7 @@ def _index(node: list[Any], part: str, path: str) -> int:
     return int(part)
 
 
-def _phase_tables(tree: dict[str, Any]) -> list[dict[str, Any]]:
+def phase_tables(tree: dict[str, Any]) -> list[dict[str, Any]]:
     phases = tree.get("phases", [])
     if not isinstance(phases, list) or not all(isinstance(phase, dict) for phase in phases):
         raise InputError(f"phases must be a list of tables, but got {phases!r}")
@@ -302,7 +204,7 @@ def _resolve(tree: dict[str, Any]) -> dict[str, Any]:
     resolved = dict(tree)
     search = resolved.pop("search", {})
     space = resolved.pop("space", {})
-    phases = _phase_tables(resolved) or [{"name": "search"}]
+    phases = phase_tables(resolved) or [{"name": "search"}]
     # Checked apart so that a message says search.epochs, not phases.0.epochs.
     validate(SearchSettings, search, lambda key: f"search.{key}")
     for key in resolved:

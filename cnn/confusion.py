@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cnn.answers import count_top5
-from cnn.evaluation import MANY_CLASSES
+from cnn.answers import MANY_CLASSES, count_top5
 from cnn.run_record import Interval, Run, RunRecord, share_interval
 
 # More classes than these fill a page with their confusions.

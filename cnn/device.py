@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pyspark import TaskContext
 
-from cnn.cache import make_own
 from cnn.errors import Error
-from cnn.storage import Locked, NoLocks, file_lock
+from cnn.lock import Locked, NoLocks, file_lock
+from cnn.storage import make_own
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _POLL_SECONDS = 0.05

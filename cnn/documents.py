@@ -16,13 +16,14 @@ import pyarrow as pa
 from pyarrow import fs
 from pydantic import BaseModel, ValidationError
 
-from cnn.settings import MOST_ERRORS
 from cnn.storage import Directory
 
 # Of a JSON file; a confusion matrix of a thousand classes has a million values.
 MOST_BYTES = 16 << 20
 MOST_VALUES = 2_000_000
 MOST_TOML_BYTES = 1 << 20
+# Each wrong value costs a kilobyte when all are described.
+MOST_ERRORS = 1000
 # Python's reader takes time and memory by the square of how deep a dotted key goes.
 _MOST_DOTS = 32
 _KEY = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')"""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnn.batches import EVALUATION_BATCH, Images
+from cnn.batches import Images
+from cnn.card import EVALUATION_BATCH
 from cnn.results import Key, objective_key
 from cnn.settings import Objective
 
@@ -68,22 +69,6 @@ def evaluate(model: "keras.Model", images: Images, *, classes: int) -> Evaluatio
     """
     probabilities = predict(model.predict_on_batch, images)
     return Evaluation.of(*score(probabilities, images.row_labels(), classes))
-
-
-# From so many classes on the true one among the first five says something.
-TOP, MANY_CLASSES = 5, 20
-
-
-def count_in_top(probabilities: np.ndarray, labels: np.ndarray) -> int | None:
-    """Images whose true class is among the five that were found most likely.
-
-    Of equal ones the first count as more likely, as they do for what an image is named. None with
-    fewer than 20 classes, or where a probability is not finite.
-    """
-    if probabilities.shape[1] < MANY_CLASSES or not np.isfinite(probabilities).all():
-        return None
-    first = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
-    return int((first == labels[:, None]).any(axis=1).sum())
 
 
 def score(probabilities: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, np.ndarray]:

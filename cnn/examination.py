@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from cnn.evaluation import Evaluation, count_in_top, predict, score
+from cnn.answers import TEST_SCHEMA, TESTED, count_in_top
+from cnn.evaluation import Evaluation, predict, score
 from cnn.job import Job, all_images
+from cnn.picture_file import MISTAKE, PICTURE_SCHEMA, PICTURES, SAMPLE, UNCERTAIN
 from cnn.pixels import Pixels, open_pixels, read_paths
 from cnn.splits import TEST, TRAIN
 from cnn.storage import Directory
@@ -23,28 +25,6 @@ if TYPE_CHECKING:
     import keras
 
 
-TESTED = "test.parquet"
-PICTURES = "pictures.parquet"
-TEST_SCHEMA = pa.schema(
-    [
-        ("path", pa.string()),
-        ("label", pa.int32()),
-        ("prediction", pa.int32()),
-        ("probabilities", pa.list_(pa.float64())),
-    ]
-)
-# `prediction` and `probability` are null for a training image.
-PICTURE_SCHEMA = pa.schema(
-    [
-        ("kind", pa.string()),
-        ("path", pa.string()),
-        ("label", pa.int32()),
-        ("prediction", pa.int32()),
-        ("probability", pa.float64()),
-        ("png", pa.binary()),
-    ]
-)
-MISTAKE, UNCERTAIN, SAMPLE = "mistake", "uncertain", "sample"
 _MOST = {MISTAKE: 24, UNCERTAIN: 12}
 _SAMPLES_A_CLASS = 6
 _MOST_SAMPLES = 60

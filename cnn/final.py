@@ -18,12 +18,12 @@ from cnn.evaluation import Evaluation, evaluate
 from cnn.examination import examine
 from cnn.job import Job, all_images, choose_images, compiled, part, run_fit, snapshot
 from cnn.model_file import MODEL
+from cnn.params import TrainingParams
 from cnn.pixels import open_pixels
 from cnn.process import Ended
 from cnn.results import trial_name
 from cnn.running import Teller, tell_testing
 from cnn.seeds import derive_seed
-from cnn.settings import TrainingParams
 from cnn.splits import TEST, TRAIN
 from cnn.storage import Directory
 

@@ -8,9 +8,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cnn.dimension import Dimension
 from cnn.manifest import Manifest
+from cnn.params import ModelParams
 from cnn.results import TrialResult
-from cnn.settings import FOLDS, Dimension, ModelParams, PhaseSettings, Settings
+from cnn.settings import FOLDS, PhaseSettings, Settings
 from cnn.space import SearchSpace
 from cnn.splits import TEST, TRAIN
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from cnn.errors import Error, failure
 from cnn.job import Job
 from cnn.launch import TaskFailed, again_where_lost
+from cnn.lock import Locked
 from cnn.pixels import arrays_size, is_built, verify_pixels
 from cnn.process import Ended, Method, supervise
 from cnn.running import HostTeller
 from cnn.splits import TRAIN
-from cnn.storage import Directory, Locked
+from cnn.storage import Directory
 from cnn.worker import Isolation, Task
 
 if TYPE_CHECKING:

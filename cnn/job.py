@@ -14,16 +14,10 @@ from cnn.builder import load_builder
 from cnn.contract import Contract
 from cnn.machine import KERAS
 from cnn.manifest import Manifest
+from cnn.params import TrainingParams
 from cnn.pixels import Pixels, choose
 from cnn.results import CHECKPOINTS
-from cnn.settings import (
-    FOLDS,
-    CacheSettings,
-    ModelSettings,
-    PhaseSettings,
-    Precision,
-    TrainingParams,
-)
+from cnn.settings import FOLDS, CacheSettings, ModelSettings, PhaseSettings, Precision
 from cnn.splits import TRAIN
 from cnn.storage import Directory
 

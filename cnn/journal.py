@@ -9,7 +9,7 @@ from cnn.checkpoint import checkpoint_file
 from cnn.console import say
 from cnn.documents import Malformed, read_model
 from cnn.errors import InputError
-from cnn.lease import held
+from cnn.lock import held
 from cnn.results import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
 from cnn.seeds import derive_seed
 from cnn.settings import Settings

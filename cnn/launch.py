@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pyspark import SparkContext
 from pyspark.resource import ResourceProfile
 
+from cnn.clock import now
 from cnn.errors import Error, failure
 from cnn.interruptible import interruptible
-from cnn.results import now
 from cnn.worker import Task
 
 Kind = Literal["lost", "out_of_memory", "failed"]

@@ -9,8 +9,8 @@ from cnn.deep import ValueRange
 from cnn.documents import Malformed, read_model
 from cnn.errors import InputError
 from cnn.images import Decoding, Fit
-from cnn.settings import Frozen, shown
 from cnn.storage import Directory
+from cnn.validation import Frozen, shown
 from cnn.value_range import parse_range
 
 MANIFEST = "manifest.json"

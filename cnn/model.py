@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from cnn.settings import ModelParams, TrainingParams
+from cnn.params import ModelParams, TrainingParams
 
 
 def build(params: TrainingParams, *, size: int, channels: int, classes: int) -> keras.Model:

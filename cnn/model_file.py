@@ -11,8 +11,8 @@ from pyarrow import fs
 
 from cnn.documents import MOST_BYTES
 from cnn.errors import InputError
-from cnn.settings import shown
 from cnn.storage import Directory
+from cnn.validation import shown
 
 MODEL = "model.keras"
 _CONFIG = "config.json"

@@ -7,9 +7,10 @@ from typing import Any
 
 from cnn.card import ModelCard
 from cnn.manifest import Manifest
-from cnn.results import TrialResult, count_by_status, wilson_interval
+from cnn.results import TrialResult, count_by_status
 from cnn.settings import Settings
 from cnn.splits import TEST, TRAIN
+from cnn.wilson import wilson_interval
 
 RESULT = "result.json"
 SCHEMA_VERSION = 1

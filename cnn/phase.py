@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 from hyperopt import base, fmin, hp
 
+from cnn.clock import now
 from cnn.context import Search, isolation
 from cnn.documents import Malformed
 from cnn.ending import Ending
 from cnn.hosts import PixelsOnHost
 from cnn.job import Job
 from cnn.journal import drop_states
+from cnn.params import ModelParams, TrainingParams
 from cnn.progress import SearchProgress
-from cnn.results import Status, TrialResult, best_trial, now, read_trial, trial_file, write_trial
+from cnn.results import Status, TrialResult, best_trial, read_trial, trial_file, write_trial
 from cnn.running import forget, read_reached
 from cnn.search import TIMEOUT, Refused, Repeated, Trials
-from cnn.settings import ModelParams, PhaseSettings, TrainingParams
+from cnn.settings import PhaseSettings
 from cnn.slots import count_slots, slots_now, task_profile
 from cnn.space import GRID, Point, SearchSpace, Vals, document_of
 from cnn.strategies import Suggest, strategy

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from cnn.clock import now
 from cnn.context import Search
 from cnn.errors import Error
 from cnn.live import in_order, short
 from cnn.phase import Phase
 from cnn.preflight import remarks
 from cnn.progress import numbering
-from cnn.results import TRIALS, TrialResult, count_by_status, now
+from cnn.results import TRIALS, TrialResult, count_by_status
 from cnn.session import shortcomings
 from cnn.settings import PhaseSettings
 from cnn.space import SearchSpace

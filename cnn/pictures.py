@@ -7,14 +7,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from cnn.documents import read_table
-from cnn.examination import MISTAKE, PICTURE_SCHEMA, PICTURES, SAMPLE, UNCERTAIN
+from cnn.picture_file import MISTAKE, PICTURES, SAMPLE, UNCERTAIN, read_rows
 from cnn.storage import Directory
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LARGEST = 200_000
-_MOST_ROWS = 1000
-_MOST_BYTES = 100_000_000
 # Bytes of all pictures of a kind, so that a page of large ones stays below 2 MB.
 _BUDGET = {MISTAKE: 450_000, UNCERTAIN: 200_000, SAMPLE: 350_000}
 
@@ -47,7 +44,7 @@ class Pictures:
 def read_pictures(run: Directory, classes: Sequence[str]) -> Pictures:
     """The run's pictures, each kind in the file's order: the worst mistakes first."""
     try:
-        rows = _read_rows(run)
+        rows = read_rows(run)
     except FileNotFoundError:
         return Pictures(missing=f"This run has no {PICTURES}.")
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -57,21 +54,6 @@ def read_pictures(run: Directory, classes: Sequence[str]) -> Pictures:
         None,
         *(_shown(rows, kind, classes) for kind in (MISTAKE, UNCERTAIN, SAMPLE)),
     )
-
-
-def read_pngs(run: Directory, most: int) -> list[bytes]:
-    """Pictures of a run as PNG files, at most so many; none where they are missing or damaged."""
-    try:
-        rows = _read_rows(run)
-    except (OSError, ValueError, pa.ArrowException):
-        return []
-    return [png for row in rows[:most] if isinstance(png := row["png"], bytes)]
-
-
-def _read_rows(run: Directory) -> list[dict[str, object]]:
-    table = read_table(run, PICTURES, PICTURE_SCHEMA, most_rows=_MOST_ROWS, most_bytes=_MOST_BYTES)
-    rows: list[dict[str, object]] = table.to_pylist()
-    return rows
 
 
 def _shown(

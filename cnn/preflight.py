@@ -5,13 +5,14 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from cnn.builder import check_builder
+from cnn.clock import now
 from cnn.config import read_settings, settings_text
 from cnn.errors import Error, InputError, failure
 from cnn.launch import TaskFailed, again_where_lost
 from cnn.manifest import MANIFEST, Manifest, read_manifest
 from cnn.near_misses import unknown_parameter
 from cnn.pixels import choose
-from cnn.results import best_trial, now, read_trials
+from cnn.results import best_trial, read_trials
 from cnn.settings import FOLDS, SETTINGS, PhaseSettings, Settings
 from cnn.slots import Slots
 from cnn.space import SearchSpace, Vals

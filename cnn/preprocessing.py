@@ -24,12 +24,12 @@ from cnn.listing import ALL, Listing, Side
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
 from cnn.readers import FileReader, FolderReader, Reader
 from cnn.sample import write_sample
-from cnn.settings import validate
 from cnn.shown import data_html
 from cnn.sources import fetch_kaggle
 from cnn.splits import TEST, TRAIN
 from cnn.storage import Directory, check_uri, reachable
 from cnn.store_images import StoreReader
+from cnn.validation import validate
 from cnn.value_range import describe_range
 
 if TYPE_CHECKING:

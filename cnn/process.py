@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from pyspark import cloudpickle
 
-from cnn.results import now
+from cnn.clock import now
 
 Method = Literal["fork", "spawn"]
 

@@ -11,9 +11,9 @@ from typing import Any, Self
 
 from rich.console import Console, RenderableType
 
+from cnn.clock import clock, duration
 from cnn.display import Display, OnStdout, Say, silent
 from cnn.forecast import Forecast
-from cnn.lengths import clock, duration
 from cnn.live import Row, screen
 from cnn.results import TrialResult, best_trial
 from cnn.running import Reached

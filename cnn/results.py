@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -168,24 +168,6 @@ def count_by_status(trials: Iterable[TrialResult]) -> dict[str, int]:
     """How many trials ended in each status that occurs, in the statuses' order."""
     counts = Counter(trial.status for trial in trials)
     return {status: counts[status] for status in STATUSES if counts[status]}
-
-
-def now() -> datetime:
-    """The time in UTC; written as ISO 8601."""
-    return datetime.now(UTC)
-
-
-def wilson_interval(successes: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % score interval of a proportion (Wilson, JASA 1927), as (low, high)."""
-    if count == 0:
-        return 0.0, 1.0
-    share = successes / count
-    centre = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    low = 0.0 if successes == 0 else (centre - half) / scale
-    high = 1.0 if successes == count else (centre + half) / scale
-    return low, high
 
 
 def trial_name(number: int) -> str:

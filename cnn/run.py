@@ -13,9 +13,9 @@ from cnn.report import REPORT
 from cnn.results import TrialResult, read_trials
 from cnn.run_record import settings_shown
 from cnn.run_settings import parse_settings
-from cnn.settings import shown
 from cnn.shown import run_html
 from cnn.storage import Directory, reachable
+from cnn.validation import shown
 
 if TYPE_CHECKING:
     import pandas as pd

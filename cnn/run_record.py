@@ -9,10 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cnn.documents import MOST_TOML_BYTES, Malformed, read_document, read_json
 from cnn.errors import InputError
-from cnn.results import EpochResult, TrialResult, read_trials, wilson_interval
+from cnn.results import EpochResult, TrialResult, read_trials
 from cnn.run_settings import RunSettings, parse_settings
-from cnn.settings import SETTINGS, Objective, explain
+from cnn.settings import SETTINGS, Objective
 from cnn.storage import Directory
+from cnn.validation import explain
+from cnn.wilson import wilson_interval
 
 _RESULT = "result.json"
 
@@ -277,6 +279,6 @@ def _read_record(run: Directory) -> RunRecord:
         what = f"has no {_RESULT}" if run.is_dir() else "is no folder"
         raise InputError(f"a run must be a folder with a {_RESULT}, but {run.uri} {what}") from None
     except ValidationError as error:
-        raise InputError(f"{where}: {explain(error)}") from None
+        raise InputError(f"{where}: {explain(error, RunRecord)}") from None
     except Malformed as error:
         raise InputError(f"{where} must be JSON, but is not: {error}") from None

@@ -9,8 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cnn.dimension import Dimension
 from cnn.documents import Malformed, parse_toml
-from cnn.settings import OUR_BUILDER, Dimension, own_params
+from cnn.params import own_params
+from cnn.settings import OUR_BUILDER
 
 Space = dict[str, Dimension]
 

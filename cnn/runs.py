@@ -7,13 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnn.builder import check_named_function
-from cnn.config import (
-    CONF_DIR,
-    check_unchanged,
-    load_settings,
-    resume_settings,
-    settings_text,
-)
+from cnn.clock import now
+from cnn.config import CONF_DIR, load_settings, settings_text
 from cnn.console import say
 from cnn.context import Search
 from cnn.display import Display, OnStdout
@@ -24,7 +19,8 @@ from cnn.mlflow_tracking import MlflowLog, log_finished
 from cnn.outcome import RESULT
 from cnn.preflight import check_inputs, check_point_names, check_run_dir, warm_start
 from cnn.report import REPORT, write_report
-from cnn.results import TrialResult, now, read_trials
+from cnn.results import TrialResult, read_trials
+from cnn.resume import check_unchanged, resume_settings
 from cnn.run import Run
 from cnn.settings import FEW_IMAGES, Settings
 from cnn.splits import TRAIN

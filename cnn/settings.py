@@ -5,199 +5,31 @@ How they are read from TOML is in `cnn.config`.
 """
 
 import math
-import re
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     FiniteFloat,
-    SerializerFunctionWrapHandler,
     ValidationError,
-    model_serializer,
     model_validator,
 )
 
-from cnn.errors import InputError
-from cnn.near_misses import keys_at, unknown_key, unknown_parameter
+from cnn.dimension import Dimension, Space
+from cnn.near_misses import unknown_parameter
+from cnn.params import ModelParams, TrainingParams, own_params
+from cnn.validation import MOST, Frozen, PositiveInt, as_tuple, explain
 
 FOLDS = 10
 # Where a run directory has its settings.
 SETTINGS = "settings.toml"
 
 
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-# More than anybody means, and no more than TOML and TensorFlow can hold.
-_MOST = 2**31 - 1
-PositiveInt = Annotated[int, Field(ge=1, le=_MOST)]
-# One width for every layer, or a list with one a layer.
-Widths = Annotated[
-    PositiveInt | Annotated[tuple[PositiveInt, ...], Field(min_length=1)],
-    BeforeValidator(_as_tuple),
-]
-
-
-class Frozen(BaseModel):
-    """Settings do not change once read, and have no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TrainingParams(Frozen):
-    """What every training has. Extra keys are what [space] names for a builder of one's own."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    learning_rate: Annotated[FiniteFloat, Field(gt=0)] = 0.001
-    batch_size: PositiveInt = 32
-    augment: bool = False
-
-    @model_serializer(mode="wrap")
-    def _as_named(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `augment` where the space does not name it."""
-        fields: dict[str, Any] = handler(self)
-        if "augment" not in self.model_fields_set:
-            del fields["augment"]
-        return fields
-
-    if not TYPE_CHECKING:  # else any misspelt name would pass for a parameter
-
-        def __getattr__(self, name: str) -> Any:
-            try:
-                return super().__getattr__(name)
-            except AttributeError:
-                if name.startswith("_"):
-                    raise
-            known = ", ".join(self.model_dump())
-            raise AttributeError(
-                f"params.{name} must be named in [space], but that has {known}", name=name
-            )
-
-
-def own_params(params: dict[str, Any], named: Iterable[str]) -> dict[str, Any]:
-    """What of a trial's parameters another network than ours has: what its space names.
-
-    An earlier version of this program wrote those of our own network with them.
-    """
-    kept = {"learning_rate", "batch_size", *named}
-    return {name: value for name, value in params.items() if name in kept}
-
-
-class ModelParams(TrainingParams):
-    """One configuration of `cnn.model:build`: what a trial is told."""
-
-    conv_layers: Annotated[int, Field(ge=1, le=16)] = 3
-    filters: Widths = 32
-    dense_units: Widths = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    batch_norm: bool = False
-    pooling: Literal["flatten", "average"] = "flatten"
-
-    @model_serializer(mode="wrap")
-    def _as_named(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All of them, those of the network first."""
-        fields: dict[str, Any] = handler(self)
-        last = {name: fields.pop(name) for name in TrainingParams.model_fields}
-        return fields | last
-
-    def layer_filters(self) -> tuple[int, ...]:
-        """The number of filters of each convolutional layer, first to last."""
-        if isinstance(self.filters, int):
-            return (self.filters,) * self.conv_layers
-        return self.filters
-
-    def layer_units(self) -> tuple[int, ...]:
-        """The width of each dense layer before the softmax."""
-        return (self.dense_units,) if isinstance(self.dense_units, int) else self.dense_units
-
-    def impossible(self, size: int) -> str | None:
-        """Why `cnn.model:build` cannot make this network for `size` x `size` pixels, or None."""
-        if len(self.layer_filters()) != self.conv_layers:
-            return (
-                f"filters must have one entry for each of {self.conv_layers} layers, "
-                f"but got {len(self.layer_filters())}"
-            )
-        side = size
-        for layer in range(1, self.conv_layers + 1):
-            # An unpadded 3x3 convolution, then 2x2 max pooling.
-            pooled = (side - 2) // 2
-            if pooled < 1:
-                return f"layer {layer} of {self.conv_layers} is left with {side}x{side} pixels"
-            side = pooled
-        return None
-
-
-class Dimension(Frozen):
-    """What one parameter may be: choices, a range, or the value of another parameter."""
-
-    choices: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
-    low: FiniteFloat | int | None = None
-    high: FiniteFloat | int | None = None
-    log: bool = False
-    steps: Annotated[int, Field(ge=2, le=_MOST)] | None = None
-    same_as: str | None = None
-    # The parameter that says how many values this one has, each drawn by itself.
-    per_layer: str | None = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "Dimension":
-        ranged = self.low is not None and self.high is not None
-        half = (self.low is None) != (self.high is None)
-        if half or sum([self.choices is not None, ranged, self.same_as is not None]) != 1:
-            raise ValueError("must have either choices, or low and high, or same_as")
-        if ranged:
-            assert self.low is not None
-            assert self.high is not None
-            if self.low >= self.high:
-                raise ValueError(f"low must be below high, but got {self.low} and {self.high}")
-            if self.log and self.low <= 0:
-                raise ValueError(f"low must be above 0 where log = true, but got {self.low}")
-        elif self.log or self.steps:
-            raise ValueError("log and steps belong to a range of low and high")
-        choices = self.choices or ()
-        if any(choice in choices[:place] for place, choice in enumerate(choices)):
-            raise ValueError(f"choices must be distinct, but got {list(choices)}")
-        if self.per_layer is not None and self.same_as is not None:
-            raise ValueError("per_layer belongs to choices or a range, not to same_as")
-        return self
-
-    @property
-    def integer(self) -> bool:
-        """A range between two whole numbers holds whole numbers only."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    @model_serializer(mode="wrap")
-    def _as_written(self, handler: SerializerFunctionWrapHandler) -> Any:
-        """As a person would write it: a plain value, or a table of what was given."""
-        fields = handler(self)
-        plain = self.fixed and self.per_layer is None
-        if plain and not isinstance(fields["choices"][0], dict):
-            return fields["choices"][0]
-        defaults = {name: field.default for name, field in type(self).model_fields.items()}
-        return {name: value for name, value in fields.items() if value != defaults.get(name)}
-
-    @property
-    def fixed(self) -> bool:
-        return self.choices is not None and len(self.choices) == 1
-
-
-def _as_dimension(value: Any) -> Any:
-    """A plain value in a space is a parameter that does not vary."""
-    return value if isinstance(value, dict | Dimension) else {"choices": [value]}
-
-
-Space = dict[str, Annotated[Dimension, BeforeValidator(_as_dimension)]]
 Objective = Literal["val_accuracy", "val_loss", "val_balanced_accuracy"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Folds = Annotated[
     tuple[Annotated[int, Field(ge=0, lt=FOLDS)], ...],
-    BeforeValidator(_as_tuple),
+    BeforeValidator(as_tuple),
     Field(min_length=1, max_length=FOLDS - 1),
 ]
 
@@ -228,7 +60,7 @@ class SearchSettings(Frozen):
     max_trials: PositiveInt = 20
     startup_trials: PositiveInt = 8
     # Configurations to try before the strategy proposes any.
-    points: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_as_tuple)] = ()
+    points: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = ()
     timeout: Annotated[FiniteFloat, Field(gt=0)] | None = None
     trial_timeout: Annotated[FiniteFloat, Field(gt=0)] | None = None
     # What ends a phase early: the objective reached, trials in a row that were no better.
@@ -236,20 +68,20 @@ class SearchSettings(Frozen):
     max_stalled: PositiveInt | None = None
     max_consecutive_failures: PositiveInt = 10
     # Times that a trial is tried again when its machine was lost.
-    max_lost: Annotated[int, Field(ge=0, le=_MOST)] = 2
+    max_lost: Annotated[int, Field(ge=0, le=MOST)] = 2
     parallelism: PositiveInt | None = None
     process: Literal["fork", "spawn"] = "fork"
     # In local mode; those that are found where not given.
-    gpus: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] | None = None
+    gpus: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] | None = None
     trials_per_gpu: PositiveInt = 1
     resource_profile: ResourceProfile | None = None
     halving: bool = False
-    eta: Annotated[int, Field(ge=2, le=_MOST)] = 3
+    eta: Annotated[int, Field(ge=2, le=MOST)] = 3
     grace_epochs: Annotated[FiniteFloat, Field(gt=0)] = 1.0
     seed: Seed = 0
     epochs: PositiveInt = 10
     patience: PositiveInt | None = None
-    min_steps: Annotated[int, Field(ge=0, le=_MOST)] = 0
+    min_steps: Annotated[int, Field(ge=0, le=MOST)] = 0
     checkpoint_seconds: Annotated[FiniteFloat, Field(ge=0)] = 30.0
     train_images: PositiveInt | None = None
     subset_seed: Seed = 0
@@ -421,7 +253,7 @@ class Settings(Frozen):
                 try:
                     kind.model_validate({key: value})
                 except ValidationError as error:
-                    raise ValueError(f"space.{explain(error)}") from None
+                    raise ValueError(f"space.{explain(error, kind)}") from None
             continuous = dimension.low is not None and not dimension.integer
             if phase.strategy == "grid" and continuous and dimension.steps is None:
                 raise ValueError(
@@ -452,62 +284,3 @@ class Settings(Frozen):
                 f"space.{key}.per_layer must name a parameter of the space that is a number of "
                 f"layers, but got {name!r}"
             )
-
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def _as_it_is(key: str) -> str:
-    return key
-
-
-def validate(kind: type[Model], tree: Any, name: Callable[[str], str] = _as_it_is) -> Model:
-    """`tree` as a model; raises InputError, in which a key is called what `name` makes of it."""
-    try:
-        return kind.model_validate(tree)
-    except ValidationError as error:
-        raise InputError(explain(error, name, kind)) from None
-
-
-# Each wrong value costs a kilobyte when all are described.
-MOST_ERRORS = 1000
-_MOST_SHOWN = 200
-
-
-def shown(value: Any) -> str:
-    """A value as a message has room for it."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):
-        # A whole number of more digits than Python writes; lists in lists without end.
-        text = f"a value of type {type(value).__name__}"
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
-
-
-def explain(
-    error: ValidationError,
-    name: Callable[[str], str] = _as_it_is,
-    kind: type[BaseModel] | None = None,
-) -> str:
-    """The first thing wrong, as one line that names the key, the rule and the value.
-
-    `kind` is what was to be validated, where its keys may be told.
-    """
-    if error.error_count() > MOST_ERRORS:
-        return f"{error.error_count():,} values are wrong"
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        # Pydantic names the branch of a union that it tried; users never wrote that.
-        path = re.sub(r"\.(int|float|bool|[\w-]*\[.*|constrained-\w+|function-\S+)$", "", path)
-    where = name(path) if path else ""
-    if first["type"] == "extra_forbidden":
-        key = str(first["loc"][-1])
-        return unknown_key(where, key, keys_at(kind or Settings, first["loc"]))
-    if first["type"] == "missing":
-        return f"{where} must be given"
-    message = first["msg"]
-    if first["type"] == "value_error":
-        return f"{where}: {first['ctx']['error']}" if where else str(first["ctx"]["error"])
-    rule = message.replace("Input should be", "must be").replace("Value should", "must")
-    return f"{where} {rule[0].lower()}{rule[1:]}, but got {shown(first['input'])}"

@@ -12,8 +12,9 @@ from typing import Any
 
 from cnn.documents import Malformed, read_model
 from cnn.errors import Error, InputError
+from cnn.lock import file_lock
 from cnn.manifest import Source
-from cnn.storage import Directory, file_lock
+from cnn.storage import Directory
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*/[A-Za-z0-9][\w-]*")
 # What an archive may unpack to, whatever its headers say.

@@ -10,8 +10,11 @@ import numpy as np
 from hyperopt import base, hp, rand
 from pydantic import ValidationError
 
+from cnn.dimension import Dimension
 from cnn.errors import InputError
-from cnn.settings import Dimension, ModelParams, PhaseSettings, TrainingParams, explain
+from cnn.params import ModelParams, TrainingParams
+from cnn.settings import PhaseSettings
+from cnn.validation import explain
 
 Point = Mapping[str, Any]
 # Hyperopt's encoding of a point: for each variable its value, or nothing where it plays no part.
@@ -183,7 +186,7 @@ class SearchSpace:
         try:
             return self._kind.model_validate(values)
         except ValidationError as error:
-            raise InputError(f"space.{explain(error)}") from None
+            raise InputError(f"space.{explain(error, self._kind)}") from None
 
     def _plain(self, name: str, value: Any) -> Any:
         """A drawn value as plain Python, inside its range whatever rounding did."""

@@ -4,16 +4,15 @@ A file is whole or absent: it is written under a hidden name and moved into plac
 as a whole to an object store appears when its upload is complete.
 """
 
-import errno
-import fcntl
 import os
 import re
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, cached_property
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
 from pyarrow import fs
 
@@ -293,63 +292,11 @@ def _s3_of(endpoint: str | None, region: str | None, attempts: int, timeout: int
     )
 
 
-class Locked(Exception):
-    """Another process holds the lock."""
+def make_own(folder: Path) -> bool:
+    """Makes a folder of this user's alone; whether it is one, where it was there before.
 
-
-class NoLocks(Exception):
-    """A file system that has no file locks."""
-
-
-# What flock says there: FUSE and network file systems differ.
-_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
-
-
-def flock(handle: TextIO, operation: int) -> None:
-    """fcntl.flock, which raises NoLocks where the file system has none."""
-    try:
-        fcntl.flock(handle, operation)
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
-            raise NoLocks(handle.name) from None
-        raise
-
-
-@contextmanager
-def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Holds an exclusive lock on a local file; the system frees it when the process dies.
-
-    Raises Locked where another holds it, unless told to wait, and NoLocks where there are no locks.
-    The file is gone afterwards.
+    In a directory that all can write to another user may have been the first to make it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with path.open("a") as handle:
-            try:
-                flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                raise Locked(str(path)) from None
-            except NoLocks:
-                path.unlink(missing_ok=True)
-                raise
-            try:
-                # Whoever held it may have removed this very file in the meantime.
-                if not is_at(handle, path):
-                    continue
-                try:
-                    yield
-                finally:
-                    # A file that stays is no lock.
-                    with suppress(OSError):
-                        path.unlink()
-                return
-            finally:
-                flock(handle, fcntl.LOCK_UN)
-
-
-def is_at(handle: TextIO, path: Path) -> bool:
-    """Whether an open file is still what is to be found at `path`."""
-    try:
-        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    info = folder.lstat()
+    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o022

@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from statistics import fmean
 
+from cnn.clock import about, duration
 from cnn.forecast import Forecast, Span, images_an_epoch, seconds_an_image, setup_seconds
-from cnn.lengths import about, duration
 from cnn.remaining import Pace, Running, seconds_left
 from cnn.results import TrialResult
 from cnn.running import Reached

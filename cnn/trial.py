@@ -9,15 +9,17 @@ import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from cnn.clock import now
 from cnn.contract import Broken
 from cnn.halving import Rungs, ranking_loss, rung_epochs
 from cnn.job import Job, choose_folds, compiled, device, part, run_fit, snapshot
+from cnn.params import TrainingParams
 from cnn.pixels import open_pixels
 from cnn.process import Ended, tell
-from cnn.results import Status, TrialResult, now, trial_name, write_log, write_trial
+from cnn.results import Status, TrialResult, trial_name, write_log, write_trial
 from cnn.running import Teller, forget
 from cnn.seeds import derive_seed
-from cnn.settings import PhaseSettings, TrainingParams
+from cnn.settings import PhaseSettings
 from cnn.splits import TRAIN
 from cnn.storage import Directory, is_stores
 from cnn.worker import trial_number

@@ -11,6 +11,7 @@ from pyspark.resource import ResourceProfile
 from cnn import outcome
 from cnn.builder_check import check_network
 from cnn.card import MODEL_CARD
+from cnn.clock import now
 from cnn.config import dump_settings
 from cnn.context import Search, isolation, method_of
 from cnn.distributed import check_workers, train_together
@@ -25,7 +26,7 @@ from cnn.preflight import check_visible
 from cnn.progress import hosts_progress
 from cnn.refusals import refuse_python_memory
 from cnn.report import write_report
-from cnn.results import CHECKPOINTS, LOGS, TrialResult, now, write_log
+from cnn.results import CHECKPOINTS, LOGS, TrialResult, write_log
 from cnn.running import forget_all, read_brought, read_reached
 from cnn.settings import SETTINGS, PhaseSettings
 from cnn.slots import Slots, count_slots, task_profile, wait_for_executors

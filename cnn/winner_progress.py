@@ -7,10 +7,10 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from cnn.clock import about, duration
 from cnn.console import plain
 from cnn.display import Display, Say, silent
 from cnn.forecast import Span, around_the_test
-from cnn.lengths import about, duration
 from cnn.remaining import Pace
 from cnn.running import Reached
 from cnn.shown import block, text

@@ -128,7 +128,7 @@ def report(done: "Summary", card: "ModelCard", out: "Directory", *, csv: bool) -
     from cnn.confused import confusion_lines
     from cnn.dataset import describe_rejects
     from cnn.prediction import PREDICTIONS
-    from cnn.results import wilson_interval
+    from cnn.wilson import wilson_interval
 
     print(f"  {done.predicted:>9,} classified")
     print(f"  {len(done.rejects):>9,} rejected")

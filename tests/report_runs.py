@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from conftest import one_line
 
-from cnn.examination import TEST_SCHEMA, TESTED
+from cnn.answers import TEST_SCHEMA, TESTED
 from cnn.results import EpochResult, Status, TrialResult, write_trial
 from cnn.storage import Directory
 

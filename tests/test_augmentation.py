@@ -11,7 +11,7 @@ from cnn import augmentation
 from cnn.augmentation import augmented
 from cnn.batches import Batches, Images
 from cnn.model import build, compile_model
-from cnn.settings import ModelParams
+from cnn.params import ModelParams
 from cnn.training import Part, fit
 
 

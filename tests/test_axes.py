@@ -7,8 +7,8 @@ import pytest
 from report_runs import result, run_directory, trial
 
 from cnn.axes import axis
+from cnn.dimension import Dimension
 from cnn.report import render_report
-from cnn.settings import Dimension
 
 
 def test_parameters_of_every_kind_have_a_place() -> None:

@@ -11,7 +11,7 @@ from cnn.backgrounds import Background
 from cnn.errors import InputError
 from cnn.images import Decoding, decode, decode_and_look, reduce_array
 from cnn.manifest import DataSettings
-from cnn.settings import validate
+from cnn.validation import validate
 
 
 def png(image: Image.Image) -> bytes:

@@ -15,10 +15,10 @@ from cnn import InputError, Run
 from cnn.comparison import render_comparison
 from cnn.config import CONF_DIR
 from cnn.contract import Broken, Contract
+from cnn.params import TrainingParams
 from cnn.report import render_report
 from cnn.results import TrialResult, read_trials
 from cnn.run_record import read_run
-from cnn.settings import TrainingParams
 from cnn.storage import Directory
 
 CONTRACT = Contract("own_networks:NAME", size=8, channels=1, classes=2)

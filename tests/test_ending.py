@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from cnn.clock import now
 from cnn.ending import Ending
 from cnn.errors import Error
-from cnn.results import TrialResult, now
+from cnn.results import TrialResult
 from cnn.settings import PhaseSettings
 from cnn.storage import Directory
 

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import REPOSITORY, Run, clean_environment, preprocess, write_images
 
-from cnn.examination import PICTURES, TESTED
+from cnn.answers import TESTED
+from cnn.picture_file import PICTURES
 from cnn.results import read_trials
 from cnn.storage import Directory
 

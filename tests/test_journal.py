@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from cnn.clock import now
 from cnn.config import dump_settings, load_settings
 from cnn.errors import InputError
 from cnn.journal import START, Start, claim_run, read_start, recover_trials, write_start
-from cnn.lease import lease
+from cnn.lock import lease
 from cnn.preflight import check_run_dir
 from cnn.process import supervise
-from cnn.results import TrialResult, now, write_trial
+from cnn.results import TrialResult, write_trial
 from cnn.seeds import derive_seed
 from cnn.settings import SETTINGS as SETTINGS_FILE
 from cnn.storage import Directory

@@ -15,8 +15,9 @@ import pytest
 from conftest import REPOSITORY
 
 from cnn.job import Job
+from cnn.params import ModelParams
 from cnn.session import EXECUTOR_ENVIRONMENT
-from cnn.settings import CacheSettings, ModelParams, ModelSettings, PhaseSettings
+from cnn.settings import CacheSettings, ModelSettings, PhaseSettings
 from cnn.trial import run_trial
 
 SIZE, LIMIT = 256, 2**30

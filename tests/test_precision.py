@@ -9,8 +9,9 @@ import pytest
 
 from cnn.batches import Images
 from cnn.job import Job, compiled, run_fit
+from cnn.params import ModelParams
 from cnn.precision import cpu_flags, resolve
-from cnn.settings import CacheSettings, ModelParams, ModelSettings, PhaseSettings, Precision
+from cnn.settings import CacheSettings, ModelSettings, PhaseSettings, Precision
 from cnn.training import Part
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from report_runs import HOSTILE, Page, many_classes, result, run_directory, trial, write_answers
 
-from cnn.evaluation import count_in_top
+from cnn.answers import count_in_top
 from cnn.report import render_report
 from cnn.run_record import read_run
 from cnn.storage import Directory

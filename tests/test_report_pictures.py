@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from report_runs import ESCAPED, HOSTILE, Page, result, run_directory, trial
 
-from cnn.examination import PICTURE_SCHEMA, PICTURES
+from cnn.picture_file import PICTURE_SCHEMA, PICTURES
 from cnn.report import render_report
 from cnn.storage import Directory
 

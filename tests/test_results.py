@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from cnn.clock import now
 from cnn.errors import Error
 from cnn.results import (
     TrialResult,
     best_trial,
     count_by_status,
-    now,
     objective_key,
     read_trials,
     scalar_objective,
-    wilson_interval,
     write_trial,
 )
 from cnn.settings import Objective
 from cnn.storage import Directory
+from cnn.wilson import wilson_interval
 
 
 def trial(number: int = 0, **changes: Any) -> TrialResult:

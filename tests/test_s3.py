@@ -14,7 +14,7 @@ from s3_server import BUCKET, SECRET, S3Server
 from cnn.classifier import Classifier
 from cnn.commit import claim, staged
 from cnn.errors import InputError
-from cnn.lease import lease
+from cnn.lock import lease
 from cnn.new_images import StoreImages
 from cnn.process import supervise
 from cnn.report import main as report_main

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from cnn.config import CONF_DIR, dump_settings, load_settings, read_settings
+from cnn.dimension import Dimension
 from cnn.errors import InputError
-from cnn.settings import Dimension, FinalSettings, ModelParams, PhaseSettings
+from cnn.params import ModelParams
+from cnn.settings import FinalSettings, PhaseSettings
 
 
 def toml(tmp_path: Path, text: str, name: str = "overlay.toml") -> Path:

@@ -12,7 +12,7 @@ import pytest
 from cnn.batches import Images
 from cnn.checkpoint import checkpoint_file, read_checkpoint, write_checkpoint
 from cnn.model import build, compile_model
-from cnn.settings import ModelParams
+from cnn.params import ModelParams
 from cnn.snapshot import Snapshot
 from cnn.storage import Directory
 from cnn.training import Cooldown, Fit, Part, Progress, fit

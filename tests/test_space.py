@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from hyperopt import base
 
+from cnn.dimension import Dimension
 from cnn.errors import InputError
-from cnn.settings import Dimension, ModelParams, PhaseSettings
+from cnn.params import ModelParams
+from cnn.settings import PhaseSettings
 from cnn.space import GRID, SearchSpace, grid_values, point_of
 from cnn.strategies import strategy
 

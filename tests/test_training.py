@@ -9,7 +9,7 @@ import pytest
 from cnn.batches import Batches, Images
 from cnn.evaluation import evaluate, predict
 from cnn.model import build, compile_model, summary
-from cnn.settings import ModelParams, TrainingParams
+from cnn.params import ModelParams, TrainingParams
 from cnn.training import (
     Cooldown,
     Diverged,

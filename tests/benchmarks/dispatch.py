@@ -110,7 +110,7 @@ def many() -> list[dict[str, float]]:
 def first_step(point: dict[str, float]) -> dict[str, Any]:
     """Trains a small network for one step; says when that was done."""
     from cnn.model import build, compile_model
-    from cnn.settings import ModelParams
+    from cnn.params import ModelParams
 
     params = ModelParams(conv_layers=3, filters=32)
     model = build(params, size=64, channels=1, classes=2)

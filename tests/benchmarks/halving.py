@@ -26,11 +26,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from hyperopt import base
 
+from cnn.dimension import Dimension
 from cnn.halving import Rungs, rung_epochs
 from cnn.results import Key, objective_key
 from cnn.seeds import derive_seed
 from cnn.session import TUNE
-from cnn.settings import Dimension, PhaseSettings
+from cnn.settings import PhaseSettings
 from cnn.space import SearchSpace, point_of
 from cnn.storage import Directory
 from cnn.strategies import strategy

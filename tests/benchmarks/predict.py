@@ -31,9 +31,9 @@ from cnn.card import ModelCard, read_card
 from cnn.config import CONF_DIR
 from cnn.device import environment_for
 from cnn.new_images import FolderImages
+from cnn.params import ModelParams
 from cnn.prediction import predict_images
 from cnn.session import EXECUTOR_ENVIRONMENT, PREDICT, spark_session
-from cnn.settings import ModelParams
 from cnn.storage import Directory
 
 PARAMS = ModelParams(conv_layers=3, filters=32, dense_units=32)

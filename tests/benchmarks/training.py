@@ -56,8 +56,8 @@ def network(precision: str, params: dict[str, Any] = PARAMS) -> Any:
     import keras
 
     from cnn.model import build, compile_model
+    from cnn.params import ModelParams
     from cnn.precision import policy
-    from cnn.settings import ModelParams
 
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(policy(precision))  # type: ignore[arg-type]

@@ -1,4 +1,11 @@
-"""Lengths of time as people say them."""
+"""The time, and lengths of time as people say them."""
+
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """The time in UTC; written as ISO 8601."""
+    return datetime.now(UTC)
 
 
 def duration(seconds: float) -> str:

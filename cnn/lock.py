@@ -5,6 +5,8 @@ has not changed for as long as a lease lasts is a dead one's. No clocks are comp
 effort: whoever stands still for longer than that may find another in its place, and then stops.
 """
 
+import errno
+import fcntl
 import os
 import signal
 import socket
@@ -14,13 +16,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
 
 from cnn.documents import Malformed, read_document
 from cnn.errors import InputError
-from cnn.storage import Directory, Locked, NoLocks, file_lock
+from cnn.storage import Directory
 
 # How long a holder that has died still counts as alive; it is renewed three times as often.
 _SECONDS = 60.0
+
 _MOST_BYTES = 4096
 
 
@@ -137,3 +142,65 @@ def _read(place: Directory) -> bytes | None:
 def _holder(place: Directory) -> str | None:
     found = _read(place)
     return None if found is None else found.decode(errors="replace").partition(" ")[0]
+
+
+class Locked(Exception):
+    """Another process holds the lock."""
+
+
+class NoLocks(Exception):
+    """A file system that has no file locks."""
+
+
+# What flock says there: FUSE and network file systems differ.
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+
+def flock(handle: TextIO, operation: int) -> None:
+    """fcntl.flock, which raises NoLocks where the file system has none."""
+    try:
+        fcntl.flock(handle, operation)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise NoLocks(handle.name) from None
+        raise
+
+
+@contextmanager
+def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Holds an exclusive lock on a local file; the system frees it when the process dies.
+
+    Raises Locked where another holds it, unless told to wait, and NoLocks where there are no locks.
+    The file is gone afterwards.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("a") as handle:
+            try:
+                flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise Locked(str(path)) from None
+            except NoLocks:
+                path.unlink(missing_ok=True)
+                raise
+            try:
+                # Whoever held it may have removed this very file in the meantime.
+                if not is_at(handle, path):
+                    continue
+                try:
+                    yield
+                finally:
+                    # A file that stays is no lock.
+                    with suppress(OSError):
+                        path.unlink()
+                return
+            finally:
+                flock(handle, fcntl.LOCK_UN)
+
+
+def is_at(handle: TextIO, path: Path) -> bool:
+    """Whether an open file is still what is to be found at `path`."""
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
