@@ -1,7 +1,7 @@
 """pyspark's worker daemon with the framework already imported, so that a trial starts at once.
 
 Spark forks a Python worker from this process for each task. The framework is imported here once an
-executor, and only where the tasks' environment asks for it; nothing is computed with it, since
+executor, and only where the tasks' environment names it; nothing is computed with it, since
 forking after that deadlocks. With it comes what each worker would otherwise import for itself. On
 macOS forking an imported framework is not safe: trials import it.
 
@@ -11,33 +11,32 @@ kills such a worker.
 """
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
 import tempfile
 import zipimport
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 
 from pyspark.daemon import manager
 
-# Set to 1 in the environment of tasks that train.
+# In the environment of tasks: the modules to import, with commas between them.
 PRELOAD = "CNN_PRELOAD"
 # How often workers are looked at, in seconds.
 _LOOK = 5.0
 
 
-def preload() -> None:
-    """Imports the framework; what it has to say of itself is shown only where that fails."""
+def preload(modules: Iterable[str]) -> None:
+    """Imports what each worker needs; what that has to say is shown only where it fails."""
     with tempfile.TemporaryFile() as said:
         stderr = os.dup(2)
         os.dup2(said.fileno(), 2)
         try:
-            import pyspark.worker  # noqa: F401
-
-            import cnn.model
-            import cnn.training
-            import cnn.trial  # noqa: F401
+            for name in ("pyspark.worker", *modules):
+                importlib.import_module(name)
         except ImportError:
             said.seek(0)
             os.write(stderr, said.read())
@@ -65,8 +64,9 @@ def kill_deaf_workers(_signal: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    if os.environ.get(PRELOAD) == "1" and sys.platform == "linux":
-        preload()
+    named = os.environ.get(PRELOAD, "")
+    if named and sys.platform == "linux":
+        preload(named.split(","))
     if Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists():
         # A timer and not a thread, since this process forks; workers do not inherit it.
         signal.signal(signal.SIGALRM, kill_deaf_workers)

@@ -202,35 +202,24 @@ def fit_winner(
     tells: bool = True,
     **options: Any,
 ) -> "Fit":
-    """`run_fit` for as long as the winner is to be trained.
-
-    How far it is the driver is told, by one of several workers that `tells`.
-    """
+    """`run_fit` for as long as the winner is to be trained; one of several workers `tells`."""
     from cnn.training import Cooldown
 
     epochs, patience = final.job.phase.schedule(len(own.train), final.params.batch_size)
     if final.epochs:
         epochs, patience = final.epochs, None
     teller = Teller(Directory(final.job.run), final.number, epochs, 0, attempt=attempt + 1)
-
-    def after_epoch(progress: "Progress") -> None:
-        on_epoch(progress)
-        if tells:
-            teller(progress)
-
-    if tells:
-        teller(start)
-        options["on_step"] = teller.on_step
     cooldown = Cooldown(final.params.learning_rate, final.cooldown) if final.cooldown else None
     return run_fit(
         final.job,
         [own],
         final.params,
+        teller=teller if tells else None,
         epochs=epochs,
         patience=patience,
         cooldown=cooldown,
         start=start,
-        on_epoch=after_epoch,
+        on_epoch=on_epoch,
         **options,
     )
 

@@ -4,7 +4,7 @@ TensorFlow is imported inside the functions: the driver imports this module too.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from cnn.manifest import Manifest
 from cnn.params import TrainingParams
 from cnn.pixels import Pixels, choose
 from cnn.results import CHECKPOINTS
+from cnn.running import Teller
 from cnn.settings import FOLDS, CacheSettings, ModelSettings, PhaseSettings, Precision
 from cnn.splits import TRAIN
 from cnn.storage import Directory
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from cnn.batches import Images
     from cnn.snapshot import Snapshot
-    from cnn.training import Fit, Machines, Part
+    from cnn.training import Fit, Machines, Part, Progress
 
 
 @dataclass(frozen=True)
@@ -147,16 +148,45 @@ def part(
     return Part(model, train, validation, weights, machines)
 
 
-def run_fit(job: Job, parts: Sequence["Part"], params: TrainingParams, **options: Any) -> "Fit":
-    """`cnn.training.fit` with what the job says of classes and objective."""
-    from cnn.training import fit
+def run_fit(
+    job: Job,
+    parts: Sequence["Part"],
+    params: TrainingParams,
+    *,
+    teller: Teller | None = None,
+    start: "Progress | None" = None,
+    on_epoch: Callable[["Progress"], None] = lambda progress: None,
+    **options: Any,
+) -> "Fit":
+    """`cnn.training.fit` with what the job says of classes and objective; `teller` tells how far
+    it is, where anybody does.
+    """
+    from cnn.training import Progress, fit
 
+    def after_epochs(progress: "Progress") -> None:
+        if teller is not None:
+            teller.after_epochs(
+                len(progress.epochs),
+                accuracy=progress.best.accuracy if progress.best else None,
+                train_accuracy=progress.epochs[-1].accuracy if progress.epochs else None,
+                rungs=progress.told[0] + 1 if progress.told else 0,
+            )
+
+    def after_epoch(progress: "Progress") -> None:
+        on_epoch(progress)
+        after_epochs(progress)
+
+    if teller is not None:
+        options["on_step"] = teller.on_step
+    after_epochs(start or Progress())
     return fit(
         parts,
         classes=len(job.manifest.classes),
         batch_size=params.batch_size,
         augment=params.augment,
         objective=job.phase.objective,
+        start=start,
+        on_epoch=after_epoch,
         **options,
     )
 

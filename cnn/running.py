@@ -9,16 +9,13 @@ whatever is torn, foreign or too large is passed over.
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pyarrow import fs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cnn.results import trial_file
 from cnn.storage import Directory
-
-if TYPE_CHECKING:
-    from cnn.training import Progress
 
 RUNNING = "running"
 # Steps may be tiny, and an object store is not to be asked for each of them: at most once a second,
@@ -107,10 +104,21 @@ class Teller:
         self._known["attempt"] = attempt
         self._reached: dict[str, Any] = {"epoch": 0}
 
-    def __call__(self, progress: "Progress | None") -> None:
-        """After whole epochs."""
-        if progress is not None:
-            self._reached = _reached(progress)
+    def after_epochs(
+        self,
+        epoch: int,
+        *,
+        accuracy: float | None = None,
+        train_accuracy: float | None = None,
+        rungs: int = 0,
+    ) -> None:
+        """After whole epochs: how many they are, and what `Reached` says of them."""
+        self._reached = {
+            "epoch": epoch,
+            "accuracy": accuracy,
+            "train_accuracy": train_accuracy,
+            "rungs": rungs,
+        }
         self._tell()
 
     def on_step(self, epochs: float) -> None:
@@ -126,15 +134,6 @@ def tell_testing(run: Directory, number: int, images: int) -> None:
     """Tells that the winner, trial `number`, is trained and being tested on so many images."""
     word = _Word(run, trial_file(number))
     word.tell(lambda: Reached(number=number, epoch=0, max_epochs=0, testing=images), now=True)
-
-
-def _reached(progress: "Progress") -> dict[str, Any]:
-    return {
-        "epoch": len(progress.epochs),
-        "accuracy": progress.best.accuracy if progress.best else None,
-        "train_accuracy": progress.epochs[-1].accuracy if progress.epochs else None,
-        "rungs": progress.told[0] + 1 if progress.told else 0,
-    }
 
 
 def forget(run: Directory, number: int) -> None:

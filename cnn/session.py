@@ -37,7 +37,7 @@ _PYTHON_ENVIRONMENT = {"PYTHONWARNINGS": ""}
 # What those have that compute; glibc reads its part when one starts.
 EXECUTOR_ENVIRONMENT = {
     **_PYTHON_ENVIRONMENT,
-    PRELOAD: "1",
+    PRELOAD: "cnn.model,cnn.training,cnn.trial",
     "KERAS_BACKEND": KERAS["backend"],
     # Errors are raised as exceptions as well; the rest is chatter about hardware that is not there.
     "TF_CPP_MIN_LOG_LEVEL": "3",

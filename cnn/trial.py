@@ -148,26 +148,22 @@ def _train(
     known["continued"] = len(start.epochs) if start else 0
     save = saved.every(phase.checkpoint_seconds, models)
 
-    tell_reached = Teller(Directory(job.run), number, epochs, len(rungs))
-    tell_reached(start)
-
     def on_epoch(progress: "Progress") -> None:
         known["epochs"] = progress.epochs
         tell(known)
-        tell_reached(progress)
         save(progress)
 
     fitted = run_fit(
         job,
         [part(job, model, *own) for model, own in zip(models, images, strict=True)],
         params,
+        teller=Teller(Directory(job.run), number, epochs, len(rungs)),
         seed=seed,
         epochs=epochs,
         patience=patience,
         rungs=rungs,
         go_on=lambda rung, key: board.report(rung, number, key),
         start=start,
-        on_step=tell_reached.on_step,
         on_epoch=on_epoch,
         on_end=lambda progress: saved.keep(models, progress) if job.keep_state else None,
     )

@@ -6,11 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from cnn.evaluation import Evaluation
-from cnn.results import EpochResult
 from cnn.running import (
     RUNNING,
     HostTeller,
@@ -23,24 +20,17 @@ from cnn.running import (
     tell_testing,
 )
 from cnn.storage import Directory
-from cnn.training import Progress
 
 GOOD = {"number": 17, "epoch": 2, "max_epochs": 15, "accuracy": 0.75, "rungs": 1, "max_rungs": 3}
 GOOD |= {"train_accuracy": 0.5}
 
 
-def progress(epochs: int) -> Progress:
-    done = tuple(EpochResult(epoch=n + 1, loss=1.0, accuracy=0.5, seconds=1) for n in range(epochs))
-    best = Evaluation.of(3.0, np.array([[2, 1], [0, 1]]))
-    return Progress(done, best_epoch=1, best=best, told=(0, (0.25, 0.75)))
-
-
 def test_the_driver_reads_what_a_trial_tells(tmp_path: Path) -> None:
     run = Directory(tmp_path)
     assert read_reached(run, [17]) == {}
-    Teller(run, 17, 15, 3)(None)
+    Teller(run, 17, 15, 3).after_epochs(0)
     assert read_reached(run, [17]) == {17: Reached(number=17, epoch=0, max_epochs=15, max_rungs=3)}
-    Teller(run, 17, 15, 3)(progress(2))
+    Teller(run, 17, 15, 3).after_epochs(2, accuracy=0.75, train_accuracy=0.5, rungs=1)
     assert read_reached(run, [3, 17]) == {17: Reached.model_validate(GOOD)}
     assert read_reached(run, [3]) == {}
     for _ in range(2):
@@ -59,7 +49,7 @@ def test_the_driver_reads_how_far_hosts_are(tmp_path: Path) -> None:
     # Within a second of the last time: not written.
     tell(0.5)
     HostTeller(run, "gpu-2.example")(1.0)
-    Teller(run, 0, 15, 0)(None)
+    Teller(run, 0, 15, 0).after_epochs(0)
     assert sorted(read_brought(run)) == [0.25, 1.0]
 
 
@@ -77,7 +67,7 @@ def test_parts_of_epochs_and_the_winners_test_are_told(tmp_path: Path) -> None:
 
 def test_steps_are_told_without_a_cost(tmp_path: Path) -> None:
     tell = Teller(Directory(tmp_path), 0, 15, 0)
-    tell(None)
+    tell.after_epochs(0)
     began = time.process_time()
     for step in range(100_000):
         tell.on_step(step / 10_000)
@@ -98,17 +88,17 @@ def test_a_thousand_tiny_epochs_are_few_files(tmp_path: Path) -> None:
     tell = Teller(Directory(tmp_path), 0, 1000, 0)
     written = set()
     for epoch in range(1000):
-        tell(progress(1) if epoch else None)
+        tell.after_epochs(epoch)
         written.add((tmp_path / RUNNING / "00000.json").stat().st_mtime_ns)
     assert len(written) <= 3
 
 
 def test_what_cannot_be_told_harms_no_trial(tmp_path: Path) -> None:
     (tmp_path / RUNNING).write_bytes(b"a file where the folder should be")
-    Teller(Directory(tmp_path), 0, 15, 0)(progress(1))
+    Teller(Directory(tmp_path), 0, 15, 0).after_epochs(1)
     HostTeller(Directory(tmp_path), "host")(0.5)
     forget(Directory(tmp_path), 0)
-    Teller(Directory(tmp_path), 0, -1, 0)(None)
+    Teller(Directory(tmp_path), 0, -1, 0).after_epochs(1)
 
 
 @pytest.mark.parametrize(

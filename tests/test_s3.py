@@ -202,13 +202,14 @@ def test_what_cannot_be_reached_is_said_at_once(
 def test_the_daemon_forks_before_the_client_has_threads(s3: S3Server) -> None:
     code = """
 from pathlib import Path
-from cnn.daemon import preload
+from cnn.daemon import PRELOAD, preload
+from cnn.session import EXECUTOR_ENVIRONMENT
 from cnn.storage import Directory
 
 def of_client():
     return [t for t in Path("/proc/self/task").iterdir() if "Aws" in (t / "comm").read_text()]
 
-preload()
+preload(EXECUTOR_ENVIRONMENT[PRELOAD].split(","))
 assert not of_client()
 Directory("s3://bucket/x").exists()
 assert of_client()

@@ -166,7 +166,7 @@ def test_what_interrupts_a_job_ends_it_at_once_and_the_session_still_answers() -
         "    print('interrupted')\n"
         "group = context.getLocalProperty('spark.jobGroup.id')\n"
         "print(context.parallelize([1, 2], 1).sum(), group)",
-        "--master local[1] --conf spark.executorEnv.CNN_PRELOAD=0",
+        "--master local[1] --conf spark.executorEnv.CNN_PRELOAD=",
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "interrupted\n3 None\n"
