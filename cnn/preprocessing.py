@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cnn.blank import BlankImage, describe_blank, read_blank
 from cnn.commit import beside, check_out, claim, clear_away
 from cnn.console import plain, say
+from cnn.data_view import data_html
 from cnn.dataset import Reject, describe_rejects, existing_dataset, make_dataset, read_rejects
 from cnn.defaults import DOWNLOADS, SAMPLE_PAIRS
 from cnn.duplicates import DUPLICATES
@@ -24,7 +25,6 @@ from cnn.listing import ALL, Listing, Side
 from cnn.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
 from cnn.readers import FileReader, FolderReader, Reader
 from cnn.sample import write_sample
-from cnn.shown import data_html
 from cnn.sources import fetch_kaggle
 from cnn.splits import TEST, TRAIN
 from cnn.storage import Directory, check_uri, reachable

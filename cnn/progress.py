@@ -18,8 +18,8 @@ from cnn.live import Row, screen
 from cnn.results import TrialResult, best_trial
 from cnn.running import Reached
 from cnn.settings import Objective
-from cnn.shown import trials_html
 from cnn.time_left import TimeLeft, seconds_of
+from cnn.trials_view import trials_html
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from cnn.report import REPORT
 from cnn.results import TrialResult, read_trials
 from cnn.run_record import settings_shown
 from cnn.run_settings import parse_settings
-from cnn.shown import run_html
+from cnn.run_view import run_html
 from cnn.storage import Directory, reachable
 from cnn.validation import shown
 

@@ -11,9 +11,9 @@ from cnn.clock import about, duration
 from cnn.console import plain
 from cnn.display import Display, Say, silent
 from cnn.forecast import Span, around_the_test
+from cnn.html import block, text
 from cnn.remaining import Pace
 from cnn.running import Reached
-from cnn.shown import block, text
 
 # In a log: so often, and where a training is long only with each tenth of it, or each minute.
 _OFTEN, _SELDOM = 10.0, 60.0
