@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cnn.api import preprocess, tune
-    from cnn.classifier import Classifier
-    from cnn.errors import Error, InputError
-    from cnn.preprocessing import DataSet
+    from cnn.core.errors import Error, InputError
+    from cnn.data.preprocess import DataSet
+    from cnn.model.classifier import Classifier
     from cnn.run import Run
 
 _WHERE = {
-    "Classifier": "cnn.classifier",
-    "DataSet": "cnn.preprocessing",
-    "Error": "cnn.errors",
-    "InputError": "cnn.errors",
+    "Classifier": "cnn.model.classifier",
+    "DataSet": "cnn.data.preprocess",
+    "Error": "cnn.core.errors",
+    "InputError": "cnn.core.errors",
     "Run": "cnn.run",
     "preprocess": "cnn.api",
     "tune": "cnn.api",

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnn.builder import Build, builder_name, is_sent, pack
-from cnn.console import say
-from cnn.defaults import DOWNLOADS, SAMPLE_PAIRS
-from cnn.errors import Error, InputError, one_line
-from cnn.machine import keras_overridden
-from cnn.manifest import DataSettings
-from cnn.near_misses import unknown_key
-from cnn.notebook import display_here
-from cnn.preprocessing import DataSet, Origin, data_settings
-from cnn.preprocessing import preprocess as make_data
+from cnn.core.console import say
+from cnn.core.directory import Directory, reachable
+from cnn.core.errors import Error, InputError, one_line
+from cnn.core.near_misses import unknown_key
+from cnn.core.notebook import display_here
+from cnn.data.manifest import DataSettings
+from cnn.data.preprocess import DataSet, Origin, data_settings
+from cnn.data.preprocess import preprocess as make_data
+from cnn.model.builder import Build, builder_name, is_sent, pack
 from cnn.run import Run
-from cnn.runs import Wanted, begin, resume_run
-from cnn.session import existing_session
-from cnn.storage import Directory, reachable
-from cnn.tuning import default_run_dir
+from cnn.search.run_search import default_run_dir
+from cnn.settings.defaults import DOWNLOADS, SAMPLE_PAIRS
+from cnn.spark.machine import keras_overridden
+from cnn.spark.session import existing_session
+from cnn.start import Wanted, begin, resume_run
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

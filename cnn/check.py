@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cnn import machine
-from cnn.cli import Parser, run_job
-from cnn.console import say
-from cnn.errors import Error
-from cnn.machine import size
+from cnn.core.cli import Parser, run_job
+from cnn.core.console import say
+from cnn.core.errors import Error
+from cnn.spark import machine
+from cnn.spark.machine import size
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -118,8 +118,8 @@ def java_version() -> str | None:
 
 def _show_spark() -> list[str]:
     """Shows what a session and its executors have; what of it is unusual."""
-    from cnn.session import TUNE, shortcomings, spark_session
-    from cnn.slots import count_slots, wait_for_executors
+    from cnn.spark.session import TUNE, shortcomings, spark_session
+    from cnn.spark.slots import count_slots, wait_for_executors
 
     with spark_session("cnn check", TUNE) as spark:
         context = spark.sparkContext
@@ -143,8 +143,8 @@ def _show_spark() -> list[str]:
 
 def ask(spark: "SparkSession", tasks: int) -> list[dict[str, Any]]:
     """What each of the executors' hosts says of itself. Raises Error where none can be asked."""
-    from cnn.errors import failure
-    from cnn.launch import TaskFailed, again_where_lost
+    from cnn.core.errors import failure
+    from cnn.spark.launch import TaskFailed, again_where_lost
 
     context = spark.sparkContext
     work = context.parallelize(range(tasks), tasks).map(lambda _: there())
@@ -159,8 +159,8 @@ def there() -> dict[str, Any]:
     """On an executor: what its host has."""
     import keras
 
-    from cnn.cache import local_dir
-    from cnn.device import local_gpus
+    from cnn.data.host_cache import local_dir
+    from cnn.spark.gpus import local_gpus
 
     host, folder = socket.gethostname(), local_dir()
     named = f"Python on {host}"

@@ -6,21 +6,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from cnn.documents import Malformed, read_json
-from cnn.errors import InputError
-from cnn.outcome import RESULT
-from cnn.report import REPORT
-from cnn.results import TrialResult, read_trials
-from cnn.run_record import settings_shown
-from cnn.run_settings import parse_settings
-from cnn.run_view import run_html
-from cnn.storage import Directory, reachable
-from cnn.validation import shown
+from cnn.core.directory import Directory, reachable
+from cnn.core.documents import Malformed, read_json
+from cnn.core.errors import InputError
+from cnn.report.notebook_view import run_html
+from cnn.report.page import REPORT
+from cnn.rundir.record import settings_shown
+from cnn.rundir.result import RESULT
+from cnn.rundir.settings_file import parse_settings
+from cnn.rundir.trials import TrialResult, read_trials
+from cnn.settings.validation import shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cnn.classifier import Classifier
+    from cnn.model.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Run:
 
     def classifier(self) -> "Classifier":
         """The saved model; this imports Keras."""
-        from cnn.classifier import Classifier
+        from cnn.model.classifier import Classifier
 
         return Classifier.load(self.path)
 

@@ -14,19 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn.cli import Parser, run_job
-from cnn.console import say
-from cnn.defaults import CSV
-from cnn.machine import prepare
+from cnn.core.cli import Parser, run_job
+from cnn.core.console import say
+from cnn.settings.defaults import CSV
+from cnn.spark.machine import prepare
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from cnn.card import ModelCard
-    from cnn.listing import Gathered
-    from cnn.new_images import Images
-    from cnn.prediction import Summary
-    from cnn.storage import Directory
+    from cnn.core.directory import Directory
+    from cnn.data.listing import Gathered
+    from cnn.data.new_images import Images
+    from cnn.model.card import ModelCard
+    from cnn.model.predict import Summary
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -49,13 +49,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> None:
     args = parse(arguments)
     prepare()
-    from cnn.card import read_card
-    from cnn.commit import check_out, claim
-    from cnn.model_file import check_model_file
-    from cnn.new_images import FolderImages, SparkImages, StoreImages
-    from cnn.prediction import MARKER
-    from cnn.session import PREDICT, spark_session
-    from cnn.storage import reachable
+    from cnn.core.commit import check_out, claim
+    from cnn.core.directory import reachable
+    from cnn.data.new_images import FolderImages, SparkImages, StoreImages
+    from cnn.model.card import read_card
+    from cnn.model.file_check import check_model_file
+    from cnn.model.predict import MARKER
+    from cnn.spark.session import PREDICT, spark_session
 
     run, out = reachable(args.model), reachable(args.out)
     card = read_card(run)
@@ -86,7 +86,7 @@ def predict(
     *,
     csv: bool,
 ) -> None:
-    from cnn.prediction import predict_images
+    from cnn.model.predict import predict_images
 
     started = time.monotonic()
     print(f"{len(found.files) + len(found.rejects):,} files", flush=True)
@@ -125,10 +125,10 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
 
 def report(done: "Summary", card: "ModelCard", out: "Directory", *, csv: bool) -> None:
     """Says what came of every file, and how often the folders' names agree with the model."""
-    from cnn.confused import confusion_lines
-    from cnn.dataset import describe_rejects
-    from cnn.prediction import PREDICTIONS
-    from cnn.wilson import wilson_interval
+    from cnn.data.build import describe_rejects
+    from cnn.model.confusion_table import confusion_lines
+    from cnn.model.predict import PREDICTIONS
+    from cnn.rundir.wilson import wilson_interval
 
     print(f"  {done.predicted:>9,} classified")
     print(f"  {len(done.rejects):>9,} rejected")

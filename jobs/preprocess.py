@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from cnn.cli import Parser, quoted, run_job
-from cnn.defaults import DOWNLOADS, SAMPLE_PAIRS
-from cnn.machine import prepare
+from cnn.core.cli import Parser, quoted, run_job
+from cnn.settings.defaults import DOWNLOADS, SAMPLE_PAIRS
+from cnn.spark.machine import prepare
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    from cnn.manifest import DataSettings
+    from cnn.data.manifest import DataSettings
 
     def choices(key: str) -> tuple[str, ...]:
         return get_args(DataSettings.model_fields[key].annotation)
@@ -126,10 +126,10 @@ def command(flags: Mapping[str, Any]) -> str:
 def main(arguments: Sequence[str]) -> None:
     args = parse(arguments)
     prepare()
-    from cnn.manifest import DataSettings
-    from cnn.preprocessing import Origin, data_settings, preprocess
-    from cnn.session import PREPROCESS, spark_session
-    from cnn.storage import reachable
+    from cnn.core.directory import reachable
+    from cnn.data.manifest import DataSettings
+    from cnn.data.preprocess import Origin, data_settings, preprocess
+    from cnn.spark.session import PREPROCESS, spark_session
 
     named = {key: getattr(args, key) for key in DataSettings.model_fields}
     given = {key: value for key, value in named.items() if value is not None}

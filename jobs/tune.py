@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn.cli import Parser, go_on_with, run_job
-from cnn.console import redacted
-from cnn.defaults import EXPERIMENT
-from cnn.errors import InputError
-from cnn.machine import prepare
+from cnn.core.cli import Parser, go_on_with, run_job
+from cnn.core.console import redacted
+from cnn.core.errors import InputError
+from cnn.settings.defaults import EXPERIMENT
+from cnn.spark.machine import prepare
 
 if TYPE_CHECKING:
-    from cnn.storage import Directory
+    from cnn.core.directory import Directory
 
 # The flags that are keys of [search].
 FLAGS = ("parallelism", "max_trials", "timeout", "seed")
@@ -62,11 +62,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> None:
     args = parse(arguments)
     prepare()
-    from cnn.mlflow_tracking import check_mlflow
-    from cnn.runs import Wanted, begin, resume_run
-    from cnn.session import TUNE, spark_session
-    from cnn.storage import reachable
-    from cnn.tuning import default_run_dir
+    from cnn.core.directory import reachable
+    from cnn.search.mlflow import check_mlflow
+    from cnn.search.run_search import default_run_dir
+    from cnn.spark.session import TUNE, spark_session
+    from cnn.start import Wanted, begin, resume_run
 
     flags = {key: getattr(args, key) for key in FLAGS}
     if args.final_workers is not None:

@@ -13,11 +13,11 @@ from chaos_table import table
 from PIL import Image
 from s3_server import BUCKET, S3Server
 
-from cnn.config import CONF_DIR
-from cnn.sample import write_sample
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.data.sample import write_sample
 
 REPOSITORY = Path(__file__).parent.parent
+CONF_DIR = REPOSITORY / "conf"
 # A JVM that lives for seconds spends much of them on its best compiler.
 SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -94,7 +94,7 @@ def spark() -> Iterator["object"]:
     os.environ.setdefault("SPARK_CONF_DIR", str(CONF_DIR))
     os.environ.setdefault("SPARK_SUBMIT_OPTS", SHORT_LIVED)
     os.environ["PYSPARK_SUBMIT_ARGS"] = "--master local[2] pyspark-shell"
-    from cnn.session import TUNE, spark_session
+    from cnn.spark.session import TUNE, spark_session
 
     with spark_session("tests", TUNE) as session:
         yield session

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from faults import pythons
 from PIL import Image
 
-from cnn.manifest import read_manifest
-from cnn.results import read_trials
-from cnn.splits import TEST, TRAIN
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.data.manifest import read_manifest
+from cnn.data.splits import TEST, TRAIN
+from cnn.rundir.trials import read_trials
 
 IMAGES = 1000
 SIZE = 32

@@ -2,8 +2,8 @@
 
 from typing import Any, Literal
 
-from cnn.card import ModelCard
-from cnn.manifest import DataSettings, Manifest, Source
+from cnn.data.manifest import DataSettings, Manifest, Source
+from cnn.model.card import ModelCard
 
 
 def manifest(size: int, counts: dict[str, int], *, channels: Literal[1, 3] = 1) -> Manifest:

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cnn.params import ModelParams
+from cnn.settings.params import ModelParams
 
 
 def build(params: ModelParams, *, size: int, channels: int, classes: int) -> keras.Model:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from cnn.preprocessing import DataSet, Origin, data_settings, preprocess
-from cnn.splits import ImageFile
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.data.preprocess import DataSet, Origin, data_settings, preprocess
+from cnn.data.splits import ImageFile
 
 
 def images_of(*folders: str, count: int = 3, first: int = 0, tested: bool = False) -> Any:

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from conftest import one_line
 
-from cnn.answers import TEST_SCHEMA, TESTED
-from cnn.results import EpochResult, Status, TrialResult, write_trial
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.rundir.test_predictions import TEST_SCHEMA, TESTED
+from cnn.rundir.trials import EpochResult, Status, TrialResult, write_trial
 
 START = datetime(2026, 11, 23, 8, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>"

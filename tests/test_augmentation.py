@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import pytest
 
-from cnn import augmentation
-from cnn.augmentation import augmented
-from cnn.batches import Batches, Images
-from cnn.model import build, compile_model
-from cnn.params import ModelParams
-from cnn.training import Part, fit
+from cnn.model.network import build, compile_model
+from cnn.settings.params import ModelParams
+from cnn.train import augmentation
+from cnn.train.augmentation import augmented
+from cnn.train.batches import Batches, Images
+from cnn.train.fit import Part, fit
 
 
 def pictures(count: int, size: int = 16, channels: int = 1) -> np.ndarray:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from report_runs import result, run_directory, trial
 
-from cnn.axes import axis
-from cnn.dimension import Dimension
-from cnn.report import render_report
+from cnn.report.axes import axis
+from cnn.report.page import render_report
+from cnn.settings.dimension import Dimension
 
 
 def test_parameters_of_every_kind_have_a_place() -> None:

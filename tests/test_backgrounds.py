@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from cnn.backgrounds import Background
-from cnn.errors import InputError
-from cnn.images import Decoding, decode, decode_and_look, reduce_array
-from cnn.manifest import DataSettings
-from cnn.validation import validate
+from cnn.core.errors import InputError
+from cnn.data.backgrounds import Background
+from cnn.data.decode import Decoding, decode, decode_and_look, reduce_array
+from cnn.data.manifest import DataSettings
+from cnn.settings.validation import validate
 
 
 def png(image: Image.Image) -> bytes:

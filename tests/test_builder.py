@@ -9,17 +9,17 @@ from typing import Any
 
 import own_networks
 import pytest
+from conftest import CONF_DIR
 
 import cnn
 from cnn import InputError, Run
-from cnn.comparison import render_comparison
-from cnn.config import CONF_DIR
-from cnn.contract import Broken, Contract
-from cnn.params import TrainingParams
-from cnn.report import render_report
-from cnn.results import TrialResult, read_trials
-from cnn.run_record import read_run
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.model.contract import Broken, Contract
+from cnn.report.comparison import render_comparison
+from cnn.report.page import render_report
+from cnn.rundir.record import read_run
+from cnn.rundir.trials import TrialResult, read_trials
+from cnn.settings.params import TrainingParams
 
 CONTRACT = Contract("own_networks:NAME", size=8, channels=1, classes=2)
 NETWORKS = str(Path(own_networks.__file__))

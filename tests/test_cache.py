@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from cnn.cache import Cache, Entry, local_dir
-from cnn.errors import Error
-from cnn.settings import CacheSettings
+from cnn.core.errors import Error
+from cnn.data.host_cache import Cache, Entry, local_dir
+from cnn.settings.schema import CacheSettings
 
 MIB = 2**20
 

@@ -14,10 +14,10 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 FOLLOW = f"""
 import time
 from datetime import UTC, datetime
-from cnn.notebook import display_here
-from cnn.progress import SearchProgress
-from cnn.results import TrialResult
-from cnn.running import Reached
+from cnn.core.notebook import display_here
+from cnn.search.progress import SearchProgress
+from cnn.rundir.trials import TrialResult
+from cnn.rundir.heartbeat import Reached
 
 def trial(number):
     now = datetime.now(UTC)

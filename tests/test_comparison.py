@@ -17,10 +17,10 @@ from report_runs import (
     write_answers,
 )
 
-from cnn.comparison import render_comparison
-from cnn.paired import holm, mcnemar
-from cnn.run_record import read_run
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.report.comparison import render_comparison
+from cnn.report.paired import holm, mcnemar
+from cnn.rundir.record import read_run
 
 
 def page_of(*runs: Directory) -> str:

@@ -19,11 +19,11 @@ import pytest
 from conftest import REPOSITORY, Run, clean_environment, one_line, write_images
 from PIL import Image
 
-from cnn.dataset import make_dataset, read_rejects
-from cnn.images import MAX_PIXELS, Decoding, Unreadable, decode_file
-from cnn.manifest import DataSettings, Manifest, Source, read_manifest
-from cnn.readers import FileReader
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.data.build import make_dataset, read_rejects
+from cnn.data.decode import MAX_PIXELS, Decoding, Unreadable, decode_file
+from cnn.data.manifest import DataSettings, Manifest, Source, read_manifest
+from cnn.data.readers import FileReader
 
 
 def good(rng: random.Random, kind: str) -> bytes:

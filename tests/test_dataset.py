@@ -8,15 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import write_images
 
-from cnn.commit import check_out
-from cnn.dataset import existing_dataset, make_dataset, read_rejects
-from cnn.errors import Error, InputError
-from cnn.hadoop import _HIDDEN, SparkReader
-from cnn.images import Decoding, decode
-from cnn.listing import list_images
-from cnn.manifest import DataSettings, Manifest, Source, read_manifest
-from cnn.readers import FileReader
-from cnn.storage import Directory
+from cnn.core.commit import check_out
+from cnn.core.directory import Directory
+from cnn.core.errors import Error, InputError
+from cnn.data.build import existing_dataset, make_dataset, read_rejects
+from cnn.data.decode import Decoding, decode
+from cnn.data.hadoop import _HIDDEN, SparkReader
+from cnn.data.listing import list_images
+from cnn.data.manifest import DataSettings, Manifest, Source, read_manifest
+from cnn.data.readers import FileReader
 
 SETTINGS = DataSettings(image_size=16, max_rejects=5)
 
@@ -68,8 +68,8 @@ def test_the_fingerprint_does_not_depend_on_how_rows_are_cut_into_files(
 ) -> None:
     root = write_images(tmp_path / "images", {"a": 150, "b": 150})
     first = make(spark, root, tmp_path / "one")
-    monkeypatch.setattr("cnn.parts._SHARE", 0.2)
-    monkeypatch.setattr("cnn.parts._MIN_ROWS", 8)
+    monkeypatch.setattr("cnn.data.parts._SHARE", 0.2)
+    monkeypatch.setattr("cnn.data.parts._MIN_ROWS", 8)
     second = make(spark, root, tmp_path / "two")
     files = [len(list((tmp_path / name / "train").iterdir())) for name in ("one", "two")]
     assert files[0] < files[1]

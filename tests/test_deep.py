@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn.deep import RangeUnknown, Values
-from cnn.images import Decoding, Unreadable, decode, values_of
-from cnn.value_range import DeepImage, describe_dark, find_range
+from cnn.data.decode import Decoding, Unreadable, decode, values_of
+from cnn.data.deep_images import RangeUnknown, Values
+from cnn.data.value_range import DeepImage, describe_dark, find_range
 
 SIZE = 16
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cnn.device import environment_for, lease, local_gpus
-from cnn.process import supervise
+from cnn.spark.child import supervise
+from cnn.spark.gpus import environment_for, lease, local_gpus
 
 
 def fake_nvidia_smi(folder: Path, gpus: int) -> dict[str, str]:

@@ -12,14 +12,14 @@ import pytest
 from conftest import REPOSITORY, Run, one_line
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cnn.batches import Images
-from cnn.config import read_settings
-from cnn.evaluation import evaluate
-from cnn.manifest import read_manifest
-from cnn.pixels import open_pixels
-from cnn.results import read_trials
-from cnn.settings import CacheSettings
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.data.arrays import open_pixels
+from cnn.data.manifest import read_manifest
+from cnn.rundir.trials import read_trials
+from cnn.settings.schema import CacheSettings
+from cnn.settings.toml import read_settings
+from cnn.train.batches import Images
+from cnn.train.scores import evaluate
 
 TEST_CONFIG = REPOSITORY / "conf" / "test.toml"
 
@@ -204,13 +204,13 @@ def test_all_trials_failing_exits_1_with_the_first_failure(
     submit: Run, data: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "once.py").write_text(
-        "import pathlib, cnn.model, cnn.settings\n"
+        "import pathlib, cnn.model.network, cnn.settings.schema\n"
         "checked = pathlib.Path(__file__).with_name('checked')\n"
         "def build(params, **shape):\n"
         "    if checked.exists():\n"
         "        raise RuntimeError('only once')\n"
         "    checked.touch()\n"
-        "    return cnn.model.build(cnn.settings.ModelParams(), **shape)\n"
+        "    return cnn.model.network.build(cnn.settings.schema.ModelParams(), **shape)\n"
     )
     out = data.parent / "failed-run"
     words = ["--data", data, "--out", out, "--config", TEST_CONFIG]

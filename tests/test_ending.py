@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from cnn.clock import now
-from cnn.ending import Ending
-from cnn.errors import Error
-from cnn.results import TrialResult
-from cnn.settings import PhaseSettings
-from cnn.storage import Directory
+from cnn.core.clock import now
+from cnn.core.directory import Directory
+from cnn.core.errors import Error
+from cnn.rundir.trials import TrialResult
+from cnn.search.stopping import Ending
+from cnn.settings.schema import PhaseSettings
 
 
 def ending(folder: Path, **settings: Any) -> Ending:

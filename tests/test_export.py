@@ -7,14 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from conftest import Run, write_images
+from conftest import CONF_DIR, Run, write_images
 from PIL import Image
 
 import cnn
 from cnn import Classifier
-from cnn.config import CONF_DIR
-from cnn.errors import Error, InputError
-from cnn.randomness import without_randomness
+from cnn.core.errors import Error, InputError
+from cnn.model.randomness import without_randomness
 
 Build = Callable[..., Any]
 
@@ -163,7 +162,7 @@ def test_whoever_asks_for_training_still_gets_changes() -> None:
 
 
 def classifier_of(model: keras.Model) -> Classifier:
-    from cnn.card import ModelCard
+    from cnn.model.card import ModelCard
 
     card = ModelCard(
         size=8,

@@ -9,8 +9,8 @@ import pyspark
 import pytest
 from conftest import REPOSITORY, Run, one_line
 
-from cnn.results import TrialResult, read_trials
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.rundir.trials import TrialResult, read_trials
 
 EXPECTED = {
     "fine": "ok",

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from conftest import Run, one_line
 
-from cnn.job import choose_folds
-from cnn.pixels import Pixels
-from cnn.results import read_trials
-from cnn.settings import PhaseSettings, SearchSettings
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.data.arrays import Pixels
+from cnn.rundir.trials import read_trials
+from cnn.settings.schema import PhaseSettings, SearchSettings
+from cnn.train.job import choose_folds
 
 
 def split(count: int) -> Pixels:

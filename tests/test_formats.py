@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn.console import shortened, told_apart
+from cnn.core.console import shortened, told_apart
 
 TEXTS = st.text(alphabet=st.sampled_from("ab…12 \t\x00"), max_size=16) | st.text(max_size=40)
 

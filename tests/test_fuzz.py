@@ -15,25 +15,26 @@ from typing import Any
 import made_up
 import numpy as np
 import pytest
+from conftest import CONF_DIR
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from test_journal import trial
 
-from cnn.card import read_card
-from cnn.config import CONF_DIR, dump_settings, load_settings, read_settings
-from cnn.errors import Error, InputError
-from cnn.halving import Rungs
-from cnn.images import Decoding, Unreadable, decode
-from cnn.journal import read_start, recover_trials
-from cnn.listing import list_images, real_path
-from cnn.manifest import DataSettings, read_manifest
-from cnn.results import read_trials, write_trial
-from cnn.run_record import read_run
-from cnn.running import read_brought, read_reached
-from cnn.settings import Settings
-from cnn.sources import fetch_kaggle, unpack
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.core.errors import Error, InputError
+from cnn.data.decode import Decoding, Unreadable, decode
+from cnn.data.kaggle import fetch_kaggle, unpack
+from cnn.data.listing import list_images, real_path
+from cnn.data.manifest import DataSettings, read_manifest
+from cnn.model.card import read_card
+from cnn.rundir.heartbeat import read_brought, read_reached
+from cnn.rundir.record import read_run
+from cnn.rundir.trials import read_trials, write_trial
+from cnn.search.journal import read_start, recover_trials
+from cnn.settings.schema import Settings
+from cnn.settings.toml import dump_settings, load_settings, read_settings
+from cnn.train.halving import Rungs
 
 # The folder of a test is used for all its examples: each writes the same few files again.
 fuzz = settings(

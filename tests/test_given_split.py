@@ -16,14 +16,14 @@ from preprocessed import make, no_session, rows
 from s3_server import BUCKET, S3Server
 
 import cnn
-from cnn.dataset import read_rejects
-from cnn.errors import InputError
-from cnn.given_split import sides
-from cnn.listing import Side
-from cnn.manifest import Manifest, read_manifest
-from cnn.preprocessing import Origin, data_settings, preprocess
-from cnn.settings import FOLDS
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.core.errors import InputError
+from cnn.data.build import read_rejects
+from cnn.data.given_split import sides
+from cnn.data.listing import Side
+from cnn.data.manifest import Manifest, read_manifest
+from cnn.data.preprocess import Origin, data_settings, preprocess
+from cnn.settings.schema import FOLDS
 
 
 @pytest.mark.parametrize(

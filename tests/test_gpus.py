@@ -18,9 +18,9 @@ SEARCH = """
     import os, sys, time
     import numpy as np
     from hyperopt import fmin, hp, rand
-    from cnn.search import Trials
-    from cnn.settings import SearchSettings
-    from cnn.worker import Isolation, trial_number
+    from cnn.search.dispatcher import Trials
+    from cnn.settings.schema import SearchSettings
+    from cnn.spark.task import Isolation, trial_number
 
     def objective(x):
         started = time.time()
@@ -58,8 +58,8 @@ class Seen(NamedTuple):
 def search(master: str, conf: dict[str, str], **settings: Any) -> Seen:
     options = [f"--master {master}", *(f"--conf {key}={value}" for key, value in conf.items())]
     code = SEARCH.replace("SETTINGS", repr(settings)).replace("TRIALS,", f"{TRIALS},")
-    script = "import json\nfrom cnn.session import TUNE, spark_session\n"
-    script += "from cnn.slots import count_slots, task_profile\n"
+    script = "import json\nfrom cnn.spark.session import TUNE, spark_session\n"
+    script += "from cnn.spark.slots import count_slots, task_profile\n"
     script += f"with spark_session('gpus', TUNE) as spark:\n{textwrap.indent(code, '')}"
     done = subprocess.run(
         [sys.executable, "-c", script],

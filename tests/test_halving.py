@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn.halving import Rungs, goes_on, ranking_loss, rung_epochs
-from cnn.results import Status, TrialResult
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.rundir.trials import Status, TrialResult
+from cnn.train.halving import Rungs, goes_on, ranking_loss, rung_epochs
 
 
 @pytest.mark.parametrize(

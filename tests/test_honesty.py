@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import REPOSITORY, Run, clean_environment, preprocess, write_images
 
-from cnn.answers import TESTED
-from cnn.picture_file import PICTURES
-from cnn.results import read_trials
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.model.picture_file import PICTURES
+from cnn.rundir.test_predictions import TESTED
+from cnn.rundir.trials import read_trials
 
 CONFIRM = "search.confirm={top = 2, seeds = 2}"
 

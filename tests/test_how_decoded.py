@@ -14,20 +14,20 @@ from test_backgrounds import drawing
 from test_deep import png, tiff
 from test_large_images import photograph
 
-from cnn.blank import BLANK, read_blank
-from cnn.card import MODEL_CARD, ModelCard, read_card
-from cnn.classifier import Classifier
-from cnn.dataset import make_dataset, read_rejects
-from cnn.errors import InputError
-from cnn.hadoop import SparkReader
-from cnn.images import Decoding, Unreadable
-from cnn.manifest import DataSettings, Manifest, Source, read_manifest
-from cnn.outcome import model_card
-from cnn.preprocessing import DataSet
-from cnn.readers import FileReader, Reader
-from cnn.splits import assign
-from cnn.storage import Directory
-from cnn.store_images import StoreReader
+from cnn.core.directory import Directory
+from cnn.core.errors import InputError
+from cnn.data.blank_images import BLANK, read_blank
+from cnn.data.build import make_dataset, read_rejects
+from cnn.data.decode import Decoding, Unreadable
+from cnn.data.hadoop import SparkReader
+from cnn.data.manifest import DataSettings, Manifest, Source, read_manifest
+from cnn.data.preprocess import DataSet
+from cnn.data.readers import FileReader, Reader
+from cnn.data.splits import assign
+from cnn.data.store_images import StoreReader
+from cnn.model.card import MODEL_CARD, ModelCard, read_card
+from cnn.model.classifier import Classifier
+from cnn.rundir.result import model_card
 
 SIZE = 16
 SETTINGS = DataSettings(image_size=SIZE, group="none", max_rejects=0)

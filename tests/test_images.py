@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from cnn.images import Decoding, Fit, Unreadable, decode
+from cnn.data.decode import Decoding, Fit, Unreadable, decode
 
 SIZE = 32
 

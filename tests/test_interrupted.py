@@ -14,9 +14,9 @@ import psutil
 import pytest
 from conftest import REPOSITORY, Run, clean_environment, one_line
 
-from cnn.results import read_trials
-from cnn.running import RUNNING
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.rundir.heartbeat import RUNNING
+from cnn.rundir.trials import read_trials
 
 INTERRUPTED = (
     "error: interrupted; what was finished is on disk; "
@@ -140,7 +140,7 @@ def test_a_jvm_that_dies_makes_no_trial_a_failure(noise_data: Path, tmp_path: Pa
 def test_a_job_that_cannot_be_resumed_says_no_more(tmp_path: Path) -> None:
     job = tmp_path / "job.py"
     work = "lambda _: (print('begun', flush=True), time.sleep(60))"
-    job.write_text(f"import time\nfrom cnn.cli import run_job\nrun_job({work})\n")
+    job.write_text(f"import time\nfrom cnn.core.cli import run_job\nrun_job({work})\n")
     process = subprocess.Popen(
         [sys.executable, job], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from cnn.clock import now
-from cnn.config import dump_settings, load_settings
-from cnn.errors import InputError
-from cnn.journal import START, Start, claim_run, read_start, recover_trials, write_start
-from cnn.lock import lease
-from cnn.preflight import check_run_dir
-from cnn.process import supervise
-from cnn.results import TrialResult, write_trial
-from cnn.seeds import derive_seed
-from cnn.settings import SETTINGS as SETTINGS_FILE
-from cnn.storage import Directory
+from cnn.core.clock import now
+from cnn.core.directory import Directory
+from cnn.core.errors import InputError
+from cnn.core.lock import lease
+from cnn.core.seeds import derive_seed
+from cnn.rundir.trials import TrialResult, write_trial
+from cnn.search.journal import START, Start, claim_run, read_start, recover_trials, write_start
+from cnn.search.preflight import check_run_dir
+from cnn.settings.schema import SETTINGS as SETTINGS_FILE
+from cnn.settings.toml import dump_settings, load_settings
+from cnn.spark.child import supervise
 
 SETTINGS = load_settings()
 

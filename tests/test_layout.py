@@ -12,9 +12,9 @@ from conftest import REPOSITORY, Run, clean_environment, one_line, write_images
 from preprocessed import images_of, make, no_session, rows
 
 import cnn
-from cnn.cli import quoted
-from cnn.errors import InputError
-from cnn.layout import Split, find_split, refuse_split, split_word
+from cnn.core.cli import quoted
+from cnn.core.errors import InputError
+from cnn.data.folder_splits import Split, find_split, refuse_split, split_word
 
 
 def split_of(*folders: str) -> Split | None:

@@ -14,9 +14,9 @@ import pytest
 from conftest import REPOSITORY, clean_environment, one_line
 from no_locks import no_locks
 
-from cnn import machine, versions
-from cnn.errors import InputError
-from cnn.machine import has_locks, keras_file, keras_overridden, memory
+from cnn.core.errors import InputError
+from cnn.spark import machine, versions
+from cnn.spark.machine import has_locks, keras_file, keras_overridden, memory
 
 
 def python(
@@ -89,7 +89,7 @@ def test_nothing_is_unusual_where_nothing_is_set(tmp_path: Path) -> None:
 
 def test_a_temporary_directory_that_does_not_exist_is_said(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere")
-    code = "from cnn.machine import prepare; prepare()"
+    code = "from cnn.spark.machine import prepare; prepare()"
     done = python(code, {"TMPDIR": nowhere, "HOME": str(tmp_path)})
     assert done.stdout.startswith(f"TMPDIR is {nowhere}, where nothing can be written: /")
     assert done.stdout.count("\n") == 1
@@ -98,7 +98,7 @@ def test_a_temporary_directory_that_does_not_exist_is_said(tmp_path: Path) -> No
 @pytest.mark.parametrize("told", ["error", "default,error::DeprecationWarning"])
 def test_warnings_are_no_errors_once_a_job_has_begun(tmp_path: Path, told: str) -> None:
     code = (
-        "import os, warnings\nfrom cnn.machine import prepare\nprepare()\n"
+        "import os, warnings\nfrom cnn.spark.machine import prepare\nprepare()\n"
         "warnings.warn('w', DeprecationWarning)\nwarnings.warn('w', UserWarning)\n"
         "print('PYTHONWARNINGS' in os.environ)"
     )
@@ -148,7 +148,7 @@ def test_a_file_system_without_locks_is_known(tmp_path: Path) -> None:
     assert has_locks(tmp_path) is True
     assert has_locks(tmp_path / "nowhere") is None
     code = (
-        "from pathlib import Path\nfrom cnn.machine import has_locks\n"
+        "from pathlib import Path\nfrom cnn.spark.machine import has_locks\n"
         f"place = Path({str(tmp_path)!r})\nprint(has_locks(place), has_locks(place / 'there'))"
     )
     done = python(code, environment)
@@ -162,7 +162,7 @@ def test_without_file_locks_there_is_a_lease(tmp_path: Path, error: int) -> None
     if environment is None:
         pytest.skip("needs cc")
     code = (
-        "import os\nfrom cnn.lease import held\nfrom cnn.storage import Directory\n"
+        "import os\nfrom cnn.lease import held\nfrom cnn.core.directory import Directory\n"
         f"run = Directory({str(tmp_path / 'there' / 'run')!r})\n"
         "with held(run, 'taken'):\n    print(os.listdir(run.local_path.parent))"
     )
@@ -181,7 +181,7 @@ def test_without_file_locks_a_lease_keeps_a_second_writer_out(tmp_path: Path) ->
     if environment is None:
         pytest.skip("needs cc")
     code = (
-        "import sys\nfrom cnn.lease import held\nfrom cnn.storage import Directory\n"
+        "import sys\nfrom cnn.lease import held\nfrom cnn.core.directory import Directory\n"
         f"with held(Directory({str(tmp_path / 'there' / 'run')!r}), 'taken'):\n"
         "    print('held', flush=True)\n    sys.stdin.read()"
     )
@@ -209,8 +209,8 @@ def test_a_cache_without_file_locks_is_refused_by_name(tmp_path: Path) -> None:
     if environment is None:
         pytest.skip("needs cc")
     code = (
-        "from cnn.cache import Cache\nfrom cnn.cli import run_job\n"
-        "from cnn.settings import CacheSettings\n"
+        "from cnn.data.host_cache import Cache\nfrom cnn.core.cli import run_job\n"
+        "from cnn.settings.schema import CacheSettings\n"
         f"cache = Cache(CacheSettings(dir={str(tmp_path / 'cache')!r}))\n"
         "build = dict(size=1, build=lambda folder: None, check=lambda folder: True)\n"
         "run_job(lambda _: cache.open('entry', **build))"
@@ -224,7 +224,7 @@ def test_a_cache_without_file_locks_is_refused_by_name(tmp_path: Path) -> None:
 
 PRINTS = """
 import time
-from cnn.cli import run_job
+from cnn.core.cli import run_job
 
 def main(arguments):
     for number in range(50):
@@ -237,7 +237,7 @@ run_job(main)
 DRAWS = """
 import time
 from rich.live import Live
-from cnn.cli import run_job
+from cnn.core.cli import run_job
 
 def main(arguments):
     with Live("", refresh_per_second=50) as live:

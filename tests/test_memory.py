@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import REPOSITORY
 
-from cnn.job import Job
-from cnn.params import ModelParams
-from cnn.session import EXECUTOR_ENVIRONMENT
-from cnn.settings import CacheSettings, ModelSettings, PhaseSettings
-from cnn.trial import run_trial
+from cnn.settings.params import ModelParams
+from cnn.settings.schema import CacheSettings, ModelSettings, PhaseSettings
+from cnn.spark.session import EXECUTOR_ENVIRONMENT
+from cnn.train.job import Job
+from cnn.train.trial import run_trial
 
 SIZE, LIMIT = 256, 2**30
 COUNT = 4 * LIMIT // (SIZE * SIZE * 3)

@@ -17,10 +17,10 @@ import pytest
 from conftest import Run, clean_environment, one_line
 from test_results import trial
 
-from cnn.mlflow_tracking import REMEMBERED, MlflowLog, Remembered
-from cnn.outcome import RESULT
-from cnn.results import TrialResult, read_trials
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.rundir.result import RESULT
+from cnn.rundir.trials import TrialResult, read_trials
+from cnn.search.mlflow import REMEMBERED, MlflowLog, Remembered
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -139,9 +139,9 @@ def test_logging_imports_no_framework(server: str, tuned: tuple[Path, str]) -> N
     code = f"""
 import json, sys
 from datetime import UTC, datetime
-from cnn.mlflow_tracking import MlflowLog, log_finished
-from cnn.results import read_trials
-from cnn.storage import Directory
+from cnn.search.mlflow import MlflowLog, log_finished
+from cnn.rundir.trials import read_trials
+from cnn.core.directory import Directory
 run = Directory({str(run)!r})
 log = MlflowLog({server!r}, run, datetime.now(UTC), experiment="no framework")
 log_finished(log, read_trials(run), json.loads(run.read("result.json")))

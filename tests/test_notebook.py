@@ -15,10 +15,10 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
 from cnn import DataSet, InputError, Run, preprocess, tune
-from cnn.builder import builder_name, load_builder, pack
-from cnn.model import build as our_build
-from cnn.results import read_trials
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.model.builder import builder_name, load_builder, pack
+from cnn.model.network import build as our_build
+from cnn.rundir.trials import read_trials
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 QUICK = {"epochs": 1, "min_steps": 0, "cross_validation": 1, "halving": False}
@@ -290,7 +290,7 @@ def test_a_function_is_named_by_where_it_can_be_imported_from() -> None:
 
 
 def test_a_data_set_says_what_became_of_each_file(noise_data: Path) -> None:
-    from cnn.manifest import read_manifest
+    from cnn.data.manifest import read_manifest
 
     data = DataSet(str(noise_data), read_manifest(Directory(noise_data)))
     assert re.search(r"cats +24 train +6 test", str(data))

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from conftest import write_images
 
-from cnn.dataset import make_dataset
-from cnn.errors import Error, InputError
-from cnn.listing import real_path
-from cnn.manifest import DataSettings, Source, read_manifest
-from cnn.parts import Part, PartResult, decode_part, write_part
-from cnn.pixels import choose, is_built, open_pixels, verify_pixels
-from cnn.readers import FileReader
-from cnn.settings import CacheSettings
-from cnn.splits import Row
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.core.errors import Error, InputError
+from cnn.data.arrays import choose, is_built, open_pixels, verify_pixels
+from cnn.data.build import make_dataset
+from cnn.data.listing import real_path
+from cnn.data.manifest import DataSettings, Source, read_manifest
+from cnn.data.parts import Part, PartResult, decode_part, write_part
+from cnn.data.readers import FileReader
+from cnn.data.splits import Row
+from cnn.settings.schema import CacheSettings
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_damaged_arrays_are_built_anew(
 def test_how_far_it_is_is_told_while_it_is_built_and_while_it_is_checked(
     data: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cnn.pixels._BATCH_BYTES", 64 * 24)
+    monkeypatch.setattr("cnn.data.arrays._BATCH_BYTES", 64 * 24)
     manifest, cache = read_manifest(data), CacheSettings(dir=str(tmp_path))
     built: list[float] = []
     assert verify_pixels(data, manifest, "train", cache, built.append)

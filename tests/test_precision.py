@@ -7,12 +7,12 @@ import made_up
 import numpy as np
 import pytest
 
-from cnn.batches import Images
-from cnn.job import Job, compiled, run_fit
-from cnn.params import ModelParams
-from cnn.precision import cpu_flags, resolve
-from cnn.settings import CacheSettings, ModelSettings, PhaseSettings, Precision
-from cnn.training import Part
+from cnn.model.precision import cpu_flags, resolve
+from cnn.settings.params import ModelParams
+from cnn.settings.schema import CacheSettings, ModelSettings, PhaseSettings, Precision
+from cnn.train.batches import Images
+from cnn.train.fit import Part
+from cnn.train.job import Job, compiled, run_fit
 
 
 def job(precision: Precision) -> Job:
@@ -76,7 +76,7 @@ def test_auto_asks_the_hardware(
 ) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: none\n")
-    monkeypatch.setattr("cnn.precision.cpu_flags", lambda: cpu_flags(cpuinfo))
+    monkeypatch.setattr("cnn.model.precision.cpu_flags", lambda: cpu_flags(cpuinfo))
     assert resolve("auto", device) == expected
     assert resolve("float32", device) == "float32"
     assert resolve("bfloat16", device) == "bfloat16"

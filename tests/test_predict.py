@@ -15,12 +15,12 @@ import pytest
 from conftest import Run, one_line, preprocess, write_images
 from PIL import Image
 
-from cnn.card import ModelCard
-from cnn.classifier import Classifier
-from cnn.dataset import read_rejects
-from cnn.errors import InputError
-from cnn.manifest import read_manifest
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.core.errors import InputError
+from cnn.data.build import read_rejects
+from cnn.data.manifest import read_manifest
+from cnn.model.card import ModelCard
+from cnn.model.classifier import Classifier
 
 
 @pytest.fixture(scope="module")

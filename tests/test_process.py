@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cnn.process import Method, supervise, tell
+from cnn.spark.child import Method, supervise, tell
 
 METHODS: list[Method] = ["fork", "spawn"]
 

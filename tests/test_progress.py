@@ -14,13 +14,13 @@ from functools import partial
 import pytest
 from rich.console import Console
 
-from cnn.clock import about, duration, span
-from cnn.live import Row, screen
-from cnn.params import ModelParams
-from cnn.progress import SearchProgress, hosts_progress
-from cnn.remaining import Pace, Running, seconds_left
-from cnn.results import Status, TrialResult
-from cnn.running import Reached
+from cnn.core.clock import about, duration, span
+from cnn.rundir.heartbeat import Reached
+from cnn.rundir.trials import Status, TrialResult
+from cnn.search.progress import SearchProgress, hosts_progress
+from cnn.search.remaining import Pace, Running, seconds_left
+from cnn.search.trials_table import Row, screen
+from cnn.settings.params import ModelParams
 
 
 def trial(number: int, accuracy: float | None, status: Status = "ok") -> TrialResult:

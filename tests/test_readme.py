@@ -16,7 +16,7 @@ import pytest
 from conftest import REPOSITORY, clean_environment, write_images
 from s3_server import S3Server
 
-from cnn.storage import Directory
+from cnn.core.directory import Directory
 
 README = (REPOSITORY / "README.md").read_text()
 COMMANDS = [

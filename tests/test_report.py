@@ -18,8 +18,8 @@ from report_runs import (
     trial,
 )
 
-from cnn.report import render_report, write_report
-from cnn.results import EpochResult
+from cnn.report.page import render_report, write_report
+from cnn.rundir.trials import EpochResult
 
 
 def test_a_whole_run_shows_what_won_and_how_good_it_is(tmp_path: Path) -> None:

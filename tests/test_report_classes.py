@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from report_runs import HOSTILE, Page, many_classes, result, run_directory, trial, write_answers
 
-from cnn.answers import count_in_top
-from cnn.report import render_report
-from cnn.run_record import read_run
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.report.page import render_report
+from cnn.rundir.record import read_run
+from cnn.rundir.test_predictions import count_in_top
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from report_runs import ESCAPED, HOSTILE, Page, result, run_directory, trial
 
-from cnn.picture_file import PICTURE_SCHEMA, PICTURES
-from cnn.report import render_report
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.model.picture_file import PICTURE_SCHEMA, PICTURES
+from cnn.report.page import render_report
 
 
 def png(size: int = 8, seed: int = 0) -> bytes:

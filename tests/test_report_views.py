@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from report_runs import START, Page, epochs, result, run_directory, trial
 
-from cnn.cost import Clock, fill_slots, phase_costs
-from cnn.importance import importances
-from cnn.report import render_report
-from cnn.results import TrialResult
+from cnn.report.cost import Clock, fill_slots, phase_costs
+from cnn.report.importance import importances
+from cnn.report.page import render_report
+from cnn.rundir.trials import TrialResult
 
 
 def phase(**fields: Any) -> list[dict[str, Any]]:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cnn.clock import now
-from cnn.errors import Error
-from cnn.results import (
+from cnn.core.clock import now
+from cnn.core.directory import Directory
+from cnn.core.errors import Error
+from cnn.rundir.trials import (
     TrialResult,
     best_trial,
     count_by_status,
@@ -19,9 +20,8 @@ from cnn.results import (
     scalar_objective,
     write_trial,
 )
-from cnn.settings import Objective
-from cnn.storage import Directory
-from cnn.wilson import wilson_interval
+from cnn.rundir.wilson import wilson_interval
+from cnn.settings.schema import Objective
 
 
 def trial(number: int = 0, **changes: Any) -> TrialResult:

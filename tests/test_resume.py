@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY, Run, clean_environment, one_line, preprocess, write_images
 
-from cnn.errors import InputError
-from cnn.results import TrialResult, read_trials
-from cnn.runs import Wanted, resume_run
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.core.errors import InputError
+from cnn.rundir.trials import TrialResult, read_trials
+from cnn.start import Wanted, resume_run
 
 TRIALS = 12
 # The others are run with --all.
@@ -208,14 +208,14 @@ def test_trials_that_the_end_of_the_time_cancelled_run_when_resumed(
 def slow(folder: Path) -> dict[str, str]:
     """Where a builder is that takes SLOW_SECONDS, but not when it is checked before the trials."""
     (folder / "slow.py").write_text(
-        "import os, pathlib, time, cnn.model, cnn.settings\n"
+        "import os, pathlib, time, cnn.model.network, cnn.settings.schema\n"
         "checked = pathlib.Path(__file__).with_name('checked')\n"
         "def build(params, **shape):\n"
         "    if checked.exists():\n"
         "        time.sleep(float(os.environ['SLOW_SECONDS']))\n"
         "    checked.touch()\n"
-        "    params = cnn.settings.ModelParams.model_validate(params.model_dump())\n"
-        "    return cnn.model.build(params, **shape)\n"
+        "    params = cnn.settings.schema.ModelParams.model_validate(params.model_dump())\n"
+        "    return cnn.model.network.build(params, **shape)\n"
     )
     return {"PYTHONPATH": str(folder), "SLOW_SECONDS": "100"}
 

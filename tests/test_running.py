@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cnn.running import (
+from cnn.core.directory import Directory
+from cnn.rundir.heartbeat import (
     RUNNING,
     HostTeller,
     Reached,
@@ -19,7 +20,6 @@ from cnn.running import (
     read_reached,
     tell_testing,
 )
-from cnn.storage import Directory
 
 GOOD = {"number": 17, "epoch": 2, "max_epochs": 15, "accuracy": 0.75, "rungs": 1, "max_rungs": 3}
 GOOD |= {"train_accuracy": 0.5}

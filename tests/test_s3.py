@@ -11,15 +11,15 @@ import pytest
 from conftest import Run, one_line, write_images
 from s3_server import BUCKET, SECRET, S3Server
 
-from cnn.classifier import Classifier
-from cnn.commit import claim, staged
-from cnn.errors import InputError
-from cnn.lock import lease
-from cnn.new_images import StoreImages
-from cnn.process import supervise
-from cnn.report import main as report_main
-from cnn.results import read_trials
-from cnn.storage import Directory, reachable
+from cnn.core.commit import claim, staged
+from cnn.core.directory import Directory, reachable
+from cnn.core.errors import InputError
+from cnn.core.lock import lease
+from cnn.data.new_images import StoreImages
+from cnn.model.classifier import Classifier
+from cnn.report.page import main as report_main
+from cnn.rundir.trials import read_trials
+from cnn.spark.child import supervise
 
 
 @pytest.fixture(scope="module")
@@ -203,8 +203,8 @@ def test_the_daemon_forks_before_the_client_has_threads(s3: S3Server) -> None:
     code = """
 from pathlib import Path
 from cnn.daemon import PRELOAD, preload
-from cnn.session import EXECUTOR_ENVIRONMENT
-from cnn.storage import Directory
+from cnn.spark.session import EXECUTOR_ENVIRONMENT
+from cnn.core.directory import Directory
 
 def of_client():
     return [t for t in Path("/proc/self/task").iterdir() if "Aws" in (t / "comm").read_text()]

@@ -9,8 +9,8 @@ import pytest
 from conftest import REPOSITORY, Run, clean_environment, one_line
 from s3_server import S3Server
 
-from cnn.results import read_trials
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.rundir.trials import read_trials
 
 # A request to a server that is gone is made again for most of a minute.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]

@@ -1,4 +1,4 @@
-"""cnn.search.Trials with objectives of one's own, through hyperopt.fmin, on real Spark."""
+"""The dispatcher with objectives of one's own, through hyperopt.fmin, on real Spark."""
 
 import ast
 import inspect
@@ -15,9 +15,9 @@ import pytest
 from hyperopt import STATUS_OK, SparkTrials, fmin, hp, rand, tpe
 from hyperopt.base import JOB_STATE_DONE
 
-import cnn.search
-from cnn.search import Refused, Repeated, Trials
-from cnn.worker import Isolation, trial_number
+import cnn.search.dispatcher
+from cnn.search.dispatcher import Refused, Repeated, Trials
+from cnn.spark.task import Isolation, trial_number
 
 
 def search(trials: Trials, fn: Any, **kwargs: Any) -> Any:
@@ -135,13 +135,13 @@ def test_early_stopping_ends_the_search(spark: Any) -> None:
     assert trials.fmin_cancelled_reason == "early stopping condition"
 
 
-@pytest.mark.parametrize("module", ["cnn.search", "cnn.tuning", "cnn.dataset"])
+@pytest.mark.parametrize("module", ["search.dispatcher", "search.run_search", "data.build"])
 def test_the_driver_does_not_import_tensorflow(module: str) -> None:
-    code = f"import sys, {module}; sys.exit('tensorflow' in sys.modules)"
+    code = f"import sys, cnn.{module}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-# What cnn/search.py leans on that hyperopt does not promise to keep.
+# What cnn/search/dispatcher.py leans on that hyperopt does not promise to keep.
 PRIVATE = {
     "_dynamic_trials",
     "_fmin_cancelled",
@@ -159,7 +159,7 @@ def test_hyperopts_private_attributes_that_are_touched_are_there_and_named_here(
     assert {name for name in PRIVATE if not hasattr(theirs, name)} == set()
     (ours,) = (
         node
-        for node in ast.walk(ast.parse(inspect.getsource(cnn.search)))
+        for node in ast.walk(ast.parse(inspect.getsource(cnn.search.dispatcher)))
         if isinstance(node, ast.ClassDef) and node.name == "Trials"
     )
     touched = {

@@ -10,14 +10,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, preprocess, write_images
+from conftest import CONF_DIR, REPOSITORY, Run, clean_environment, preprocess, write_images
 from test_resume import descendants
 from test_security import save
 from test_session import listening_addresses
 
-from cnn.config import CONF_DIR
-from cnn.errors import InputError
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.core.errors import InputError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 

@@ -18,18 +18,18 @@ from conftest import REPOSITORY, Run, one_line, write_images
 from test_fuzz import CARD
 from test_journal import SETTINGS, trial
 
-from cnn.builder import check_named_function
-from cnn.classifier import Classifier
-from cnn.config import dump_settings, load_settings
-from cnn.device import lease
-from cnn.documents import MOST_BYTES
-from cnn.errors import Error, InputError
-from cnn.journal import recover_trials
-from cnn.manifest import read_manifest
-from cnn.model_file import check_model_file
-from cnn.refusals import refuse_connect
-from cnn.results import write_trial
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.core.documents import MOST_BYTES
+from cnn.core.errors import Error, InputError
+from cnn.data.manifest import read_manifest
+from cnn.model.builder import check_named_function
+from cnn.model.classifier import Classifier
+from cnn.model.file_check import check_model_file
+from cnn.rundir.trials import write_trial
+from cnn.search.journal import recover_trials
+from cnn.settings.toml import dump_settings, load_settings
+from cnn.spark.gpus import lease
+from cnn.spark.refusals import refuse_connect
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 ESCAPE = "\x1b]0;owned\x07"
@@ -166,7 +166,7 @@ def test_bombs_of_images_take_bounded_memory() -> None:
     code = """
 import io, resource, struct, zlib
 from PIL import Image
-from cnn.images import MAX_PIXELS, Decoding, Unreadable, decode
+from cnn.data.decode import MAX_PIXELS, Decoding, Unreadable, decode
 def chunk(name, content):
     tail = struct.pack(">I", zlib.crc32(name + content))
     return struct.pack(">I", len(content)) + name + content + tail

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY, clean_environment
 
-from cnn.errors import failure
-from cnn.slots import Slots, count_slots
+from cnn.core.errors import failure
+from cnn.spark.slots import Slots, count_slots
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,9 @@ def in_a_session(
 ) -> subprocess.CompletedProcess[str]:
     """Runs code with `spark` in a process of its own, under Spark's options."""
     script = (
-        "from cnn.session import TUNE, failure, spark_session\nfrom cnn.slots import count_slots\n"
+        "from cnn.core.errors import failure\n"
+        "from cnn.spark.session import TUNE, spark_session\n"
+        "from cnn.spark.slots import count_slots\n"
     )
     script += f"with spark_session('test', TUNE) as spark:\n{textwrap.indent(code, '    ')}"
     return subprocess.run(
@@ -155,7 +157,7 @@ def test_a_worker_that_cannot_start_says_why(module: str, reason: str, tmp_path:
 def test_what_interrupts_a_job_ends_it_at_once_and_the_session_still_answers() -> None:
     done = in_a_session(
         "import signal, time\n"
-        "from cnn.interruptible import collected\n"
+        "from cnn.spark.interruptible import collected\n"
         "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
         "context = spark.sparkContext\n"
         "context.parallelize([0], 1).collect()\n"
@@ -177,7 +179,7 @@ def test_what_interrupts_a_job_ends_it_at_once_and_the_session_still_answers() -
 def test_a_worker_that_is_stopped_does_not_hold_its_task_for_ever() -> None:
     done = in_a_session(
         "import os, signal\n"
-        "from cnn.launch import TaskFailed, again_where_lost\n"
+        "from cnn.spark.launch import TaskFailed, again_where_lost\n"
         "def stop(_):\n"
         "    os.kill(os.getpid(), signal.SIGSTOP)\n"
         "context = spark.sparkContext\n"
@@ -195,7 +197,7 @@ def test_a_worker_that_is_stopped_does_not_hold_its_task_for_ever() -> None:
 def test_what_runs_on_executors_needs_no_files_beside_the_package() -> None:
     """Executors may have it as a zip alone, without conf/."""
     modules = "dataset, distributed, hosts, prediction, readers, store_images, trial, worker"
-    code = f"import sys; from cnn import {modules}; print('cnn.config' in sys.modules)"
+    code = f"import sys; from cnn import {modules}; print('cnn.settings.toml' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=clean_environment(),

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import CONF_DIR
 
-from cnn.config import CONF_DIR, dump_settings, load_settings, read_settings
-from cnn.dimension import Dimension
-from cnn.errors import InputError
-from cnn.params import ModelParams
-from cnn.settings import FinalSettings, PhaseSettings
+from cnn.core.errors import InputError
+from cnn.settings.dimension import Dimension
+from cnn.settings.params import ModelParams
+from cnn.settings.schema import FinalSettings, PhaseSettings
+from cnn.settings.toml import dump_settings, load_settings, read_settings
 
 
 def toml(tmp_path: Path, text: str, name: str = "overlay.toml") -> Path:

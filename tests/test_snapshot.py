@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import pytest
 
-from cnn.batches import Images
-from cnn.checkpoint import checkpoint_file, read_checkpoint, write_checkpoint
-from cnn.model import build, compile_model
-from cnn.params import ModelParams
-from cnn.snapshot import Snapshot
-from cnn.storage import Directory
-from cnn.training import Cooldown, Fit, Part, Progress, fit
+from cnn.core.directory import Directory
+from cnn.model.network import build, compile_model
+from cnn.settings.params import ModelParams
+from cnn.train.batches import Images
+from cnn.train.checkpoint import checkpoint_file, read_checkpoint, write_checkpoint
+from cnn.train.fit import Cooldown, Fit, Part, Progress, fit
+from cnn.train.snapshot import Snapshot
 
 MOST = 2**20
 # All that has a state of its own: moments, moving means, seeds.

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import Run, one_line, write_images
 
-from cnn import sources
-from cnn.errors import Error, InputError
-from cnn.sources import fetch_kaggle, unpack
+from cnn.core.errors import Error, InputError
+from cnn.data.kaggle import fetch_kaggle, unpack
 
 DATASET = "someone/pets"
 KEY = "kaggle-secret-0123456789"
@@ -264,7 +263,7 @@ def test_an_archive_that_reaches_out_is_refused(
 def test_an_archive_that_is_too_large_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "MAX_UNPACKED", 1 << 20)
+    monkeypatch.setattr("cnn.data.kaggle.MAX_UNPACKED", 1 << 20)
     archive = packed(tmp_path / "a.zip", ("zeros.png", bytes(2 << 20), 0o644))
     with pytest.raises(Error, match="must unpack to at most"):
         unpack(archive, tmp_path / "folder")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hyperopt import base
 
-from cnn.dimension import Dimension
-from cnn.errors import InputError
-from cnn.params import ModelParams
-from cnn.settings import PhaseSettings
-from cnn.space import GRID, SearchSpace, grid_values, point_of
-from cnn.strategies import strategy
+from cnn.core.errors import InputError
+from cnn.search.space import GRID, SearchSpace, grid_values, point_of
+from cnn.search.strategies import strategy
+from cnn.settings.dimension import Dimension
+from cnn.settings.params import ModelParams
+from cnn.settings.schema import PhaseSettings
 
 
 def phase(strategy: str, space: dict[str, Any], **changes: Any) -> PhaseSettings:

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from preprocessed import images_of
 
-from cnn.errors import InputError
-from cnn.listing import list_images, real_path
-from cnn.manifest import DataSettings
-from cnn.settings import FOLDS
-from cnn.splits import TEST, TRAIN, ImageFile, Row, assign, connected_groups, tie_keys
+from cnn.core.errors import InputError
+from cnn.data.listing import list_images, real_path
+from cnn.data.manifest import DataSettings
+from cnn.data.splits import TEST, TRAIN, ImageFile, Row, assign, connected_groups, tie_keys
+from cnn.settings.schema import FOLDS
 
 CLASSES = ("a", "b")
 

@@ -16,8 +16,8 @@ from cluster import SPARK_HOME, Cluster, standalone
 from conftest import REPOSITORY, Run, clean_environment, write_images
 from test_gpus import search
 
-from cnn.results import read_trials
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.rundir.trials import read_trials
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 # As a shell has it in which nothing of ours is on a path.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cnn.errors import InputError
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.core.errors import InputError
 
 
 def test_a_file_is_read_as_it_was_written_and_replaced(tmp_path: Path) -> None:

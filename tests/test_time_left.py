@@ -7,18 +7,19 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from conftest import CONF_DIR
 from made_up import manifest
 from test_progress import on_a_terminal
 
-from cnn.config import CONF_DIR, load_settings
-from cnn.display import OnStdout
-from cnn.forecast import Forecast, images_an_epoch
-from cnn.results import EpochResult, TrialResult
-from cnn.running import Reached, Teller, read_reached, tell_testing
-from cnn.settings import Settings
-from cnn.storage import Directory
-from cnn.time_left import TimeLeft
-from cnn.winner_progress import WinnerProgress
+from cnn.core.directory import Directory
+from cnn.core.display import OnStdout
+from cnn.rundir.heartbeat import Reached, Teller, read_reached, tell_testing
+from cnn.rundir.trials import EpochResult, TrialResult
+from cnn.search.forecast import Forecast, images_an_epoch
+from cnn.search.time_left import TimeLeft
+from cnn.search.winner_progress import WinnerProgress
+from cnn.settings.schema import Settings
+from cnn.settings.toml import load_settings
 
 # 1,000 training images, of which 800 are outside the validation folds.
 DATA = manifest(32, {"cats": 500, "dogs": 500})

@@ -10,8 +10,8 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 from test_results import trial
 
-from cnn.storage import Directory
-from cnn.tracking import write_events
+from cnn.core.directory import Directory
+from cnn.search.tensorboard import write_events
 
 EPOCHS = [
     {

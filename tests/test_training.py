@@ -6,20 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from cnn.batches import Batches, Images
-from cnn.evaluation import evaluate, predict
-from cnn.model import build, compile_model, summary
-from cnn.params import ModelParams, TrainingParams
-from cnn.training import (
-    Cooldown,
-    Diverged,
-    Fit,
-    OneMachine,
-    Part,
-    Progress,
-    balanced_weights,
-    fit,
-)
+from cnn.model.network import build, compile_model, summary
+from cnn.settings.params import ModelParams, TrainingParams
+from cnn.train.batches import Batches, Images
+from cnn.train.fit import Cooldown, Diverged, Fit, OneMachine, Part, Progress, balanced_weights, fit
+from cnn.train.scores import evaluate, predict
 
 SMALL = ModelParams(conv_layers=1, filters=4, dense_units=16, learning_rate=0.003, batch_size=8)
 

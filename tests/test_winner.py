@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from cnn.results import TrialResult
-from cnn.settings import Confirmation, PhaseSettings
-from cnn.winner import choose, confirmation, expected_accuracy, simplest
+from cnn.rundir.trials import TrialResult
+from cnn.search.winner import choose, confirmation, expected_accuracy, simplest
+from cnn.settings.schema import Confirmation, PhaseSettings
 
 
 def trial(number: int, accuracy: float, **fields: Any) -> TrialResult:

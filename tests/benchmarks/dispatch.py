@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 from hyperopt import SparkTrials, fmin, hp, rand, tpe
 
-from cnn.search import Trials
-from cnn.session import TUNE, spark_session
-from cnn.worker import Isolation
+from cnn.search.dispatcher import Trials
+from cnn.spark.session import TUNE, spark_session
+from cnn.spark.task import Isolation
 
 SPACE = {"x": hp.uniform("x", -5, 5), "y": hp.uniform("y", -5, 5)}
 MANY = 1000
@@ -109,8 +109,8 @@ def many() -> list[dict[str, float]]:
 
 def first_step(point: dict[str, float]) -> dict[str, Any]:
     """Trains a small network for one step; says when that was done."""
-    from cnn.model import build, compile_model
-    from cnn.params import ModelParams
+    from cnn.model.network import build, compile_model
+    from cnn.settings.params import ModelParams
 
     params = ModelParams(conv_layers=3, filters=32)
     model = build(params, size=64, channels=1, classes=2)

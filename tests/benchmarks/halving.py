@@ -26,15 +26,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from hyperopt import base
 
-from cnn.dimension import Dimension
-from cnn.halving import Rungs, rung_epochs
-from cnn.results import Key, objective_key
-from cnn.seeds import derive_seed
-from cnn.session import TUNE
-from cnn.settings import PhaseSettings
-from cnn.space import SearchSpace, point_of
-from cnn.storage import Directory
-from cnn.strategies import strategy
+from cnn.core.directory import Directory
+from cnn.core.seeds import derive_seed
+from cnn.rundir.trials import Key, objective_key
+from cnn.search.space import SearchSpace, point_of
+from cnn.search.strategies import strategy
+from cnn.settings.dimension import Dimension
+from cnn.settings.schema import PhaseSettings
+from cnn.spark.session import TUNE
+from cnn.train.halving import Rungs, rung_epochs
 
 SIZE, TRAIN, VALIDATION, CONFIGURATIONS, EPOCHS, ETA = 64, 2000, 2000, 32, 9, 3
 # A rung before a whole epoch is over; Optuna's counts whole ones.
@@ -89,9 +89,9 @@ def record(task: tuple[int, int, str]) -> None:
     seed, number, path = task
     import keras
 
-    from cnn.batches import Images
-    from cnn.model import build, compile_model
-    from cnn.training import Diverged, Part, Progress, fit
+    from cnn.model.network import build, compile_model
+    from cnn.train.batches import Images
+    from cnn.train.fit import Diverged, Part, Progress, fit
 
     pixels, labels = draw(TRAIN + VALIDATION, seed)
     train = Images(pixels, labels, np.arange(TRAIN))
@@ -149,7 +149,7 @@ def curves(seed: int, cache: Path) -> list[Curve]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:03d}.json" for number in range(CONFIGURATIONS)]
     missing = [(seed, number, str(p)) for number, p in enumerate(paths) if not p.exists()]
-    # As trials have it (cnn/session.py), but with one thread each.
+    # As trials have it (cnn/spark/session.py), but with one thread each.
     environment = {k.removeprefix(_EXECUTOR): v for k, v in TUNE.items() if k.startswith(_EXECUTOR)}
     os.environ.update(environment | {"TF_NUM_INTRAOP_THREADS": "1"})
     # A process for each training: what one leaves behind does not slow the next.
@@ -193,7 +193,7 @@ def replay(known: list[Curve], slots: int, go_on: Scheduler) -> tuple[float, flo
 
 
 def ours(folder: str, grace: float) -> Scheduler:
-    """As cnn.training.fit asks: at each rung, and after each epoch again about the last of them."""
+    """As cnn.train.fit.fit asks: at each rung, and after each epoch again about the last."""
     rungs = rung_epochs(EPOCHS, grace, ETA)
     board = Rungs(Directory(folder), "search", ETA)
     told: dict[int, tuple[int, Key]] = {}

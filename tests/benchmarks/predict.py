@@ -27,21 +27,21 @@ from typing import Any
 import numpy as np
 from preprocess import LINKS, draw, link
 
-from cnn.card import ModelCard, read_card
-from cnn.config import CONF_DIR
-from cnn.device import environment_for
-from cnn.new_images import FolderImages
-from cnn.params import ModelParams
-from cnn.prediction import predict_images
-from cnn.session import EXECUTOR_ENVIRONMENT, PREDICT, spark_session
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.data.new_images import FolderImages
+from cnn.model.card import ModelCard, read_card
+from cnn.model.predict import predict_images
+from cnn.settings.params import ModelParams
+from cnn.settings.toml import CONF
+from cnn.spark.gpus import environment_for
+from cnn.spark.session import EXECUTOR_ENVIRONMENT, PREDICT, spark_session
 
 PARAMS = ModelParams(conv_layers=3, filters=32, dense_units=32)
 
 
 def write_model(folder: Path) -> None:
     """A run directory as far as predicting needs it; in a process of its own."""
-    from cnn.model import build
+    from cnn.model.network import build
 
     card = ModelCard(
         size=128,
@@ -71,7 +71,7 @@ def load(folder: Path) -> None:
 
 def bare(paths: Sequence[Path]) -> int:
     """Decodes, then predicts, with nothing around it."""
-    from cnn.images import decode_file
+    from cnn.data.decode import decode_file
 
     card = _state["card"]
     pixels = np.stack([decode_file(path, card.decoding) for path in paths])
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=default)
     args = parser.parse_args()
     cores = os.cpu_count() or 1
-    os.environ |= {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_CONF_DIR": str(CONF_DIR)}
+    os.environ |= {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_CONF_DIR": str(CONF)}
     os.environ["PYSPARK_SUBMIT_ARGS"] = f"--master local[{cores}] pyspark-shell"
     # The limit's processes have what executors have.
     os.environ |= EXECUTOR_ENVIRONMENT | environment_for(1, None)

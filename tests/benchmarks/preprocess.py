@@ -26,13 +26,13 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from cnn.config import CONF_DIR
-from cnn.dataset import make_dataset
-from cnn.manifest import DataSettings, Source
-from cnn.readers import FileReader
-from cnn.sample import write_sample
-from cnn.session import spark_session
-from cnn.storage import Directory
+from cnn.core.directory import Directory
+from cnn.data.build import make_dataset
+from cnn.data.manifest import DataSettings, Source
+from cnn.data.readers import FileReader
+from cnn.data.sample import write_sample
+from cnn.settings.toml import CONF
+from cnn.spark.session import spark_session
 
 SIDE, SIZE = 1024, 128
 LINKS = 10
@@ -202,7 +202,7 @@ def decoding(folder: Path, runs: int) -> None:
     cores = os.cpu_count() or 1
     quiet = "--conf spark.ui.showConsoleProgress=false"
     os.environ["PYSPARK_SUBMIT_ARGS"] = f"--master local[{cores}] {quiet} pyspark-shell"
-    os.environ["SPARK_CONF_DIR"] = str(CONF_DIR)
+    os.environ["SPARK_CONF_DIR"] = str(CONF)
     bare(paths)  # reads all files once: what follows measures decoding, not the disk
     with tempfile.TemporaryDirectory() as temporary, spark_session("benchmark") as spark:
         out = Path(temporary) / "data"
@@ -273,7 +273,7 @@ def listing(root: Path, count: int) -> None:
         staging.rename(folder)
     code = (
         "import resource, sys, time; from pathlib import Path\n"
-        "from cnn.listing import list_images; from cnn.manifest import DataSettings\n"
+        "from cnn.data.listing import list_images; from cnn.data.manifest import DataSettings\n"
         "started = time.perf_counter()\n"
         "found = list_images(Path(sys.argv[1]), DataSettings())\n"
         "print(len(found.files), time.perf_counter() - started,"

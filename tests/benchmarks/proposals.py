@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from hyperopt import base, hp, rand, tpe
 
-from cnn.space import point_of
-from cnn.strategies import propose
+from cnn.search.space import point_of
+from cnn.search.strategies import propose
 
 TRIALS, STARTUP = 100, 8
 # Hartmann's constants (Dixon and Szegö, 1978).

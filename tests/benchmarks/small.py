@@ -85,7 +85,7 @@ def write(folder: Path, seed: int) -> None:
 
 
 def ours(data: str, folder: Path, seed: int) -> Outcome:
-    from cnn.classifier import Classifier
+    from cnn.model.classifier import Classifier
 
     run = folder / f"run-{seed}"
     began = time.perf_counter()

@@ -55,9 +55,9 @@ def draw(folder: Path, count: int) -> tuple[Any, Any]:
 def network(precision: str, params: dict[str, Any] = PARAMS) -> Any:
     import keras
 
-    from cnn.model import build, compile_model
-    from cnn.params import ModelParams
-    from cnn.precision import policy
+    from cnn.model.network import build, compile_model
+    from cnn.model.precision import policy
+    from cnn.settings.params import ModelParams
 
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(policy(precision))  # type: ignore[arg-type]
@@ -69,8 +69,8 @@ def network(precision: str, params: dict[str, Any] = PARAMS) -> Any:
 def ours(folder: Path, model: Any, count: int = IMAGES, epochs: int = EPOCHS) -> Callable[[], None]:
     import numpy as np
 
-    from cnn.batches import Images
-    from cnn.training import Part, fit
+    from cnn.train.batches import Images
+    from cnn.train.fit import Part, fit
 
     pixels, labels = draw(folder, count)
     images = Images(pixels, labels, np.arange(count))
@@ -163,7 +163,7 @@ def flops(model: Any) -> float:
 def peak(folder: Path) -> None:
     import keras
 
-    from cnn.precision import resolve
+    from cnn.model.precision import resolve
 
     device = keras.distribution.list_devices()[0]
     found: dict[str, float] = {}
@@ -202,7 +202,7 @@ def multiplied(precision: str, side: int = 2048) -> float:
 
 def part(name: str, folder: Path, threads: int, *arguments: str) -> subprocess.Popen[str]:
     """This file again, as a process of its own with so many threads."""
-    from cnn.device import environment_for
+    from cnn.spark.gpus import environment_for
 
     return subprocess.Popen(
         [sys.executable, __file__, name, "--folder", str(folder), *arguments],
@@ -278,7 +278,7 @@ def main() -> None:
     args = parser.parse_args()
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         # Not at the top: with another backend this file runs where there is no Spark.
-        from cnn.session import EXECUTOR_ENVIRONMENT
+        from cnn.spark.session import EXECUTOR_ENVIRONMENT
 
         if not EXECUTOR_ENVIRONMENT.items() <= os.environ.items():
             environment = {**os.environ, **EXECUTOR_ENVIRONMENT}

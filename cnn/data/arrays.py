@@ -1,0 +1,230 @@
+"""Parquet -> node-local memory-mapped arrays, built once a host. Knows nothing of Spark.
+
+All trials on a host share one copy through the system's page cache.
+"""
+
+import json
+import weakref
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cnn.core.directory import Directory
+from cnn.core.errors import Error
+from cnn.data.host_cache import Cache
+from cnn.data.manifest import Manifest
+from cnn.settings.schema import CacheSettings
+
+_BATCH_BYTES = 2**24
+_FILES = ("pixels", "labels", "folds")
+# Of each array's bytes, against a disk that lies.
+_SUMS = "crc32.json"
+# Told the share of a split's images that is done, from 0 to 1.
+Tell = Callable[[float], None]
+
+
+def _unheard(share: float) -> None:
+    """Where nobody waits to hear it."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """One split: uint8 pixels (n, size, size, channels), mapped; int32 labels and folds (n,)."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    folds: np.ndarray
+
+
+def open_pixels(data: Directory, manifest: Manifest, split: str, cache: CacheSettings) -> Pixels:
+    """Opens a split's arrays, building them first where this host has none yet or damaged ones.
+
+    Raises Error where the Parquet files do not hold what the manifest says, or there is no room.
+    """
+    return _open(data, manifest, split, cache, whole=False)[0]
+
+
+def verify_pixels(
+    data: Directory,
+    manifest: Manifest,
+    split: str,
+    cache: CacheSettings,
+    tell: Tell = _unheard,
+) -> bool:
+    """The same, and every byte is read and checked; whether the arrays were built now.
+
+    `tell` hears how far that is. Raises Locked where another process of this host is at it.
+    """
+    with Cache(cache).lock(f"{_name(manifest, split)}.whole", wait=False):
+        return _open(data, manifest, split, cache, whole=True, tell=tell)[1]
+
+
+def is_built(manifest: Manifest, split: str, cache: CacheSettings) -> bool:
+    """Whether this host has a split's arrays."""
+    folder = Cache(cache).root / _name(manifest, split)
+    return _is_sound(folder, manifest, split, whole=False)
+
+
+def arrays_size(manifest: Manifest, split: str) -> int:
+    """Bytes of a split's arrays."""
+    row = manifest.size * manifest.size * manifest.channels
+    return manifest.total(split) * (row + 8)
+
+
+def _name(manifest: Manifest, split: str) -> str:
+    return f"{manifest.fingerprint}-{split}"
+
+
+def _open(
+    data: Directory,
+    manifest: Manifest,
+    split: str,
+    cache: CacheSettings,
+    *,
+    whole: bool,
+    tell: Tell = _unheard,
+) -> tuple[Pixels, bool]:
+    entry, built = Cache(cache).open(
+        _name(manifest, split),
+        size=arrays_size(manifest, split),
+        build=lambda folder: _build(data, manifest, split, folder, tell),
+        check=lambda folder: _is_sound(folder, manifest, split, whole=whole, tell=tell),
+    )
+    found = _load(entry.folder)
+    # While the arrays are mapped their disk space is not free, and the entry counts as in use.
+    weakref.finalize(found.pixels, entry.mark.close)
+    return found, built
+
+
+def _load(folder: Path) -> Pixels:
+    arrays = {
+        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _FILES
+    }
+    return Pixels(**arrays)
+
+
+def _is_sound(
+    folder: Path,
+    manifest: Manifest,
+    split: str,
+    *,
+    whole: bool,
+    tell: Tell = _unheard,
+) -> bool:
+    """Whether a folder holds the arrays that it should; `whole` reads the pixels too."""
+    count = manifest.total(split)
+    try:
+        found = _load(folder)
+        sums = json.loads((folder / _SUMS).read_bytes())
+        return (
+            found.pixels.shape == (count, manifest.size, manifest.size, manifest.channels)
+            and found.pixels.dtype == np.uint8
+            and found.labels.shape == found.folds.shape == (count,)
+            and found.labels.dtype == found.folds.dtype == np.int32
+            and _sum(found.labels) == sums["labels"]
+            and _sum(found.folds) == sums["folds"]
+            and (not whole or _sum(found.pixels, tell) == sums["pixels"])
+        )
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return False
+
+
+def _sum(array: np.ndarray, tell: Tell = _unheard) -> int:
+    flat, found = array.reshape(-1), 0
+    for start in range(0, len(flat), _BATCH_BYTES):
+        tell(start / len(flat))
+        found = zlib.crc32(flat[start : start + _BATCH_BYTES].tobytes(), found)
+    return found
+
+
+def _build(data: Directory, manifest: Manifest, split: str, folder: Path, tell: Tell) -> None:
+    """Writes the arrays from first byte to last: a disk is fastest so, and memory stays free."""
+    count, start, found = manifest.total(split), 0, 0
+    labels, folds = np.empty(count, np.int32), np.empty(count, np.int32)
+    shape = (count, manifest.size, manifest.size, manifest.channels)
+    with (folder / "pixels.npy").open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for batch in _batches(data, manifest, split):
+            end = start + batch.num_rows
+            if end > count:
+                raise _mismatch(data, split, f"more than {count} rows")
+            rows = batch.column("pixels")
+            flat = np.frombuffer(rows.buffers()[1], np.uint8)
+            width = rows.type.byte_width
+            content = flat[rows.offset * width : (rows.offset + len(rows)) * width].tobytes()
+            found = zlib.crc32(content, found)
+            file.write(content)
+            labels[start:end] = batch.column("label").to_numpy()
+            folds[start:end] = batch.column("fold").to_numpy()
+            start = end
+            tell(end / count)
+    if start != count:
+        raise _mismatch(data, split, f"{start} rows where the manifest says {count}")
+    if labels.size and not (labels.min() >= 0 and labels.max() < len(manifest.classes)):
+        raise _mismatch(data, split, "labels beyond its classes")
+    np.save(folder / "labels.npy", labels)
+    np.save(folder / "folds.npy", folds)
+    sums = {"pixels": found, "labels": _sum(labels), "folds": _sum(folds)}
+    (folder / _SUMS).write_text(json.dumps(sums))
+
+
+def _batches(data: Directory, manifest: Manifest, split: str) -> Iterator[pa.RecordBatch]:
+    """A split's rows in order, some MiB at a time; pixels are of a fixed width."""
+    width = manifest.size * manifest.size * manifest.channels
+    for name in data.names(split):
+        filesystem, path = data.path(f"{split}/{name}")
+        with pq.ParquetFile(path, filesystem=filesystem) as file:
+            rows = max(1, _BATCH_BYTES // width)
+            for batch in file.iter_batches(rows, columns=["label", "fold", "pixels"]):
+                place = batch.schema.get_field_index("pixels")
+                column = batch.column(place)
+                lengths = pc.fill_null(pc.binary_length(column), 0)
+                if pc.any(pc.not_equal(lengths, width)).as_py():
+                    raise _mismatch(
+                        data,
+                        split,
+                        f"pixels of {pc.max(lengths).as_py()} bytes where "
+                        f"{manifest.size}x{manifest.size}x{manifest.channels} must be {width}",
+                    )
+                yield batch.set_column(place, "pixels", column.cast(pa.binary(width)))
+
+
+def read_paths(data: Directory, split: str) -> list[str]:
+    """Of a split's images, in the order of their rows."""
+    filesystem, path = data.path(split)
+    tables = [
+        pq.read_table(f"{path}/{name}", columns=["path"], filesystem=filesystem)
+        for name in data.names(split)
+    ]
+    return [text for table in tables for text in table["path"].to_pylist()]
+
+
+def _mismatch(data: Directory, split: str, what: str) -> Error:
+    return Error(
+        f"a data directory must hold what its manifest says, but {data.uri}/{split} has {what}"
+    )
+
+
+def choose(
+    folds: np.ndarray,
+    validation_folds: Sequence[int],
+    train_images: int | None = None,
+    subset_seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row indices to train on and to validate on, each int64 and sorted.
+
+    `train_images` counts validation too, as the report's sub-training-sets did: that many images,
+    drawn by `subset_seed`, are split by their folds. More than there are means all.
+    """
+    chosen = np.arange(len(folds))
+    if train_images is not None and train_images < len(folds):
+        chosen = np.random.default_rng(subset_seed).permutation(len(folds))[:train_images]
+    held_out = np.isin(folds[chosen], list(validation_folds))
+    return np.sort(chosen[~held_out]), np.sort(chosen[held_out])

@@ -1,0 +1,266 @@
+"""Folders of images -> a data directory: list, tie, split, decode with Spark, commit whole."""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cnn.core.commit import staged
+from cnn.core.console import say
+from cnn.core.directory import Directory
+from cnn.core.errors import Error, InputError, failure
+from cnn.data.blank_images import BlankImage, write_blank
+from cnn.data.deep_images import ValueRange
+from cnn.data.duplicates import (
+    Digests,
+    contradictions,
+    digest_lookalikes,
+    repeats,
+    withheld,
+    write_repeats,
+)
+from cnn.data.listing import Listing
+from cnn.data.manifest import (
+    MANIFEST,
+    DataSettings,
+    Manifest,
+    Source,
+    read_manifest,
+    write_manifest,
+)
+from cnn.data.parts import Part, PartResult, cut_parts
+from cnn.data.readers import Reader
+from cnn.data.splits import TEST, TRAIN, ImageFile, assign, connected_groups, tie_keys
+from cnn.data.value_range import describe_dark, find_range
+from cnn.spark.slots import wait_for_executors
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+REJECTS = "rejects"
+_REJECT_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string())])
+
+Reject = tuple[str, str]
+
+
+def make_dataset(
+    spark: "SparkSession",
+    reader: Reader,
+    out: Directory,
+    settings: DataSettings,
+    listing: Listing,
+    *,
+    source: Source,
+    sample: bool = False,
+) -> Manifest:
+    """Decodes the listed images in parallel and commits a data directory at `out`.
+
+    Everything is written beside `out` and put there when complete, in place of a data directory
+    that was there. Raises Error where too many files cannot be decoded; nothing is left then.
+    """
+    started = time.monotonic()
+    wait_for_executors(spark.sparkContext)
+    with _one_line():
+        digests = digest_lookalikes(
+            listing.files, lambda files, whole: reader.digests(spark, files, whole)
+        )
+    sorted_out = _sort_out(listing.files, digests, settings)
+    rejected = [*sorted_out.contradictory, *listing.rejects]
+    split = assign(sorted_out.files, sorted_out.groups, listing.classes, settings)
+    sizes = {file.path: file.size for file in sorted_out.files}
+    # An official test set is read after the rest, which is to end with short parts as well.
+    apart = [split] if settings.test_images is None else [{name: split[name]} for name in split]
+    cores = spark.sparkContext.defaultParallelism
+    parts = [part for sides in apart for part in cut_parts(sides, sizes, settings, cores)]
+
+    with staged(out, MANIFEST) as staging:
+        for name in (TRAIN, TEST):
+            staging.sub(name).create()
+        with _one_line():
+            results, value_range = _write(spark, reader, parts, staging, settings)
+        rejected += [reject for result in results for reject in result.rejects]
+        listed = len(listing.files) + len(listing.rejects)
+        _check_rejects(rejected, listed, settings)
+        rejected += sorted_out.withheld
+        write_rejects(staging, rejected)
+        write_repeats(staging, sorted_out.repeated)
+        blank = [
+            BlankImage(path, result.split, listing.classes[label])
+            for result in results
+            for path, label in result.blank
+        ]
+        write_blank(staging, blank)
+        manifest = Manifest(
+            size=settings.image_size,
+            channels=settings.channels,
+            classes=listing.classes,
+            counts=_counts(results, listing.classes),
+            groups=len(set(sorted_out.groups)),
+            duplicates=len(sorted_out.repeated),
+            listed=listed,
+            rejects=len(rejected),
+            withheld=len(sorted_out.withheld),
+            reasons=dict(Counter(kind_of(reason) for _, reason in rejected).most_common()),
+            ignored=listing.ignored,
+            blank=len(blank),
+            value_range=value_range,
+            settings=settings,
+            source=source,
+            sample=sample,
+            inputs=listing.inputs,
+            fingerprint=_fingerprint(results, settings, listing.classes),
+            seconds=round(time.monotonic() - started, 3),
+        )
+        if sum(manifest.total(name) for name in (TRAIN, TEST)) + len(rejected) != listed:
+            raise Error(f"of {listed} files some became neither a row nor a reject: a defect")
+        write_manifest(staging, manifest)
+    return manifest
+
+
+class _SortedOut(NamedTuple):
+    """The files that are to become rows, each with its group, and what became of the others."""
+
+    files: list[ImageFile]
+    groups: list[str]
+    contradictory: list[Reject]
+    # In an official test set as well.
+    withheld: list[Reject]
+    # Files that repeat another's bytes, each with that one.
+    repeated: list[tuple[str, str]]
+
+
+def _sort_out(files: Sequence[ImageFile], digests: Digests, settings: DataSettings) -> _SortedOut:
+    # Empty files are alike and are rejected for being empty.
+    digests = [digest if file.size else None for file, digest in zip(files, digests, strict=True)]
+    keys = tie_keys(files, settings)
+    contradictory = contradictions(files, digests)
+    left = [i for i in range(len(files)) if i not in contradictory]
+    some = [files[i] for i in left]
+    same = [digests[i] for i in left]
+    groups = connected_groups([keys[i] for i in left], same)
+    apart = withheld(some, same, groups)
+    kept = [i for i in range(len(some)) if i not in apart]
+    return _SortedOut(
+        [some[i] for i in kept],
+        [groups[i] for i in kept],
+        list(contradictory.values()),
+        list(apart.values()),
+        repeats([some[i] for i in kept], [same[i] for i in kept]),
+    )
+
+
+def _write(
+    spark: "SparkSession",
+    reader: Reader,
+    parts: Sequence[Part],
+    staging: Directory,
+    settings: DataSettings,
+) -> tuple[list[PartResult], ValueRange | None]:
+    """Writes all parts, and again those with deep images once all training images have said what
+    values they hold. A data set without such images is read once.
+    """
+    known = settings.value_range
+    how = settings.decoding(known)
+    results = reader.write(spark, parts, staging, how, look=known is None)
+    again = [number for number, result in enumerate(results) if result.deep]
+    if not again:
+        return results, known
+    images = [image for result in results if result.split == TRAIN for image in result.deep]
+    if images:
+        known = find_range(images)
+        warning = describe_dark(images, known)
+        if warning is not None:
+            say(warning)
+    # Without a range, which test images alone do not make, these become rejects.
+    how = settings.decoding(known)
+    written = reader.write(spark, [parts[number] for number in again], staging, how)
+    for number, result in zip(again, written, strict=True):
+        results[number] = result
+    return results, known
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except Error:
+        raise
+    except Exception as error:
+        raise Error(f"preprocessing failed, and nothing was written: {failure(error)}") from error
+
+
+def existing_dataset(out: Directory, inputs: str) -> Manifest | None:
+    """The data set at `out` if it was made from these very inputs and settings."""
+    if not out.exists(MANIFEST):
+        return None
+    try:
+        manifest = read_manifest(out)
+    except InputError:
+        return None
+    return manifest if manifest.inputs == inputs else None
+
+
+def read_rejects(data: Directory) -> list[Reject]:
+    """Path and reason of every file that became no row, by path."""
+    filesystem, path = data.path(REJECTS)
+    table = pq.read_table(path, filesystem=filesystem, schema=_REJECT_SCHEMA)
+    return [(row["path"], row["reason"]) for row in table.to_pylist()]
+
+
+def kind_of(reason: str) -> str:
+    """A reject's reason without what is particular to one file."""
+    return reason.partition("(")[0].strip()
+
+
+def describe_rejects(rejects: Iterable[Reject]) -> list[str]:
+    """A line for each kind of reason: how many, and an example."""
+    examples: dict[str, str] = {}
+    kinds: Counter[str] = Counter()
+    for path, reason in rejects:
+        kinds[kind_of(reason)] += 1
+        examples.setdefault(kind_of(reason), path)
+    return [f"{n} {kind} (such as {examples[kind]!r})" for kind, n in kinds.most_common()]
+
+
+def _fingerprint(
+    results: Iterable[PartResult], settings: DataSettings, classes: Sequence[str]
+) -> str:
+    """A hash of all rows with their places: a sum, so that how they were cut does not matter."""
+    total = sum(result.checksum for result in results) % 2**128
+    text = f"{total:032x} {settings.image_size} {settings.channels} {'/'.join(classes)}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_rejects(rejected: Sequence[Reject], listed: int, settings: DataSettings) -> None:
+    limit = settings.max_rejects
+    allowed = limit * listed if limit < 1 else limit
+    if len(rejected) > allowed:
+        raise Error(
+            f"--max-rejects must not be exceeded: at most {allowed:g} of {listed} files may be "
+            f"rejected, but {len(rejected)} were: {'; '.join(describe_rejects(rejected))}"
+        )
+
+
+def write_rejects(staging: Directory, rejected: Sequence[Reject]) -> None:
+    """Path and reason of every file that became no row, as `read_rejects` reads them."""
+    columns = list(zip(*sorted(rejected), strict=True)) or [(), ()]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table([list(c) for c in columns], schema=_REJECT_SCHEMA), sink)
+    staging.write(f"{REJECTS}/part-00000.parquet", sink.getvalue().to_pybytes())
+
+
+def _counts(results: Iterable[PartResult], classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    counts = {split: dict.fromkeys(classes, 0) for split in (TRAIN, TEST)}
+    for result in results:
+        for label, count in result.counts.items():
+            counts[result.split][classes[label]] += count
+    for split, by_class in counts.items():
+        for name, count in by_class.items():
+            if count == 0:
+                raise Error(f"no image of class {name!r} in the {split} split could be decoded")
+    return counts

@@ -1,0 +1,302 @@
+"""Bytes of an image file -> uint8 pixels, or a reason why not. Knows nothing of Spark."""
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import BinaryIO, Literal, TypeVar
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from cnn.data.backgrounds import Background, lay_on, padding
+from cnn.data.deep_images import Deep, RangeUnknown, ValueRange, Values, is_deep
+from cnn.data.open_image import MAX_PIXELS, Unreadable, check_pixels, check_sides, open_image
+
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "Decoding",
+    "Fit",
+    "RangeUnknown",
+    "Unreadable",
+    "decode",
+    "decode_and_look",
+    "decode_file",
+    "reduce_array",
+    "values_of",
+    "with_file",
+]
+
+Fit = Literal["stretch", "crop", "pad"]
+Result = TypeVar("Result")
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
+)
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# An image is blank or nearly so where its darkest and its brightest pixel are less apart.
+BLANK_LEVELS = 8
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How the bytes of an image file become pixels."""
+
+    size: int
+    # One channel is ITU-R 601 luma, three are RGB.
+    channels: int
+    # What is not square is stretched, cropped around its middle, or padded.
+    fit: Fit = "stretch"
+    background: Background = "auto"
+    # Which values become 0 and 255 where there are more than 8 bits a channel.
+    value_range: ValueRange | None = None
+    # As data sets of schema version 1 were made: 16 bits over their whole range, of 16-bit colour
+    # one byte of two, and no 32-bit values.
+    version_1: bool = False
+
+    @property
+    def mode(self) -> str:
+        return "L" if self.channels == 1 else "RGB"
+
+
+def decode(data: bytes | BinaryIO, how: Decoding) -> np.ndarray:
+    """Decodes one image, given as bytes or an open file, and reduces it to a square.
+
+    Returns uint8 pixels of shape (size, size, channels), each the average of its area.
+    Transparency is laid on the background, EXIF orientation is applied, of an animation the first
+    frame is taken. Raises Unreadable with a short reason, and of it RangeUnknown where there are
+    more than 8 bits a channel and `how` has no range for them.
+    """
+    return decode_and_look(data, how)[0]
+
+
+def decode_and_look(data: bytes | BinaryIO, how: Decoding) -> tuple[np.ndarray, bool]:
+    """The same, and whether the image is blank or nearly so; padding is not looked at."""
+    file = io.BytesIO(data) if isinstance(data, bytes) else data
+    with _reasons(file), open_image(file) as image:
+        return _reduce(image, file, how)
+
+
+def values_of(data: bytes | BinaryIO) -> Values | None:
+    """The values of an image with more than 8 bits a channel, None of others, by their header.
+
+    Raises Unreadable.
+    """
+    file = io.BytesIO(data) if isinstance(data, bytes) else data
+    with _reasons(file), open_image(file) as image:
+        if not is_deep(image):
+            return None
+        check_pixels(image.size)
+        return Deep(image, file).values()
+
+
+@contextmanager
+def _reasons(file: BinaryIO) -> Iterator[None]:
+    """Whatever Pillow says of a file becomes an Unreadable."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except Unreadable:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise Unreadable(f"more than {MAX_PIXELS} pixels") from None
+    except UnidentifiedImageError:
+        is_empty = file.seek(0, io.SEEK_END) == 0
+        raise Unreadable("empty file" if is_empty else "not an image of a supported kind") from None
+    except Exception as error:
+        # Pillow's plugins raise whatever a damaged file provokes: OSError, ValueError,
+        # SyntaxError, IndexError, ... One bad file must not end the job.
+        raise Unreadable(f"damaged image ({type(error).__name__}: {error})"[:200]) from None
+
+
+def decode_file(item: Path | bytes, how: Decoding) -> np.ndarray:
+    """Raises Unreadable where the file cannot be read or is no image."""
+    return with_file(item, partial(decode, how=how))
+
+
+def with_file(item: Path | bytes, read: Callable[[bytes | BinaryIO], Result]) -> Result:
+    """What `read` makes of a file. Raises Unreadable where it cannot be opened."""
+    if isinstance(item, bytes):
+        return read(item)
+    try:
+        with item.open("rb") as file:
+            return read(file)
+    except OSError as error:
+        raise Unreadable(f"unreadable: {error.strerror}") from None
+
+
+def reduce_array(pixels: np.ndarray, how: Decoding) -> np.ndarray:
+    """The same of an image that is decoded: uint8 (height, width), or with 1, 3 or 4 channels.
+
+    Raises Unreadable where it is no such array.
+    """
+    array = np.asarray(pixels)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] in {(3,), (4,)}):
+        raise Unreadable(f"not an image of uint8 pixels ({array.dtype} {array.shape})")
+    sides = array.shape[1], array.shape[0]
+    check_sides(sides)
+    check_pixels(sides)
+    image = Image.fromarray(np.ascontiguousarray(array))
+    return _square(_fit(_to_mode(image, how), sides, how), how)
+
+
+def _reduce(image: Image.Image, file: BinaryIO, how: Decoding) -> tuple[np.ndarray, bool]:
+    extent = _draft(image, how)
+    stored = image.size
+    check_pixels(stored)
+    if is_deep(image) and not how.version_1:
+        flat = _flat(Deep(image, file), how)
+    else:
+        image.load()
+        flat = image
+    turn = _UPRIGHT.get(_orientation(image))
+    upright = flat if turn is None else flat.transpose(turn)
+    # Pillow itself has turned a TIFF.
+    if upright.size != stored:
+        extent = extent[::-1]
+    pixels = _fit(_to_mode(upright, how), extent, how)
+    return _square(pixels, how), is_blank(pixels)
+
+
+def _flat(deep: Deep, how: Decoding) -> Image.Image:
+    if how.value_range is None:
+        raise RangeUnknown(deep.values())
+    return deep.scaled(how.value_range)
+
+
+def is_blank(pixels: np.ndarray) -> bool:
+    """Whether all pixels (high, wide, channels) have nearly one colour."""
+    high, wide, _ = pixels.shape
+    if abs(int(pixels[0, 0, 0]) - int(pixels[high // 2, wide // 2, 0])) >= BLANK_LEVELS:
+        # Most images are told by this, which costs nothing.
+        return False
+    planes = pixels.transpose(2, 0, 1)
+    return all(int(plane.max()) - int(plane.min()) < BLANK_LEVELS for plane in planes)
+
+
+def _draft(image: Image.Image, how: Decoding) -> tuple[float, float]:
+    """Has libjpeg decode at the smallest scale that costs no accuracy; other kinds: as they are.
+
+    At 1/8, 1/4 or 1/2 libjpeg gives the means of blocks. That is exact where whole blocks make up
+    the target's pixels; elsewhere so many blocks across a pixel keep within 0.9 grey levels,
+    measured on photographs and drawings enlarged to 1024x1024. Returns width and height in
+    blocks, which need not be whole: the last block may lie in part beyond the edge.
+    """
+    width, height = image.size
+    wide, high = (side for side, _, _ in _sides((width, height), how.size, how.fit))
+    for scale, blocks in ((8, 3), (4, 2), (2, 2)):
+        exact = width % (scale * wide) == 0 == height % (scale * high) and how.fit == "stretch"
+        if exact or min(width / wide, height / high) >= blocks * scale:
+            drafted = image.draft(how.mode, (width // scale, height // scale))
+            if drafted is not None:
+                left, top, right, bottom = drafted[1]
+                return right - left, bottom - top
+            break
+    return width, height
+
+
+def _sides(
+    extent: tuple[float, float], size: int, fit: Fit
+) -> tuple[tuple[int, float, float], tuple[int, float, float]]:
+    """For width and height: pixels to make, and from where to where of the source they come."""
+    width, height = extent
+    if fit == "crop":
+        side = min(extent)
+        left, top = (width - side) / 2, (height - side) / 2
+        return (size, left, left + side), (size, top, top + side)
+    if fit == "pad":
+        side = max(extent)
+        wide, high = (max(1, round(size * length / side)) for length in extent)
+        return (wide, 0, width), (high, 0, height)
+    return (size, 0, width), (size, 0, height)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:
+        # An image is not damaged because what a camera wrote beside it is.
+        return 1
+
+
+def _to_mode(image: Image.Image, how: Decoding) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        # Converting 16 bits to 8 would clip at 255: scale first.
+        array = np.asarray(image, dtype=np.uint32)
+        image = Image.fromarray(((array * 255 + 32767) // 65535).astype(np.uint8))
+    elif image.mode in {"I", "F"}:
+        raise Unreadable("32-bit values, whose range is not stated")
+    if image.mode in {"P", "PA", "LA", "La", "RGBA", "RGBa"} or "transparency" in image.info:
+        image = lay_on(image.convert("RGBA"), how.background)
+    elif image.mode not in {"L", "RGB"}:
+        image = image.convert("RGB")
+    return image if image.mode == how.mode else image.convert(how.mode)
+
+
+def _fit(image: Image.Image, extent: tuple[float, float], how: Decoding) -> np.ndarray:
+    """The pixels that the image makes up, of a square or of a part of one."""
+    return _resample(image, *_sides(extent, how.size, how.fit))
+
+
+def _square(pixels: np.ndarray, how: Decoding) -> np.ndarray:
+    """Pixels with what is around them."""
+    if pixels.shape[:2] == (how.size, how.size):
+        return pixels
+    square = np.empty((how.size, how.size, pixels.shape[2]), np.uint8)
+    square[:] = padding(how.background, how.mode)
+    top, left = ((how.size - side) // 2 for side in pixels.shape[:2])
+    square[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    return square
+
+
+def _resample(
+    image: Image.Image, across: tuple[int, float, float], down: tuple[int, float, float]
+) -> np.ndarray:
+    """Makes uint8 pixels (high, wide, channels) of a part of an image."""
+    (wide, left, right), (high, top, bottom) = across, down
+    steps = (right - left) / wide, (bottom - top) / high
+    if min(steps) < 1:
+        box = (left, top, right, bottom)
+        enlarged = image.resize((wide, high), Image.Resampling.BILINEAR, box=box)
+        return np.asarray(enlarged).reshape(high, wide, -1)
+    if all(value == int(value) for value in (*steps, left, top)):
+        box = (int(left), int(top), int(right), int(bottom))
+        whole = image.reduce((int(steps[0]), int(steps[1])), box)
+        return np.asarray(whole).reshape(high, wide, -1)
+    if min(steps) >= 6:
+        # Means of whole blocks first, which Pillow makes faster.
+        block = int(min(steps) / 3)
+        image = image.reduce(block)
+        left, right, top, bottom = (value / block for value in (left, right, top, bottom))
+    source = np.asarray(image, np.float32).reshape(image.height, image.width, -1)
+    rows = np.tensordot(_overlaps(image.height, high, top, bottom), source, (1, 0))
+    pixels = np.tensordot(rows, _overlaps(image.width, wide, left, right), (1, 1))
+    return np.rint(pixels.transpose(0, 2, 1)).astype(np.uint8)
+
+
+@lru_cache(maxsize=64)
+def _overlaps(source: int, target: int, start: float, stop: float) -> np.ndarray:
+    """How much of each source pixel is in each target pixel: float32 (target, source), rows sum 1.
+
+    Pillow's box filter takes pixels whole or not at all, up to 3 grey levels off at such sizes.
+    """
+    edges = np.linspace(start, stop, target + 1)[:, None]
+    pixels = np.arange(source)
+    shared = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
+    return (np.clip(shared, 0, None) * target / (stop - start)).astype(np.float32)

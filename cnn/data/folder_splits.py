@@ -1,0 +1,155 @@
+"""Folders that look like a split which somebody has made already, such as train/ and test/.
+
+To merge them and split anew would put most of an official test set among the training images. What
+is meant, the user says.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, NoReturn
+
+from cnn.core.errors import InputError
+from cnn.data.splits import ImageFile
+
+# What may be the test set comes last, the likeliest at the end.
+_TRAINS = ("training", "train")
+_TESTS = ("dev", "validation", "valid", "val", "evaluation", "eval", "testing", "test")
+# As a word of its own or with one of these behind it: test, test_set, TestSet, seg_test, test2017.
+_SPLIT_NAME = re.compile(
+    rf"(?:.*[^a-z])?({'|'.join(_TRAINS + _TESTS)})(?:sets?|data|images?)?(?:[^a-z].*)?", re.DOTALL
+)
+# The user's own command or call, with some of its settings changed, those that are None left out.
+Again = Callable[[Mapping[str, str | None]], str]
+
+
+class Split(NamedTuple):
+    """Folders beside each other that are named like the parts of a split.
+
+    `parent` is relative to the images' root; `parts` has the images of each, the test set last.
+    `classes` are those that they share, or none where a part holds images of no class. With one
+    part alone, the folders of the classes beside it are the rest.
+    """
+
+    parent: str
+    parts: dict[str, int]
+    classes: tuple[str, ...]
+    # How many other folders hold such a split.
+    more: int = 0
+
+
+def find_split(files: Iterable[ImageFile]) -> Split | None:
+    """The split that the folders of listed images look like, the one nearest to the root."""
+    counts = Counter(file.path.rpartition("/")[0] for file in files)
+    # By parent and part: the images of each class in it, "" where they are in the part itself.
+    parts: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    classes: dict[str, set[str]] = defaultdict(set)
+    for folder, count in counts.items():
+        names = folder.split("/")
+        classes["/".join(names[:-1])].add(names[-1])
+        for i, name in enumerate(names):
+            if split_word(name) is not None:
+                of_class = "" if i == len(names) - 1 else names[-1]
+                parts["/".join(names[:i])][name][of_class] += count
+    named = sorted({folder.rpartition("/")[2] for folder in counts})
+    only_splits = all(split_word(name) for name in named)
+    found = []
+    for parent in sorted(parts, key=lambda folder: (folder.count("/"), folder != "", folder)):
+        split = _split_of(parent, parts[parent], classes[parent], only_splits)
+        if split is not None:
+            found.append(split)
+    return found[0]._replace(more=len(found) - 1) if found else None
+
+
+def split_word(name: str) -> str | None:
+    """The word for a part of a split in a folder's name, if there is one."""
+    match = _SPLIT_NAME.fullmatch(name.lower())
+    return match[1] if match else None
+
+
+def _split_of(
+    parent: str, parts: Mapping[str, Counter[str]], beside: set[str], only_splits: bool
+) -> Split | None:
+    seen = Counter(name for of_class in parts.values() for name in of_class if name)
+    shared = {name for name, count in seen.items() if count > 1}
+    # A part without any class of the others holds images that have none, or other things.
+    order = _test_last(name for name, of_class in parts.items() if shared & set(of_class))
+    if order:
+        return Split(parent, _totals(parts, order), tuple(sorted(shared)))
+    order = _test_last(parts)
+    if order and any("" in parts[name] for name in order) and (only_splits or seen):
+        return Split(parent, _totals(parts, order), ())
+    # A test set beside the folders of the classes themselves.
+    for name in parts:
+        shared = beside & set(parts[name])
+        if split_word(name) in _TESTS and shared:
+            return Split(parent, _totals(parts, [name]), tuple(sorted(shared)))
+    return None
+
+
+def _test_last(names: Iterable[str]) -> list[str]:
+    """Parts of a split with the likeliest test set at the end; none where there is none."""
+    words = {name: split_word(name) or "" for name in names}
+    order = sorted(words, key=lambda name: ((*_TRAINS, *_TESTS).index(words[name]), name))
+    return order if len(set(words.values())) > 1 and words[order[-1]] in _TESTS else []
+
+
+def _totals(parts: Mapping[str, Counter[str]], names: Iterable[str]) -> dict[str, int]:
+    return {name: parts[name].total() for name in names}
+
+
+def refuse_split(
+    files: Sequence[ImageFile],
+    classes: Sequence[str],
+    place: str,
+    again: Again,
+    *,
+    own: bool = True,
+    chosen: bool = False,
+) -> None:
+    """Raises InputError, with a command for each reading, where the folders look like a split.
+
+    `place` is the images' folder as it was named; `own` whether `again` can name another, `chosen`
+    whether the user has named the classes.
+    """
+    split = find_split(files)
+    if split is None or (chosen and not split.classes):
+        return
+    parent = f"{place.rstrip('/')}/{split.parent}".rstrip("/") or "/"
+    *others, test = split.parts
+    listed = " and ".join(f"{name} ({count:,} images)" for name, count in split.parts.items())
+    if split.more:
+        listed += f" (and {split.more} more folders hold the like)"
+    if not split.classes:
+        _refuse_bare(parent, listed, classes, again)
+    train = f"{parent.rstrip('/')}/{others[0]}" if len(others) == 1 and own else None
+    rest = f"train on {' and '.join(others)}" if others else "train on the rest"
+    kept: dict[str, str | None] = {"test_images": f"{parent.rstrip('/')}/{test}"}
+    if train is not None or (own and split.parent):
+        kept = {"images": train or parent, **kept}
+    # No other test split is drawn then.
+    kept |= dict.fromkeys(("test_fraction", "split"))
+    raise InputError(
+        f"--images holds folders that look like a split: {listed} in {parent} "
+        f"{'have the same classes' if others else 'has classes that stand beside it as well'} "
+        f"({_some(split.classes)}); to {rest} and keep {test} as the test set: "
+        f"{again(kept)}; to merge all and split anew: {again({'folders': 'ignore'})}"
+    )
+
+
+def _refuse_bare(parent: str, listed: str, classes: Sequence[str], again: Again) -> NoReturn:
+    """For parts of a split that hold images of no class, so that the parts would be classes."""
+    rule = (
+        "--images must hold one folder of images for each class, but these are named like the "
+        f"parts of a split: {listed} in {parent}; "
+    )
+    known = [name for name in classes if split_word(name) is None]
+    if len(known) > 1:
+        rule += (
+            f"to use the images of {_some(known)} alone: {again({'classes': ','.join(known)})}; "
+        )
+    raise InputError(rule + f"to take them for classes: {again({'classes': ','.join(classes)})}")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

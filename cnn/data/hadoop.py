@@ -1,0 +1,295 @@
+"""Images on a file system that Spark alone can reach (hdfs://, s3a://, ...), read by Spark."""
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+
+from cnn.core.directory import Directory, check_uri
+from cnn.core.errors import InputError
+from cnn.data.decode import Decoding, Unreadable, decode_and_look
+from cnn.data.deep_images import Values
+from cnn.data.duplicates import Digests
+from cnn.data.listing import (
+    ALL,
+    Folder,
+    Found,
+    Gathered,
+    Listing,
+    Side,
+    check_folder,
+    gather,
+    is_rubbish,
+    listing_of,
+    one_file,
+    some,
+)
+from cnn.data.manifest import DataSettings
+from cnn.data.parts import Decoded, Part, PartResult, undecoded, write_part
+from cnn.data.splits import ImageFile, Row
+from cnn.data.value_range import DeepImage
+from cnn.spark.interruptible import collected
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+# Large values in few rows: Arrow batches are cut by bytes.
+_BATCH_BYTES = str(32 << 20)
+_DECODED = "path string, pixels binary, reason string, is_blank boolean, values array<double>"
+_HIDDEN = "hidden from Spark, whose readers skip names that begin with _"
+
+
+class SparkReader:
+    """Images under a URI, listed and read by Spark's binaryFile source.
+
+    Tasks get whole files from Spark, decode them where they are read, and send the pixels alone
+    through one shuffle to the tasks that write them in their order. With `or_file` a file is
+    taken for a folder that holds nothing else.
+    """
+
+    def __init__(
+        self, spark: "SparkSession", root: str, side: Side = ALL, *, or_file: bool = False
+    ) -> None:
+        check_uri(root)
+        jvm: Any = spark.sparkContext._jvm
+        java: Any = spark.sparkContext._jsc
+        from py4j.protocol import Py4JJavaError
+
+        self._path = jvm.org.apache.hadoop.fs.Path
+        self._strings = jvm.org.apache.hadoop.util.StringUtils
+        self._filter = jvm.org.apache.hadoop.fs.GlobFilter
+        path = self._path(root)
+        try:
+            self._system = path.getFileSystem(java.hadoopConfiguration())
+            exists = self._system.exists(path)
+            is_folder = exists and self._system.getFileStatus(path).isDirectory()
+        except Py4JJavaError as error:
+            raise InputError(
+                f"{side.flag} must be a path or a URI that Spark can read, but got {root}: "
+                f"{error.java_exception.getMessage()}"
+            ) from None
+        if or_file and not exists:
+            raise InputError(f"--images must be a folder or a file, but got {root}")
+        if not or_file:
+            check_folder(is_folder, exists, root, side)
+        self._spark = spark
+        self._side = side
+        self._is_file = not is_folder
+        self._place: str = self._system.makeQualified(path).toString().rstrip("/")
+        self._root = self._place if is_folder else self._place.rpartition("/")[0]
+
+    def find(self, settings: DataSettings) -> Listing:
+        return listing_of(self._folders(), self._root, settings, self._side)
+
+    def gather(self, classes: Collection[str] | None = None) -> Gathered:
+        """All images, whatever their folders are called. Raises InputError where there are none."""
+        if self._is_file:
+            return one_file(self._place.rpartition("/")[2], 0)
+        return some(gather(self._folders(), classes, self._side), self._root, self._side)
+
+    def contents(self, files: Sequence[ImageFile]) -> "DataFrame":
+        """Columns `path` and `content` of the files that Spark can read; each is read once."""
+        from pyspark.sql.functions import broadcast
+
+        self._spark.conf.set("spark.sql.execution.arrow.maxBytesPerBatch", _BATCH_BYTES)
+        names = {"uri": [self._uri(f.path) for f in files], "name": [f.path for f in files]}
+        wanted = self._spark.createDataFrame(pa.table(names))
+        found = self._files().withColumnRenamed("path", "uri").join(broadcast(wanted), "uri")
+        return found.selectExpr("name AS path", "content")
+
+    def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
+        if not whole or not files:
+            # Spark reads files whole: reading them once is enough.
+            return [""] * len(files)
+        from pyspark.sql.functions import broadcast, sha2
+
+        wanted = spark.createDataFrame(pa.table({"path": [self._uri(file.path) for file in files]}))
+        found = self._files().join(broadcast(wanted), "path").select("path", sha2("content", 256))
+        digests = dict(map(tuple, collected(found)))
+        return [digests.get(self._uri(file.path)) for file in files]
+
+    def write(
+        self,
+        spark: "SparkSession",
+        parts: Sequence[Part],
+        staging: Directory,
+        how: Decoding,
+        *,
+        look: bool = False,
+    ) -> list[PartResult]:
+        from pyspark.sql.functions import broadcast
+
+        spark.conf.set("spark.sql.execution.arrow.maxBytesPerBatch", _BATCH_BYTES)
+        places = spark.createDataFrame(self._places(parts))
+        files = self._files()
+        if not look:
+            # These may be but some of all.
+            files = files.join(broadcast(places.select("path")), "path", "left_semi")
+        decoded = files.mapInArrow(_decoder(how, look), _DECODED)
+        placed = (
+            decoded.join(broadcast(places), "path")
+            .repartition(min(len(parts), 4 * spark.sparkContext.defaultParallelism), "part")
+            .sortWithinPartitions("part", "place")
+        )
+        written = collected(placed.mapInArrow(_writer(staging), "part int, result string"))
+        results = {part: json.loads(result) for part, result in written}
+        return [_part_result(part, results.get(i)) for i, part in enumerate(parts)]
+
+    def _files(self) -> "DataFrame":
+        reader = self._spark.read.format("binaryFile").option("recursiveFileLookup", "true")
+        for option in ("ignoreMissingFiles", "ignoreCorruptFiles"):
+            # What cannot be read is missed later, by name.
+            reader = reader.option(option, "true")
+        frame = reader.load(self._place)
+        if self._side.without is not None:
+            above = f"{self._root}/{self._side.without}/"
+            frame = frame.where(~frame["path"].startswith(above))
+        return frame
+
+    def _uri(self, path: str) -> str:
+        return f"{self._root}/{path.removeprefix(self._side.prefix)}"
+
+    def _folders(self) -> Iterator[Folder]:
+        frame = self._files()
+        table = frame.select("path", "length", "modificationTime").toArrow()
+        times = table["modificationTime"].cast(pa.int64()).to_pylist()
+        names = [path.removeprefix(self._root).lstrip("/") for path in table["path"].to_pylist()]
+        found = list(zip(names, table["length"].to_pylist(), times, strict=True))
+        files: dict[str, list[Found]] = defaultdict(list)
+        for path, size, modified in found:
+            files[path.rpartition("/")[0]].append(Found(path, size, modified, 0))
+        # Empty files are listed, but never scanned.
+        for path in set(filter(self._side.has, self._listed(frame))) - set(names):
+            files[path.rpartition("/")[0]].append(Found(path, 0, 0, 0, "empty file"))
+        folders = {""}
+        for folder in files:
+            while folder not in folders:
+                folders.add(folder)
+                folder = folder.rpartition("/")[0]
+        # Folders without a file that Spark shows.
+        for folder in sorted(folders - set(files)):
+            folders |= {
+                path
+                for name, is_folder in self._names(folder, "*")
+                if is_folder and not name.startswith(("_", "."))
+                if self._side.has(path := f"{folder}/{name}".lstrip("/"))
+            }
+        for folder in sorted(folders):
+            yield self._folder(folder, files.get(folder, []), folders)
+
+    def _listed(self, frame: "DataFrame") -> Iterator[str]:
+        """All paths that Spark has listed, as one string: an item at a time takes minutes."""
+        listed: Any = frame._jdf
+        text = self._strings.join("\0", listed.inputFiles())
+        above = self._path(self._root).toUri().getPath()
+        for uri in text.split("\0") if text else ():
+            yield unquote(urlsplit(uri).path).removeprefix(above).lstrip("/")
+
+    def _folder(self, folder: str, files: Sequence[Found], folders: Iterable[str]) -> Folder:
+        found = [file for file in files if not is_rubbish(file.path.rpartition("/")[2])]
+        ignored = len(files) - len(found)
+        for name, _ in self._names(folder, "{_,.}*"):
+            if is_rubbish(name):
+                ignored += 1
+            else:
+                found.append(Found(f"{folder}/{name}".lstrip("/"), 0, 0, 0, _HIDDEN))
+        name = folder.rpartition("/")[2] or self._root.rpartition("/")[2]
+        below = any(other != folder and other.startswith(f"{folder}/") for other in folders)
+        return Folder(name, sorted(found), ignored, below or not folder)
+
+    def _names(self, folder: str, pattern: str) -> list[tuple[str, bool]]:
+        """Names in a folder that match a glob, and whether they are folders themselves."""
+        listed = self._system.listStatus(
+            self._path(f"{self._root}/{folder}"), self._filter(pattern)
+        )
+        return [(status.getPath().getName(), status.isDirectory()) for status in listed]
+
+    def _places(self, parts: Sequence[Part]) -> pa.Table:
+        rows = [
+            (self._uri(row.path), row.path, i, part.split, part.number, part.start + n, *row[1:])
+            for i, part in enumerate(parts)
+            for n, row in enumerate(part.rows)
+        ]
+        names = ["path", "name", "part", "split", "number", "place", "label", "group", "fold"]
+        types = [pa.string(), pa.string(), pa.int32(), pa.string(), *[pa.int32()] * 3]
+        fields = list(zip(names, [*types, pa.string(), pa.int32()], strict=True))
+        columns = zip(*rows, strict=True)
+        return pa.table(
+            [pa.array(column, kind) for column, (_, kind) in zip(columns, fields, strict=True)],
+            pa.schema(fields),
+        )
+
+
+def _decoder(how: Decoding, look: bool) -> Any:
+    nothing = Row("", 0, "", 0)
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            found: list[Decoded] = []
+            for content in batch.column("content"):
+                try:
+                    pixels, is_blank = decode_and_look(content.as_py(), how)
+                    found.append(Decoded(0, nothing, pixels.tobytes(), is_blank=is_blank))
+                except Unreadable as reason:
+                    found.append(undecoded(0, nothing, reason, look=look))
+            arrays = [
+                batch.column("path"),
+                pa.array([one.pixels for one in found], pa.binary()),
+                pa.array([one.reason for one in found], pa.string()),
+                pa.array([one.is_blank for one in found], pa.bool_()),
+                pa.array([_numbers(one.values) for one in found], pa.list_(pa.float64())),
+            ]
+            yield pa.RecordBatch.from_arrays(
+                arrays, ["path", "pixels", "reason", "is_blank", "values"]
+            )
+
+    return run
+
+
+def _numbers(values: Values | None) -> list[float] | None:
+    return None if values is None else list(map(float, values))
+
+
+def _writer(staging: Directory) -> Any:
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        rows = (row for batch in batches for row in batch.to_pylist())
+        for (part, split, number), group in groupby(rows, itemgetter("part", "split", "number")):
+            seen: list[int] = []
+            result = write_part(staging, split, number, _decoded(group, seen))
+            text = json.dumps({**result._asdict(), "seen": seen})
+            yield pa.RecordBatch.from_pydict(
+                {"part": pa.array([part], pa.int32()), "result": [text]}
+            )
+
+    return run
+
+
+def _decoded(rows: Iterable[dict[str, Any]], seen: list[int]) -> Iterator[Decoded]:
+    for row in rows:
+        seen.append(row["place"])
+        place = Row(row["name"], row["label"], row["group"], row["fold"])
+        found = row["values"]
+        values = None if found is None else Values(found[0], found[1], bool(found[2]))
+        yield Decoded(
+            row["place"], place, row["pixels"], row["reason"], row["is_blank"], values=values
+        )
+
+
+def _part_result(part: Part, result: dict[str, Any] | None) -> PartResult:
+    """What a task has said of a part; files that Spark could not read are rejects."""
+    if result is None:
+        result = {"rejects": [], "counts": {}, "checksum": 0, "seen": [], "blank": [], "deep": []}
+    seen = set(result["seen"])
+    rejects = [(path, reason) for path, reason in result["rejects"]]
+    for place, row in enumerate(part.rows, start=part.start):
+        if place not in seen:
+            rejects.append((row.path, "unreadable: Spark could not read it"))
+    counts = {int(label): count for label, count in result["counts"].items()}
+    blank = [(path, label) for path, label in result["blank"]]
+    deep = [DeepImage(path, Values(*values)) for path, values in result["deep"]]
+    return PartResult(part.split, rejects, counts, result["checksum"], blank, deep)

@@ -1,0 +1,27 @@
+"""A data set as a notebook shows it."""
+
+from cnn.core.html import block, table, text
+from cnn.data.duplicates import DUPLICATES
+from cnn.data.manifest import Manifest
+from cnn.data.splits import TEST, TRAIN
+
+
+def data_html(path: str, manifest: Manifest) -> str:
+    """Images by class and split, and what became of the rest."""
+    rows = [
+        [text(name), *(f"{manifest.counts[split][name]:,}" for split in (TRAIN, TEST))]
+        for name in manifest.classes
+    ]
+    colour = "grey" if manifest.channels == 1 else "RGB"
+    reasons = [f"{count:,} {text(reason)}" for reason, count in manifest.reasons.items()]
+    rejected = f"{manifest.rejects:,} of {manifest.listed:,} files rejected"
+    return block(
+        f"<b>{manifest.total(TRAIN) + manifest.total(TEST):,} images</b> of "
+        f"{manifest.size}x{manifest.size}, {colour}, from {text(manifest.source.name)}",
+        table(["class", "train", "test"], rows),
+        rejected + (f": {'; '.join(reasons)}" if reasons else ""),
+        f"{manifest.groups:,} groups, {manifest.duplicates:,} duplicates"
+        + (f", listed in <code>{DUPLICATES}</code>" if manifest.duplicates else "")
+        + (f", {manifest.blank:,} blank or nearly so" if manifest.blank else ""),
+        f"<code>{text(path)}</code>",
+    )

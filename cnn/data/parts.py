@@ -1,0 +1,182 @@
+"""The executors' side of preprocessing: a part's files -> rows of one Parquet file, and rejects."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cnn.core.directory import Directory
+from cnn.data.decode import (
+    Decoding,
+    RangeUnknown,
+    Unreadable,
+    decode_and_look,
+    values_of,
+    with_file,
+)
+from cnn.data.deep_images import Values
+from cnn.data.manifest import DataSettings
+from cnn.data.splits import Row
+from cnn.data.value_range import DeepImage
+
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("label", pa.int32()),
+        ("group", pa.string()),
+        ("fold", pa.int32()),
+        ("pixels", pa.binary()),
+    ]
+)
+
+# What a file costs beyond its bytes, in bytes that take as long to decode.
+_FILE_COST = 32 << 10
+# A part is such a fraction of a core's share of what is left: long ones first, for little
+# overhead, short ones last, so that no core ends long before another.
+_SHARE = 0.7
+_MIN_ROWS = 64
+_MAX_PIXEL_BYTES = 64 << 20
+_ROW_GROUP_BYTES = 8 << 20
+
+
+class Part(NamedTuple):
+    """One Parquet file to write: consecutive rows of one split, from place `start` on."""
+
+    split: str
+    number: int
+    start: int
+    rows: Sequence[Row]
+
+
+class PartResult(NamedTuple):
+    """What came of one part: rejects with reasons, images by label, a sum of row hashes.
+
+    `blank` are paths and labels of images that are blank or nearly so. Where `deep` has images, for
+    which no range of values is known yet, the part has to be written again.
+    """
+
+    split: str
+    rejects: list[tuple[str, str]]
+    counts: dict[int, int]
+    checksum: int
+    blank: list[tuple[str, int]]
+    deep: list[DeepImage]
+
+
+class Decoded(NamedTuple):
+    """A row with its place in its split, and one of three: its pixels, the reason why it has none,
+    or its values, which have more than 8 bits and no known range. None of them: not looked at.
+    """
+
+    place: int
+    row: Row
+    pixels: bytes | None = None
+    reason: str | None = None
+    is_blank: bool = False
+    values: Values | None = None
+
+
+def cut_parts(
+    split: dict[str, list[Row]], sizes: dict[str, int], settings: DataSettings, cores: int
+) -> list[Part]:
+    """Cuts the rows of each split into parts of decreasing cost; `sizes` are bytes by path."""
+    left = sum(sizes[row.path] + _FILE_COST for rows in split.values() for row in rows)
+    most = max(1, _MAX_PIXEL_BYTES // (settings.image_size**2 * settings.channels))
+    parts: list[Part] = []
+    for name, rows in split.items():
+        number, start, cost = 0, 0, 0
+        for end, row in enumerate(rows, start=1):
+            cost += sizes[row.path] + _FILE_COST
+            full = cost >= left * _SHARE / max(1, cores) and end - start >= _MIN_ROWS
+            if full or end - start >= most or end == len(rows):
+                parts.append(Part(name, number, start, rows[start:end]))
+                number, start, left, cost = number + 1, end, left - cost, 0
+    return parts
+
+
+def decode_part(
+    opener: Callable[[str], Path | bytes], part: Part, how: Decoding, *, look: bool = False
+) -> Iterator[Decoded]:
+    """Reads and decodes a part's files, one at a time; `opener` makes of a listed path a path or
+    the file's bytes, or raises Unreadable.
+
+    With `look`, values take the place of pixels in images with more than 8 bits a channel. The
+    part will be written again after the first: of what follows the others are only opened.
+    """
+    met = False
+    for place, row in enumerate(part.rows, start=part.start):
+        try:
+            if met:
+                values = with_file(opener(row.path), values_of)
+                yield Decoded(place, row, values=values)
+                continue
+            pixels, is_blank = with_file(opener(row.path), partial(decode_and_look, how=how))
+            yield Decoded(place, row, pixels.tobytes(), is_blank=is_blank)
+        except Unreadable as reason:
+            met = met or (look and isinstance(reason, RangeUnknown))
+            yield undecoded(place, row, reason, look=look)
+
+
+def undecoded(place: int, row: Row, reason: Unreadable, *, look: bool) -> Decoded:
+    """What became of a row whose file gave no pixels; with `look` as for decode_part."""
+    if look and isinstance(reason, RangeUnknown):
+        return Decoded(place, row, values=reason.values)
+    return Decoded(place, row, reason=str(reason))
+
+
+def write_part(
+    staging: Directory, split: str, number: int, decoded: Iterable[Decoded]
+) -> PartResult:
+    """Writes one Parquet file as its rows are decoded; holds no more than a row group of them.
+
+    A second attempt at the same part writes the same file again, so a retried task does no harm.
+    """
+    rejects: list[tuple[str, str]] = []
+    blank: list[tuple[str, int]] = []
+    deep: list[DeepImage] = []
+    counts: Counter[int] = Counter()
+    checksum = 0
+    rows: list[tuple[str, int, str, int, bytes]] = []
+    held = 0
+    with (
+        staging.writer(f"{split}/part-{number:05d}.parquet") as sink,
+        # Pixels hardly compress, have no use for a dictionary, and are read once a host.
+        pq.ParquetWriter(
+            sink, SCHEMA, compression="lz4", use_dictionary=False, write_statistics=False
+        ) as writer,
+    ):
+        for place, row, pixels, reason, is_blank, values in decoded:
+            if values is not None:
+                deep.append(DeepImage(row.path, values))
+            if reason is not None:
+                rejects.append((row.path, reason))
+            if pixels is None:
+                continue
+            if is_blank:
+                blank.append((row.path, row.label))
+            counts[row.label] += 1
+            checksum = (checksum + _row_hash(split, place, row, pixels)) % 2**128
+            rows.append((*row, pixels))
+            held += len(pixels)
+            if held >= _ROW_GROUP_BYTES:
+                writer.write_table(_table(rows))
+                rows, held = [], 0
+        if rows:
+            writer.write_table(_table(rows))
+    return PartResult(split, rejects, dict(counts), checksum, blank, deep)
+
+
+def _table(rows: Sequence[tuple[str, int, str, int, bytes]]) -> pa.Table:
+    columns = zip(*rows, strict=True)
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], SCHEMA)
+
+
+def _row_hash(split: str, place: int, row: Row, pixels: bytes) -> int:
+    digest = hashlib.sha256(pixels)
+    digest.update(repr((split, place, *row)).encode())
+    return int.from_bytes(digest.digest()[:16], "big")

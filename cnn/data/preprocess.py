@@ -1,0 +1,272 @@
+"""Images from a folder, a URI, Kaggle or the sample -> a data directory, in a given session."""
+
+import hashlib
+import re
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnn.core.commit import beside, check_out, claim, clear_away
+from cnn.core.console import plain, say
+from cnn.core.directory import Directory, check_uri, reachable
+from cnn.core.errors import InputError
+from cnn.data.blank_images import BlankImage, describe_blank, read_blank
+from cnn.data.build import Reject, describe_rejects, existing_dataset, make_dataset, read_rejects
+from cnn.data.duplicates import DUPLICATES
+from cnn.data.folder_splits import Again, refuse_split, split_word
+from cnn.data.given_split import GivenSplit, sides
+from cnn.data.hadoop import SparkReader
+from cnn.data.kaggle import fetch_kaggle
+from cnn.data.listing import ALL, Listing, Side
+from cnn.data.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
+from cnn.data.notebook_view import data_html
+from cnn.data.readers import FileReader, FolderReader, Reader
+from cnn.data.sample import write_sample
+from cnn.data.splits import TEST, TRAIN
+from cnn.data.store_images import StoreReader
+from cnn.data.value_range import describe_range
+from cnn.settings.defaults import DOWNLOADS, SAMPLE_PAIRS
+from cnn.settings.validation import validate
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+SAMPLE = Source(name="sample data set, drawn by cnn/data/sample.py", licence="Apache-2.0")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where images come from: a path or a URI, Kaggle, or where neither is given the sample.
+
+    `again` is the command or call that was given, with some of its settings changed.
+    """
+
+    again: Again
+
+    images: str | None = None
+    kaggle: str | None = None
+    download_dir: Path = DOWNLOADS
+    pairs: int = SAMPLE_PAIRS
+
+
+def data_settings(given: Mapping[str, Any], name: Callable[[str], str]) -> DataSettings:
+    """Validated settings; raises InputError, in which a key is called what `name` makes of it.
+
+    What is not given must not be in `given` either.
+    """
+    tests = given.get("test_images")
+    if tests is not None and "test_fraction" in given:
+        raise InputError(
+            f"{name('test_fraction')} cannot be combined with {name('test_images')}, "
+            "which are the test split"
+        )
+    if isinstance(tests, str):
+        check_uri(tests)
+    pattern = given.get("group_regex")
+    if isinstance(pattern, str):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise InputError(
+                f"{name('group_regex')} must be a regular expression, but got {pattern!r}: {error}"
+            ) from None
+    return validate(DataSettings, given, name)
+
+
+def preprocess(
+    session: AbstractContextManager["SparkSession"],
+    origin: Origin,
+    out: Directory,
+    settings: DataSettings,
+    *,
+    overwrite: bool = False,
+) -> "DataSet":
+    """Makes a data directory at `out`, or finds there the very one that is asked for.
+
+    What can be known to be wrong is said before `session` is entered, but for images that Spark
+    alone can reach. Raises Error.
+    """
+    work = _Work(session, out, settings, overwrite, origin.again)
+    if origin.kaggle is not None:
+        folder, source = fetch_kaggle(origin.kaggle, origin.download_dir)
+        made = work.images(str(folder), source, own=False)
+    elif origin.images is not None:
+        made = work.images(origin.images, _source(origin.images))
+    elif settings.test_images is not None:
+        raise InputError("--test-images must come with --images or --kaggle")
+    else:
+        made = work.sample(origin.pairs)
+    return DataSet(out.uri, read_manifest(out), made)
+
+
+def _source(images: str) -> Source:
+    if images.startswith("s3://"):
+        return Source(name=Directory(images).uri)
+    if "://" in images:
+        return Source(name=images)
+    path = Path(images).resolve()
+    # Of a part of a data set the name alone would say nothing.
+    return Source(name="/".join(path.parts[-2:]) if split_word(path.name) else path.name)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data directory; printed, it says what became of every file that was listed."""
+
+    path: str
+    manifest: Manifest
+    # Whether it was made just now, rather than found in place.
+    new: bool = True
+
+    def rejects(self) -> list[Reject]:
+        """Path and reason of every file that became no row."""
+        return read_rejects(Directory(self.path))
+
+    def blank(self) -> list[BlankImage]:
+        """The images of which nothing is to be seen, or hardly anything."""
+        return read_blank(Directory(self.path)) if self.manifest.blank else []
+
+    def __str__(self) -> str:
+        manifest = self.manifest
+        width = max(len(name) for name in (*manifest.classes, "rejected"))
+        lines = []
+        for name in manifest.classes:
+            train, test = (manifest.counts[split][name] for split in (TRAIN, TEST))
+            lines.append(f"  {plain(name):{width}}  {train:>9,} train  {test:>9,} test")
+        lines.append(f"  {'rejected':{width}}  {manifest.rejects:>9,}")
+        kinds = describe_rejects(self.rejects())
+        lines += [textwrap.indent(line, " " * (width + 6)) for line in kinds]
+        ignored = f"  and {manifest.ignored:,} others ignored" if manifest.ignored else ""
+        lines.append(f"  {'listed':{width}}  {manifest.listed:>9,}{ignored}")
+        duplicates = f"{manifest.duplicates:,} duplicates"
+        if manifest.duplicates:
+            duplicates += f", listed in {plain(self.path)}/{DUPLICATES}"
+        lines.append(f"{manifest.groups:,} groups, {duplicates}")
+        if manifest.value_range is not None:
+            given = manifest.settings.value_range is not None
+            lines.append(describe_range(manifest.value_range, given=given))
+        lines += describe_blank(self.path, manifest, self.blank())
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return data_html(self.path, self.manifest)
+
+
+@dataclass(frozen=True)
+class _Work:
+    session: AbstractContextManager["SparkSession"]
+    out: Directory
+    settings: DataSettings
+    overwrite: bool
+    again: Again
+
+    def sample(self, pairs: int) -> bool:
+        if pairs < 1:
+            raise InputError(f"--sample must be 1 or more, but got {pairs}")
+        text = f"sample {pairs} {self.settings.model_dump_json()}"
+        inputs = hashlib.sha256(text.encode()).hexdigest()
+        with claim(self.out, MANIFEST):
+            if not self._wanted(inputs):
+                return False
+            print(f"drawing the sample: {pairs} faces and {pairs} comics", flush=True)
+            with self._room() as root:
+                write_sample(root, pairs, seed=self.settings.seed)
+                reader = FileReader(root)
+                listing = reader.find(self.settings)._replace(inputs=inputs)
+                with self.session as spark:
+                    self._make(spark, reader, listing, SAMPLE)
+        return True
+
+    @contextmanager
+    def _room(self) -> Iterator[Path]:
+        """A folder for drawn images, which is gone afterwards.
+
+        Beside the data set, where executors on other machines can see it as well; where the data
+        set is on no file system it is this machine's own.
+        """
+        images = beside(self.out, "partial")
+        if images.local_path is None:
+            with tempfile.TemporaryDirectory(prefix="cnn-sample-") as folder:
+                yield Path(folder)
+            return
+        try:
+            yield images.local_path
+        finally:
+            clear_away(images)
+
+    def images(self, place: str, source: Source, *, own: bool = True) -> bool:
+        """Of images at a place; `own` where the user has named it, rather than a data set."""
+        places = (
+            [place] if self.settings.test_images is None else [place, self.settings.test_images]
+        )
+        if not any(map(_spark_alone, places)):
+            return self._read(_reader(places), places, source, own=own)
+        # Spark lists them as well.
+        with self.session as spark:
+            there = nullcontext(spark)
+            work = replace(self, session=there)
+            return work._read(_reader(places, spark), places, source, own=own)
+
+    def _read(self, reader: Reader, places: Sequence[str], source: Source, *, own: bool) -> bool:
+        listing = reader.find(self.settings)
+        if len(places) == 1 and self.settings.folders == "ask":
+            chosen = self.settings.classes is not None
+            files, classes = listing.files, listing.classes
+            refuse_split(files, classes, places[0], self.again, own=own, chosen=chosen)
+        with claim(self.out, MANIFEST):
+            wanted = self._wanted(listing.inputs)
+            if wanted:
+                with self.session as spark:
+                    self._make(spark, reader, listing, source)
+        return wanted
+
+    def _wanted(self, inputs: str) -> bool:
+        """Whether this very data set is still to be made; raises InputError where one is there."""
+        if existing_dataset(self.out, inputs) is not None:
+            print(
+                f"the data set in {self.out.uri} was made from these images and settings: "
+                "nothing to do"
+            )
+            return False
+        check_out(self.out, overwrite=self.overwrite, marker=MANIFEST, kind="a data set")
+        return True
+
+    def _make(
+        self, spark: "SparkSession", reader: Reader, listing: Listing, source: Source
+    ) -> None:
+        listed = len(listing.files) + len(listing.rejects)
+        say(f"{listed:,} files of {', '.join(listing.classes)}")
+        make_dataset(
+            spark,
+            reader,
+            self.out,
+            self.settings,
+            listing,
+            source=source,
+            sample=source is SAMPLE,
+        )
+
+
+def _spark_alone(place: str) -> bool:
+    """Whether images lie where nothing but Spark can reach them."""
+    return "://" in place and not place.startswith("s3://")
+
+
+def _reader(places: Sequence[str], spark: "SparkSession | None" = None) -> Reader:
+    """A reader of the images, and of an official test set where there is a second place."""
+    if len(places) == 1:
+        return _reader_of(places[0], ALL, spark)
+    one, other = sides(*places)
+    return GivenSplit(_reader_of(places[0], one, spark), _reader_of(places[1], other, spark))
+
+
+def _reader_of(place: str, side: Side, spark: "SparkSession | None") -> FolderReader:
+    if spark is not None and _spark_alone(place):
+        return SparkReader(spark, place, side)
+    if "://" in place:
+        return StoreReader(reachable(place), side)
+    return FileReader(Path(place), side)

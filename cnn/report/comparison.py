@@ -1,0 +1,156 @@
+"""Several runs on one page: what each came to, on which data, at what price."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+
+from cnn.core.console import told_apart
+from cnn.report.cost import Clock
+from cnn.report.importance import scored
+from cnn.report.paired import paired_tests
+from cnn.report.plots import (
+    INK,
+    PARTS,
+    STYLE,
+    TRAIN,
+    VALIDATION,
+    as_share,
+    new_figure,
+    svg,
+    time_unit,
+)
+from cnn.report.plots_search import best_so_far
+from cnn.report.render import render
+from cnn.rundir.record import Run, searched
+from cnn.rundir.trials import TrialResult, count_by_status
+
+# One run differs from the next by its line's colour and by how it is broken.
+_COLOURS = (TRAIN, VALIDATION, PARTS["compile"], PARTS["launch"], PARTS["data"])
+_DASHES = ("-", "--", ":", "-.")
+# Beside a run that took so many times as long, another would be a stroke at the left.
+_MUCH_LONGER = 8
+
+
+def render_comparison(runs: Sequence[Run]) -> str:
+    """The page, the runs in the order given."""
+    names = _names(runs)
+    fingerprints = {run.record.data.fingerprint for run in runs}
+    return render(
+        "comparison.html.j2",
+        rows=[_row(name, run) for name, run in zip(names, runs, strict=True)],
+        different_data=len(fingerprints) > 1 or None in fingerprints,
+        accuracies=_accuracies(names, runs),
+        curves=_curves(names, runs),
+        untested=[n for n, r in zip(names, runs, strict=True) if r.record.test.accuracy is None],
+        without_curve=[
+            (name, reason)
+            for name, run in zip(names, runs, strict=True)
+            if (reason := _no_curve(run)) is not None
+        ],
+        paired=paired_tests(names, runs),
+    )
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The folders' names, with as much of their paths as tells them apart."""
+    paths = [run.directory.uri.split("/") for run in runs]
+    for length in range(1, max(map(len, paths))):
+        names = ["/".join(path[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [run.directory.uri for run in runs]
+
+
+def _row(name: str, run: Run) -> dict[str, Any]:
+    record = run.record
+    low, high = record.interval()
+    spent = [seconds for seconds in record.seconds.values() if seconds is not None]
+    return {
+        "name": name,
+        "result": record,
+        "builder": run.known_settings.foreign_builder,
+        "low": low,
+        "high": high,
+        "statuses": count_by_status(run.trials),
+        "total": sum(spent) if spent else None,
+        "image_epochs": sum(trial.image_epochs() for trial in run.trials),
+    }
+
+
+def _accuracies(names: Sequence[str], runs: Sequence[Run]) -> str | None:
+    known = [
+        (name, run.record.test.accuracy, *run.record.interval())
+        for name, run in zip(names, runs, strict=True)
+        if run.record.test.accuracy is not None
+    ]
+    if not known:
+        return None
+    style = {**STYLE, "axes.grid.axis": "x", "ytick.color": INK}
+    with mpl.rc_context(style):
+        figure, axes = new_figure("test accuracy", whole=False, height=1 + 0.4 * len(known))
+        for place, (_, accuracy, low, high) in enumerate(known):
+            if low is not None and high is not None:
+                axes.plot([low, high], [place, place], color=TRAIN, lw=5, alpha=0.4)
+            axes.plot(accuracy, place, "o", color=TRAIN, ms=6)
+        full = [name for name, *_ in known]
+        short = told_apart(full)
+        axes.set_yticks(range(len(known)), short)
+        axes.set_ylim(len(known) - 0.5, -0.5)
+        axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
+        whole = dict(zip(short, full, strict=True))
+        return svg("accuracies", figure, "test accuracies with their intervals", whole=whole)
+
+
+def _finished(run: Run) -> list[TrialResult]:
+    """The trials with a score by when they ended; none where no one ran to its end."""
+    done = sorted(scored(searched(run.trials)), key=lambda t: (t.ended, t.number))
+    return done if any(trial.status == "ok" for trial in done) else []
+
+
+def _no_curve(run: Run) -> str | None:
+    """Why a run has no curve; None where it has one."""
+    if _finished(run):
+        return None
+    if not run.trials:
+        return "it has no trials"
+    if not scored(searched(run.trials)):
+        return "none of its trials came to a validation accuracy"
+    return "none of its trials ran to its end"
+
+
+def _curves(names: Sequence[str], runs: Sequence[Run]) -> str | None:
+    """The best validation accuracy so far of each run over its own time."""
+    found = []
+    for name, run in zip(names, runs, strict=True):
+        done = _finished(run)
+        if done:
+            clock = Clock(run.trials)
+            found.append((name, done, [clock.at(trial.ended) for trial in done]))
+    if not found:
+        return None
+    lengths = [max(times[-1], 1.0) for _, _, times in found]
+    unit, length = time_unit(max(lengths))
+    full = [name for name, *_ in found]
+    short = told_apart(full)
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(f"{unit} since the search began", whole=False)
+        for place, (_, done, times) in enumerate(found):
+            x, y = best_so_far(done, [time / length for time in times])
+            axes.step(
+                x,
+                y,
+                where="post",
+                color=_COLOURS[place % len(_COLOURS)],
+                ls=_DASHES[place % len(_DASHES)],
+                label=short[place],
+            )
+        if max(lengths) > _MUCH_LONGER * min(lengths):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda time, _: f"{time:g}")
+            axes.xaxis.set_minor_formatter(lambda time, _: "")
+        else:
+            axes.set_xlim(left=0)
+        as_share(axes)
+        whole = dict(zip(short, full, strict=True))
+        return svg("curves", figure, "best validation accuracy over time", columns=2, whole=whole)

@@ -1,0 +1,145 @@
+"""What a search cost: who was busy when, and what stopping early saved."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+
+from cnn.rundir.trials import TrialResult
+
+# What a trial's time went on, in this order; the rest of it is not known.
+PARTS = ("launch", "data", "compile", "train")
+REST = "other"
+# Longer than this without any trial: the run was interrupted and resumed.
+_INTERRUPTION = 60.0
+# A trial's launch is measured by another clock than the end of the one before it.
+_OVERLAP = 0.1
+
+
+class Clock:
+    """Seconds since the first trial began, without the time in which a run was interrupted."""
+
+    def __init__(self, trials: Iterable[TrialResult]) -> None:
+        spans = sorted((begin(trial), trial.ended.timestamp()) for trial in trials)
+        self._first = spans[0][0] if spans else 0.0
+        self._gaps: list[tuple[float, float]] = []
+        latest = self._first
+        for start, end in spans:
+            if start - latest > _INTERRUPTION:
+                self._gaps.append((latest, start))
+            latest = max(latest, end)
+
+    def at(self, when: datetime | float) -> float:
+        moment = when if isinstance(when, float) else when.timestamp()
+        lost = sum(max(0.0, min(moment, end) - start) for start, end in self._gaps)
+        return moment - self._first - lost
+
+    @property
+    def interruptions(self) -> int:
+        return len(self._gaps)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A trial's time on a slot: (part, from, to), one after the other."""
+
+    trial: TrialResult
+    slot: int
+    start: float
+    end: float
+    parts: tuple[tuple[str, float, float], ...]
+
+
+@dataclass
+class Slots:
+    """Names of the slots, from top to bottom, and what ran on them."""
+
+    names: list[str] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
+    span: float = 0.0
+
+    @property
+    def busy(self) -> float | None:
+        """The share of the slots' time in which a trial ran."""
+        total = self.span * len(self.names)
+        return min(1.0, sum(bar.end - bar.start for bar in self.bars) / total) if total else None
+
+
+@dataclass(frozen=True)
+class PhaseCost:
+    """Saved image-epochs are those that a trial would have had to its last epoch."""
+
+    name: str
+    trials: int
+    seconds: float
+    image_epochs: int
+    saved_by_rungs: int
+    saved_by_patience: int
+
+
+def begin(trial: TrialResult) -> float:
+    """When its slot was taken: before its process began."""
+    return trial.started.timestamp() - max(0.0, trial.seconds.get("launch", 0.0))
+
+
+def fill_slots(trials: Sequence[TrialResult]) -> Slots:
+    """Each trial on the first slot of its host that is free: which one it really had is unknown."""
+    clock = Clock(trials)
+    slots = Slots()
+    hosts = sorted({trial.host for trial in trials if trial.host})
+
+    def host_of(trial: TrialResult) -> str:
+        # One that died could not say where it was.
+        return trial.host or (hosts[0] if len(hosts) == 1 else "")
+
+    for host, own in groupby(sorted(trials, key=lambda t: (host_of(t), begin(t))), key=host_of):
+        free: list[float] = []
+        for trial in own:
+            start = clock.at(begin(trial))
+            end = max(start, clock.at(trial.ended))
+            place = next((p for p, at in enumerate(free) if at <= start + _OVERLAP), len(free))
+            if place == len(free):
+                free.append(end)
+                label = f"slot {place + 1}"
+                slots.names.append(f"{host or 'unknown'}, {label}" if len(hosts) > 1 else label)
+            free[place] = end
+            slot = len(slots.names) - len(free) + place
+            slots.bars.append(Bar(trial, slot, start, end, _parts(trial, start, end)))
+    slots.span = max((bar.end for bar in slots.bars), default=0.0)
+    return slots
+
+
+def _parts(trial: TrialResult, start: float, end: float) -> tuple[tuple[str, float, float], ...]:
+    parts = []
+    at = start
+    for name in PARTS:
+        length = max(0.0, trial.seconds.get(name, 0.0))
+        if length:
+            parts.append((name, at, min(end, at + length)))
+            at = min(end, at + length)
+    if end > at:
+        parts.append((REST, at, end))
+    return tuple(parts)
+
+
+def phase_costs(trials: Sequence[TrialResult], phases: Sequence[str]) -> list[PhaseCost]:
+    costs = []
+    for name in phases:
+        own = [trial for trial in trials if trial.phase == name]
+        clock = Clock(own)
+        costs.append(
+            PhaseCost(
+                name=name,
+                trials=len(own),
+                seconds=max((clock.at(trial.ended) for trial in own), default=0.0),
+                image_epochs=sum(trial.image_epochs() for trial in own),
+                saved_by_rungs=sum(_saved(t) for t in own if t.status == "pruned"),
+                saved_by_patience=sum(_saved(t) for t in own if t.status == "ok"),
+            )
+        )
+    return costs
+
+
+def _saved(trial: TrialResult) -> int:
+    left = max(0, (trial.max_epochs or 0) - len(trial.epochs))
+    return left * (trial.train_images or 0) * trial.folds

@@ -1,0 +1,74 @@
+"""A run as a notebook shows it: HTML that needs nothing else."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from cnn.core.html import block, table, text
+from cnn.rundir.trials import TrialResult, trial_key
+from cnn.settings.schema import Objective
+
+# As many trials as fit on a screen with the rest.
+_SHOWN = 5
+
+
+def run_html(path: str, report: str, result: dict[str, Any], trials: Sequence[TrialResult]) -> str:
+    """How accurate, with what parameters, against which baseline, and the best trials."""
+    test, baseline = result["test"], result["baseline"]
+    low, high = test["interval"]["low"], test["interval"]["high"]
+    counts = ", ".join(f"{count} {status}" for status, count in result["trials"].items())
+    winner, last = result["winner"], result["phases"][-1]
+    mine = [trial for trial in trials if trial.phase == last["name"]]
+    return block(
+        f"<b>Test accuracy {test['accuracy']:.4f}</b> on {test['count']:,} images "
+        f"(95 % interval {low:.4f} to {high:.4f})",
+        f"Always saying {text(baseline['class'])} gives {baseline['accuracy']:.4f}",
+        f"The winner, trial {winner['number']}: {_params(result['params'])}",
+        f"Trials: {text(counts)}",
+        _trials_table(mine, last["objective"]),
+        f"Report: {_link(report)}",
+        f"<code>Run.load({text(repr(path))})</code>",
+    )
+
+
+def _trials_table(trials: Iterable[TrialResult], objective: Objective) -> str:
+    scored = [trial for trial in trials if trial.status in {"ok", "pruned"}]
+    best = sorted(scored, key=lambda trial: (trial_key(objective, trial), trial.number))[:_SHOWN]
+    varying = [
+        name
+        for name in (best[0].params if best else {})
+        if len({str(trial.params.get(name)) for trial in best}) > 1
+    ]
+    rows = [
+        [
+            str(trial.number),
+            text(trial.status),
+            _number(trial.accuracy),
+            _number(trial.loss),
+            *(text(_value(trial.params.get(name))) for name in varying),
+        ]
+        for trial in best
+    ]
+    return table(["trial", "status", "accuracy", "loss", *map(text, varying)], rows)
+
+
+def _link(path: str) -> str:
+    """A link where the notebook's server can follow it, else the place alone."""
+    shown = f"<code>{text(path)}</code>"
+    if "://" in path or not Path(path).is_relative_to(Path.cwd()):
+        return shown
+    target = quote(str(Path(path).relative_to(Path.cwd())))
+    return f'<a href="{text(target)}" target="_blank" rel="noopener">{shown}</a>'
+
+
+def _params(params: dict[str, Any]) -> str:
+    return ", ".join(f"{text(name)} <b>{text(_value(v))}</b>" for name, v in params.items())
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

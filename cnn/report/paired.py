@@ -1,0 +1,134 @@
+"""Which of several runs is better, where they were tested on the same images: paired tests.
+
+Two accuracies on the same images differ only by the images that one names rightly and the other
+does not. Where neither run is better, each such image is as likely to be the one's as the other's:
+McNemar's test in its exact form, the binomial one (McNemar, Psychometrika 1947). Which run is the
+best is seen on these same images, so the p-values are corrected for all pairs of runs, not only for
+those with the best (Holm, Scandinavian Journal of Statistics 1979).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from cnn.rundir.record import Run
+from cnn.rundir.test_predictions import Answers, Unreadable, read_answers
+
+# Below it two runs are called different.
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A run against the best: images that only the one, only the other names rightly."""
+
+    best: str
+    other: str
+    only_best: int
+    only_other: int
+    p: float
+    # By Holm; equal to `p` where there are two runs.
+    corrected: float
+
+    @property
+    def different(self) -> bool:
+        return self.corrected < LEVEL
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that were tested on the same images, each against the best of them."""
+
+    best: str
+    images: int
+    # How many pairs of runs the correction is for.
+    comparisons: int
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
+class Paired:
+    groups: tuple[Group, ...]
+    # Runs that cannot be compared with any other, and why.
+    alone: tuple[tuple[str, str], ...]
+
+
+def paired_tests(names: Sequence[str], runs: Sequence[Run]) -> Paired:
+    """The tests of all runs that have their test images in common with another one."""
+    alike: dict[Any, list[tuple[str, np.ndarray]]] = {}
+    reasons: dict[str, str] = {}
+    for name, run in zip(names, runs, strict=True):
+        try:
+            images, right = _tested(run)
+        except Unreadable as error:
+            reasons[name] = f"it has {error}"
+            continue
+        alike.setdefault(images, []).append((name, right))
+    for own in alike.values():
+        if len(own) == 1:
+            reasons[own[0][0]] = "no other run was tested on the same images"
+    groups = tuple(_group(own) for own in alike.values() if len(own) > 1)
+    return Paired(groups, tuple((name, reasons[name]) for name in names if name in reasons))
+
+
+def _tested(run: Run) -> tuple[Any, np.ndarray]:
+    """What is the same for runs of the same test images, and of each image whether it is right."""
+    if run.record.data.fingerprint is None:
+        raise Unreadable("no fingerprint of its data")
+    answers = read_answers(run.directory)
+    order = _order(answers)
+    images = tuple((answers.paths[place], int(answers.labels[place])) for place in order)
+    return (
+        run.record.data.fingerprint,
+        tuple(run.record.data.classes),
+        images,
+    ), answers.right[order]
+
+
+def _order(answers: Answers) -> np.ndarray:
+    places = np.array(sorted(range(len(answers.paths)), key=answers.paths.__getitem__))
+    if len(set(answers.paths)) < len(answers.paths):
+        raise Unreadable("two test images of one path")
+    return places
+
+
+def _group(own: Sequence[tuple[str, np.ndarray]]) -> Group:
+    found = {
+        (one, other): mcnemar(_only(right, wrong), _only(wrong, right))
+        for (one, right), (other, wrong) in combinations(own, 2)
+    }
+    corrected = dict(zip(found, holm(list(found.values())), strict=True))
+    best, best_right = max(own, key=lambda run: run[1].sum())
+    pairs = []
+    for name, right in own:
+        if name != best:
+            key = (best, name) if (best, name) in found else (name, best)
+            only = _only(best_right, right), _only(right, best_right)
+            pairs.append(Pair(best, name, *only, found[key], corrected[key]))
+    return Group(best, len(best_right), len(found), tuple(pairs))
+
+
+def _only(right: np.ndarray, other: np.ndarray) -> int:
+    return int((right & ~other).sum())
+
+
+def mcnemar(only_one: int, only_other: int) -> float:
+    """The exact two-sided p-value of so many images that only the one, only the other has right."""
+    from scipy.stats import binomtest
+
+    if only_one + only_other == 0:
+        return 1.0
+    return float(binomtest(only_one, only_one + only_other).pvalue)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """P-values corrected for how many there are, in the same order."""
+    corrected = [0.0] * len(values)
+    highest = 0.0
+    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        highest = max(highest, min(1.0, (len(values) - rank) * values[place]))
+        corrected[place] = highest
+    return corrected

@@ -1,0 +1,83 @@
+"""The plot of who was busy when."""
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+
+from cnn.core.console import told_apart
+from cnn.report.cost import Bar, Slots
+from cnn.report.plots import INK, PAGE, PARTS, SOFT, STYLE, new_figure, svg, time_unit
+
+_WIDE = 11.0
+_THICK = 0.7
+# More of them, and their numbers would lie over each other.
+_NUMBERED = 80
+# Legends of what each part is; the order is that in a bar.
+_TITLES = {
+    "launch": "launch",
+    "data": "data",
+    "compile": "compile and first step",
+    "train": "train and validate",
+    "other": "not known",
+}
+
+
+def gantt(name: str, slots: Slots) -> str | None:
+    """Each trial a bar on a slot, split into what it did; empty where the slot was idle."""
+    if not slots.bars or not slots.span:
+        return None
+    unit, length = time_unit(slots.span)
+    rows = len(slots.names)
+    style = {**STYLE, "axes.grid.axis": "x", "ytick.color": INK}
+    with mpl.rc_context(style):
+        height = 1.1 + min(0.34 * rows, 9.0)
+        figure, axes = new_figure(
+            f"{unit} since the search began", whole=False, width=_WIDE, height=height
+        )
+        for part, title in _TITLES.items():
+            _draw_part(axes, slots, part, title, length)
+        if len(slots.bars) <= _NUMBERED:
+            for bar in slots.bars:
+                _number(axes, bar, slots.span, length)
+        axes.set_xlim(0, slots.span / length)
+        axes.set_ylim(rows - 0.5, -0.5)
+        step = 1 + rows // 40
+        names = told_apart(slots.names)
+        axes.set_yticks(range(0, rows, step), names[::step])
+        whole = dict(zip(names, slots.names, strict=True))
+        return svg(name, figure, "trials on their slots over time", columns=5, whole=whole)
+
+
+def _draw_part(axes: Axes, slots: Slots, part: str, title: str, length: float) -> None:
+    """All rectangles of a part as one path, which makes a small file of any number of them."""
+    corners: list[tuple[float, float]] = []
+    for bar in slots.bars:
+        low, high = bar.slot - _THICK / 2, bar.slot + _THICK / 2
+        for name, start, end in bar.parts:
+            if name == part and end > start:
+                left, right = start / length, end / length
+                corners += [(left, low), (right, low), (right, high), (left, high), (left, low)]
+    if corners:
+        one = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
+        path = Path(corners, one * (len(corners) // 5))
+        axes.add_patch(PathPatch(path, facecolor=PARTS[part], lw=0, label=title))
+
+
+def _number(axes: Axes, bar: Bar, span: float, length: float) -> None:
+    """The trial's number where the bar has room for it; a cross under what came to nothing."""
+    if (bar.end - bar.start) / span < 0.02:
+        return
+    middle = (bar.start + bar.end) / 2 / length
+    failed = bar.trial.status not in {"ok", "pruned"}
+    text = f"{bar.trial.number}{' ✕' if failed else ''}"
+    axes.text(
+        middle,
+        bar.slot,
+        text,
+        ha="center",
+        va="center",
+        fontsize=8,
+        color=INK,
+        bbox={"boxstyle": "round,pad=0.15", "facecolor": PAGE, "edgecolor": SOFT, "lw": 0.4},
+    )

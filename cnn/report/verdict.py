@@ -1,0 +1,205 @@
+"""How good a run's winner is and how far to believe it, in words and in tables."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cnn.report.confusion import MOST_CLASSES, by_class
+from cnn.report.formats import area, count, percent, points, readable, words
+from cnn.rundir.record import Interval, PhaseRecord, Run, RunRecord, searched, share_interval
+from cnn.rundir.trials import TrialResult
+
+# Half an interval from which on it says little, and below which it says much.
+_WIDE, _NARROW = 0.05, 0.02
+
+
+@dataclass(frozen=True)
+class Check:
+    """One reason for or against believing the result; `good` is None for neither."""
+
+    good: bool | None
+    text: str
+
+
+def headline(record: RunRecord) -> dict[str, Any]:
+    """The test in numbers; what is not known is None."""
+    baseline = record.baseline.accuracy
+    low, high = record.interval()
+    beats = low > baseline if low is not None and baseline is not None else None
+    return {
+        "count": record.test.images(),
+        "right": record.right(),
+        "low": low,
+        "high": high,
+        "beats_baseline": beats,
+    }
+
+
+def checks(run: Run) -> list[Check]:
+    record = run.record
+    found = [_width(record), _promise(record), _luck(run)]
+    return [check for check in found if check is not None]
+
+
+def _width(record: RunRecord) -> Check | None:
+    low, high = record.interval()
+    images = record.test.images()
+    if low is None or high is None or images is None:
+        return None
+    half = (high - low) / 2
+    text = f"± about {points(half)}: {count(images)} test images "
+    if half >= _WIDE:
+        return Check(False, text + "are few.")
+    if half >= _NARROW:
+        return Check(None, text + "cannot tell networks apart that are closer than that.")
+    return Check(True, text + "are many enough for a number this exact.")
+
+
+def _promise(record: RunRecord) -> Check | None:
+    """Whether the test is what validation let expect."""
+    low, high = record.interval()
+    expected = record.validation.accuracy
+    if expected is None or low is None or high is None:
+        return None
+    said = f"Validation said {percent(expected)}"
+    if expected > high:
+        return Check(False, f"{said}, more than the test bears out.")
+    if expected < low:
+        return Check(None, f"{said}, less than the test found.")
+    return Check(True, f"{said}, which the test bears out: it lies within the interval.")
+
+
+def _luck(run: Run) -> Check | None:
+    """Whether the winner was chosen by more than one lucky score."""
+    phase = next((p for p in run.phases() if p.name == run.record.winner.phase), None)
+    if phase is None:
+        return None
+    candidates = phase.confirmation.candidates if phase.confirmation else []
+    # Where one of them was not trained again, the score of the search decides.
+    if candidates and all(candidate.mean is not None for candidate in candidates):
+        text = "The winner was chosen by its mean over other seeds, which luck does not flatter."
+        return Check(True, f"{_flattery(phase) or ''} {text}".strip())
+    tried = len([t for t in searched(run.trials) if t.phase == phase.name and _has_score(t)])
+    if tried < 2:
+        return None
+    text = f"The validation score of the winner is the best of {count(tried)}"
+    return Check(None, f"{text} and so somewhat flattered by luck; that of the test is not.")
+
+
+def _has_score(trial: TrialResult) -> bool:
+    return trial.accuracy is not None
+
+
+def trial_interval(trial: TrialResult) -> Interval | None:
+    """That of a trial's validation accuracy."""
+    return share_interval(trial.accuracy, trial.validation_images)
+
+
+def versus_baseline(record: RunRecord) -> list[tuple[str, str, str]]:
+    """(what, the network's, that of always naming the larger class)."""
+    test, classes = record.test, record.data.classes
+    low, high = record.interval()
+    known = low is not None and high is not None
+    rows = [
+        ("accuracy", percent(test.accuracy), percent(record.baseline.accuracy)),
+        ("95 % interval", f"{percent(low)} to {percent(high)}" if known else "–", "–"),
+        (
+            "balanced accuracy",
+            percent(test.balanced_accuracy),
+            percent(1 / len(classes) if classes else None),
+        ),
+        ("ROC AUC", area(test.roc_auc), "0.5"),
+    ]
+    if len(classes) <= MOST_CLASSES:
+        for row in by_class(record):
+            always = row["name"] == record.baseline.name
+            precision = record.baseline.accuracy if always else None
+            rows.append((f"recall, {row['name']}", percent(row["recall"]), percent(float(always))))
+            rows.append(
+                (f"precision, {row['name']}", percent(row["precision"]), percent(precision))
+            )
+    return rows
+
+
+def selection(run: Run) -> list[dict[str, Any]]:
+    """For each phase with a best trial: how far its score is luck, and a simpler choice."""
+    views = []
+    for phase in run.phases():
+        own = [trial for trial in run.trials if trial.phase == phase.name]
+        if phase.best is None:
+            continue
+        best = next((trial for trial in own if trial.number == phase.best), None)
+        folds = max((trial.folds for trial in own), default=1)
+        views.append(
+            {
+                "phase": phase,
+                "tried": len([t for t in searched(own) if _has_score(t)]),
+                "folds": folds if folds > 1 else None,
+                "best": best,
+                "interval": trial_interval(best) if best is not None else None,
+                "flattery": _flattery(phase),
+                "simplest": _simplest(phase),
+                "losses": _objective(phase) == "val_loss",
+                "score": words(_objective(phase)).replace("val ", "validation "),
+            }
+        )
+    return views
+
+
+def _objective(phase: PhaseRecord) -> str:
+    return phase.confirmation.objective if phase.confirmation else phase.objective
+
+
+def _flattery(phase: PhaseRecord) -> str | None:
+    """By how much the best score of the search was better than the same network's mean."""
+    found = phase.confirmation
+    if found is None or found.flattery is None or not found.candidates:
+        return None
+    first = found.candidates[0]
+    if found.objective == "val_loss":
+        amount = readable(abs(found.flattery))
+    else:
+        amount = points(found.flattery)
+    who = f"The best of the search, trial {readable(first.number)},"
+    if amount in {"0", points(0.0)}:
+        return f"{who} scored the same on average with other seeds: luck did not flatter it."
+    if found.flattery < 0:
+        return f"{who} scored {amount} better on average with other seeds: luck did not flatter it."
+    return f"{who} scored {amount} worse on average with other seeds: so much was luck."
+
+
+def _simplest(phase: PhaseRecord) -> dict[str, Any] | None:
+    found = phase.simplest
+    if found is None or found.number is None:
+        return None
+    return {"smaller": found.number != phase.best, "found": found}
+
+
+def shape(dimensions: Sequence[Any]) -> str:
+    return " × ".join("?" if size is None else str(size) for size in dimensions) or "–"
+
+
+def tower(record: RunRecord) -> list[dict[str, Any]]:
+    """The layers from the image to the answer; a box is as wide as the log of its values."""
+    sizes = [
+        math.prod(size for size in layer.shape if isinstance(size, int) and size > 0)
+        for layer in record.layers
+    ]
+    widest = max((math.log2(size + 1) for size in sizes), default=1.0)
+    return [
+        {
+            "name": words(layer.name or "–"),
+            "kind": layer.kind or "–",
+            "group": _group(layer.kind or ""),
+            "shape": shape(layer.shape),
+            "parameters": layer.parameters,
+            "width": math.log2(size + 1) / widest,
+        }
+        for layer, size in zip(record.layers, sizes, strict=True)
+    ]
+
+
+def _group(kind: str) -> str:
+    groups = {"Conv": "conv", "Dense": "dense", "Pool": "pool"}
+    return next((group for part, group in groups.items() if part in kind), "plain")

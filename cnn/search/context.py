@@ -1,0 +1,90 @@
+"""What all phases of a search share, and how their processes are set apart."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cnn.core.directory import Directory
+from cnn.core.display import Display, OnStdout
+from cnn.data.manifest import Manifest
+from cnn.data.splits import TRAIN
+from cnn.rundir.trials import TrialResult
+from cnn.search.forecast import Forecast
+from cnn.settings.schema import PhaseSettings, Settings
+from cnn.spark.child import Method
+from cnn.spark.session import preloads
+from cnn.spark.slots import Slots
+from cnn.spark.task import Isolation
+from cnn.train.job import Job
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class Search:
+    """What all phases share."""
+
+    spark: "SparkSession"
+    data: Directory
+    run: Directory
+    settings: Settings
+    manifest: Manifest
+    # What an earlier driver of this run finished.
+    earlier: Sequence[TrialResult]
+    say: Callable[[str], None]
+    # Told of each trial when it is on disk; to return at once.
+    on_trial: Callable[[TrialResult], None] = lambda trial: None
+    # The network's function where it cannot be imported (see cnn.model.builder).
+    build: bytes | None = None
+    # Where a person sees how far it is.
+    display: Display = field(default_factory=OnStdout)
+
+    def job(self, phase: PhaseSettings) -> Job:
+        return Job(
+            phase=phase,
+            model=self.settings.model,
+            manifest=self.manifest,
+            data=self.data.uri,
+            run=self.run.uri,
+            cache=self.settings.cache,
+            # The winner's training is then the rest of its trial's, if there is any.
+            keep_state=self.keeps_state(phase),
+            build=self.build,
+        )
+
+    def keeps_state(self, phase: PhaseSettings) -> bool:
+        """Whether the winner's training goes on from its trial's end."""
+        one = phase.networks(self.manifest.smallest_class(TRAIN)) == 1
+        last = phase is self.settings.phases[-1]
+        return last and one and self.settings.final.data == "train" and phase.train_images is None
+
+    def forecast(
+        self, phase: PhaseSettings, slots: Slots, parallelism: int, *, repeating: bool = False
+    ) -> Forecast:
+        """What comes after a round of trials of a phase, `parallelism` at a time."""
+        return Forecast(
+            self.settings,
+            self.manifest,
+            phase,
+            slots=parallelism,
+            more_threads=slots.threads(1) / slots.threads(parallelism),
+            repeating=repeating,
+            keeps_state=self.keeps_state(self.settings.phases[-1]),
+        )
+
+
+def method_of(search: Search, phase: PhaseSettings) -> Method:
+    """How a phase's processes start; where there is nothing to fork from they are spawned."""
+    return phase.process if preloads(search.spark.sparkContext) else "spawn"
+
+
+def isolation(search: Search, phase: PhaseSettings, slots: Slots, parallelism: int) -> Isolation:
+    """How the tasks of a phase run, `parallelism` of them at a time."""
+    return Isolation(
+        method=method_of(search, phase),
+        timeout=phase.trial_timeout,
+        threads=slots.threads(parallelism),
+        gpus=slots.gpus,
+        trials_per_gpu=phase.trials_per_gpu,
+    )

@@ -1,0 +1,100 @@
+"""What a run directory remembers of its search, so that it can go on after its driver has died."""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from cnn.core.console import say
+from cnn.core.directory import Directory
+from cnn.core.documents import Malformed, read_model
+from cnn.core.errors import InputError
+from cnn.core.lock import held
+from cnn.core.seeds import derive_seed
+from cnn.rundir.trials import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
+from cnn.settings.schema import Settings
+from cnn.train.checkpoint import checkpoint_file
+
+START = "run.json"
+SET_ASIDE = "set-aside"
+
+
+class Start(BaseModel):
+    """What a run was started on, and what `--resume` goes by; written once its settings are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str
+    fingerprint: str
+    started: AwareDatetime
+    configs: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+
+def write_start(run: Directory, start: Start) -> None:
+    run.write(START, start.model_dump_json(indent=1).encode())
+
+
+def read_start(run: Directory) -> Start:
+    """Raises InputError where `run` is no run that can be resumed."""
+    try:
+        return read_model(Start, run, START)
+    except (FileNotFoundError, NotADirectoryError):
+        reason = f"has no {START}"
+    except Malformed as error:
+        reason = f"has a {START} that cannot be read: {error}"
+    raise InputError(f"--resume must name a run directory, but {run.uri} {reason}")
+
+
+def recover_trials(
+    run: Directory, settings: Settings, say: Callable[[str], None] = say
+) -> list[TrialResult]:
+    """The trials that were finished, by number.
+
+    What is torn, or no trial of this search, is moved to `set-aside/` and reported.
+    """
+    trials = []
+    for name in run.names(TRIALS):
+        try:
+            trial = read_trial(run, name)
+            foreign = _foreign(trial, name, settings)
+        except Malformed as error:
+            foreign = str(error)
+        if foreign is None:
+            trials.append(trial)
+            continue
+        # Moved, not copied: it may be huge, or a link to what its author may not read.
+        run.move(f"{TRIALS}/{name}", f"{SET_ASIDE}/{name}")
+        say(f"{TRIALS}/{name} is not a trial of this search and was set aside: {foreign}")
+    return sorted(trials, key=lambda trial: trial.number)
+
+
+def drop_states(run: Directory, trials: Iterable[TrialResult], best: TrialResult | None) -> None:
+    """Removes what finished trials would have gone on from, except the best one's.
+
+    Cancelled trials keep theirs, since they run again.
+    """
+    done = {
+        checkpoint_file(trial_name(trial.number))
+        for trial in trials
+        if trial.status != "cancelled" and trial is not best
+    }
+    for name in done.intersection(run.names(CHECKPOINTS)):
+        run.delete(f"{CHECKPOINTS}/{name}")
+
+
+def _foreign(trial: TrialResult, name: str, settings: Settings) -> str | None:
+    """Why a trial is none of this search, or None."""
+    if name != trial_file(trial.number):
+        return f"it is trial {trial.number}"
+    phase = next((phase for phase in settings.phases if phase.name == trial.phase), None)
+    if phase is None:
+        return f"there is no phase {trial.phase}"
+    if trial.seed not in {None, derive_seed(phase.seed, "trial", phase.name, trial.number)}:
+        return "its seed is another search's"
+    return None
+
+
+def claim_run(run: Directory) -> AbstractContextManager[None]:
+    """Keeps other drivers out of a run directory. Raises InputError where another is at work."""
+    return held(run, f"a run directory must have one driver, but another is at work on {run.uri}")

@@ -1,0 +1,242 @@
+"""A search in MLflow: a parent run, and each finished trial a run nested in it.
+
+A thread of the driver talks to the server. Where that is slow or down the search does not notice: a
+line says so once, what is missing is tried again at the end, and `--resume RUN --mlflow URI` logs
+what is missing even then. What is there is known from the server, so nothing is there twice.
+"""
+
+import hashlib
+import importlib.util
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cnn.core.console import redacted, say
+from cnn.core.directory import Directory
+from cnn.core.documents import Malformed, read_model
+from cnn.core.errors import InputError
+from cnn.rundir.trials import TrialResult
+from cnn.search.mlflow_runs import log_result, log_trial, milliseconds, nested_runs
+from cnn.settings.defaults import EXPERIMENT
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+REMEMBERED = "mlflow.json"
+# MLflow's own defaults wait for many minutes for a server that is down, print, and report its use.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+# After a failure the server is left alone for so long.
+_PAUSE = 30.0
+# How long the end may take: of a run that is done, and of one that failed or was interrupted.
+_END_SECONDS, _FAILED_END_SECONDS = 120.0, 15.0
+
+
+class Remembered(BaseModel):
+    """Which run of which server a run directory's search is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uri: str
+    run_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+def check_mlflow(uri: str) -> None:
+    """Raises InputError where it can be known that logging cannot work."""
+    try:
+        parts = urlsplit(uri)
+        is_server = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        is_server = False
+    if not is_server:
+        raise InputError(f"--mlflow must be a server's http or https URI, but got {redacted(uri)}")
+    if importlib.util.find_spec("mlflow") is None:
+        raise InputError(
+            "--mlflow must find MLflow's client, but it is not installed: "
+            "pip install 'spark-cnn-search[mlflow]'"
+        )
+
+
+class MlflowLog:
+    """Logs a search from `begin` to the end of the `with` block, in a thread of its own."""
+
+    def __init__(
+        self,
+        uri: str,
+        run: Directory,
+        started: datetime,
+        *,
+        experiment: str | None = None,
+        say: Callable[[str], None] = say,
+    ) -> None:
+        # Without credentials.
+        self.uri = redacted(uri)
+        self._credentials = _credentials(uri)
+        self._run = run
+        self._started = started
+        self._experiment = experiment or EXPERIMENT
+        self._say = say
+        self._queue: queue.SimpleQueue[TrialResult | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._waiting: list[TrialResult] = []
+        self._result: Mapping[str, Any] | None = None
+        self._status = "FINISHED"
+        self._ended = False
+        self._failed_at: float | None = None
+        self._server: tuple[MlflowClient, Run, dict[int, Run]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def begin(self) -> None:
+        """To be called when the run directory is there."""
+        self._thread.start()
+
+    def add(self, trial: TrialResult) -> None:
+        """Takes a finished trial; returns at once."""
+        self._queue.put(trial)
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Takes what the whole run came to: the content of result.json."""
+        self._result = result
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._thread.is_alive():
+            return
+        if error is not None:
+            self._status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        self._queue.put(None)
+        self._thread.join(_END_SECONDS if error is None else _FAILED_END_SECONDS)
+        if not self._ended:
+            self._say(
+                f"not all of the run is in MLflow at {self.uri}; "
+                f"--resume {self._run.uri} --mlflow URI logs what is missing"
+            )
+
+    def _work(self) -> None:
+        for name, value in (_ENVIRONMENT | self._credentials).items():
+            os.environ.setdefault(name, value)
+        self._try(self._log_waiting)
+        while (trial := self._queue.get()) is not None:
+            self._waiting.append(trial)
+            if self._failed_at is None or time.monotonic() - self._failed_at > _PAUSE:
+                self._try(self._log_waiting)
+        self._ended = self._try(self._log_end)
+
+    def _try(self, work: Callable[[], None]) -> bool:
+        try:
+            work()
+        except Exception as error:
+            # Whatever it is: it is not to end the search.
+            if self._failed_at is None:
+                cause = " ".join(redacted(str(error)).split())[:300]
+                self._say(f"MLflow at {self.uri} fails, the search goes on without it: {cause}")
+            self._failed_at = time.monotonic()
+            # What was half done, or done and the answer lost, is seen when it is asked for anew.
+            self._server = None
+            return False
+        return True
+
+    def _connected(self) -> "tuple[MlflowClient, Run, dict[int, Run]]":
+        """The search's own run, and the trials that were there when it was asked for."""
+        if self._server is None:
+            client, parent = self._parent()
+            self._server = client, parent, nested_runs(client, parent)
+        return self._server
+
+    def _log_waiting(self) -> None:
+        client, parent, there = self._connected()
+        while self._waiting:
+            log_trial(client, parent, self._waiting[0], there.get(self._waiting[0].number))
+            del self._waiting[0]
+
+    def _log_end(self) -> None:
+        self._log_waiting()
+        client, parent, _ = self._connected()
+        if self._result is not None:
+            log_result(client, parent, self._run, self._result)
+        client.set_terminated(parent.info.run_id, self._status)
+
+    def _parent(self) -> "tuple[MlflowClient, Run]":
+        """The search's own run, made where the server has none."""
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(tracking_uri=self.uri)
+        known = self._remembered(client)
+        if known is not None:
+            return client, known
+        experiment = client.get_experiment_by_name(self._experiment)
+        where = experiment.experiment_id if experiment else None
+        where = where or client.create_experiment(self._experiment)
+        # It may have been made before and the answer lost.
+        identity = f"{self._run.uri} {self._started.isoformat()}"
+        search = hashlib.sha256(identity.encode()).hexdigest()
+        there = client.search_runs([where], f"tags.search = '{search}'")
+        name = self._run.uri.rpartition("/")[2]
+        run = (
+            there[0]
+            if there
+            else client.create_run(where, milliseconds(self._started), {"search": search}, name)
+        )
+        content = Remembered(uri=self.uri, run_id=run.info.run_id)
+        self._run.write(REMEMBERED, content.model_dump_json(indent=1).encode())
+        return client, run
+
+    def _remembered(self, client: "MlflowClient") -> "Run | None":
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = read_model(Remembered, self._run, REMEMBERED)
+        except (FileNotFoundError, Malformed):
+            return None
+        if found.uri != self.uri:
+            return None
+        try:
+            run = client.get_run(found.run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        if run.info.lifecycle_stage != "active":
+            return None
+        if run.info.status != "RUNNING" and self._result is None:
+            client.update_run(found.run_id, "RUNNING")
+        return run
+
+
+def _credentials(uri: str) -> dict[str, str]:
+    """What stands in a URI for a user and a password, as MLflow takes them."""
+    parts = urlsplit(uri)
+    found = {
+        "MLFLOW_TRACKING_USERNAME": parts.username,
+        "MLFLOW_TRACKING_PASSWORD": parts.password,
+    }
+    return {name: unquote(value) for name, value in found.items() if value}
+
+
+def log_finished(log: MlflowLog, trials: Sequence[TrialResult], result: Mapping[str, Any]) -> None:
+    """Logs what is missing of a run that was finished before."""
+    with log:
+        log.begin()
+        for trial in trials:
+            log.add(trial)
+        log.finish(result)

@@ -1,0 +1,125 @@
+"""How a trial, and what a whole run came to, look in MLflow.
+
+mlflow is imported inside the functions: it is an extra.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from cnn.core.directory import Directory
+from cnn.model.card import MODEL_CARD
+from cnn.model.file_check import MODEL
+from cnn.report.page import REPORT
+from cnn.rundir.result import RESULT
+from cnn.rundir.trials import Status, TrialResult, trial_name
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Run
+    from mlflow.tracking import MlflowClient
+
+_PARENT = "mlflow.parentRunId"
+# What one request may hold, and a parameter's value.
+_MOST_METRICS, _MOST_CHARACTERS = 1000, 6000
+_RUN_STATUS = {"ok": "FINISHED", "pruned": "FINISHED", "cancelled": "KILLED"}
+_CURVES = {
+    "loss": "train_loss",
+    "accuracy": "train_accuracy",
+    "val_loss": "val_loss",
+    "val_accuracy": "val_accuracy",
+    "val_balanced_accuracy": "val_balanced_accuracy",
+}
+
+
+def nested_runs(client: "MlflowClient", parent: "Run") -> "dict[int, Run]":
+    """The trials that are there, by number."""
+    found: dict[int, Run] = {}
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [parent.info.experiment_id],
+            f"tags.`{_PARENT}` = '{parent.info.run_id}'",
+            page_token=token,
+        )
+        found |= {int(run.data.tags["trial"]): run for run in page if "trial" in run.data.tags}
+        token = page.token
+        if not token:
+            return found
+
+
+def log_trial(
+    client: "MlflowClient", parent: "Run", trial: TrialResult, there: "Run | None"
+) -> None:
+    """Logs a trial, into the run that was begun or cancelled before where there is one."""
+    from mlflow.entities import Param, RunTag
+
+    status = _run_status(trial.status)
+    if there is not None:
+        if (there.info.status, there.data.tags.get("status")) == (status, trial.status):
+            return
+        run_id = there.info.run_id
+    else:
+        own = {_PARENT: parent.info.run_id, "trial": str(trial.number)}
+        start, name = milliseconds(trial.started), f"trial {trial_name(trial.number)}"
+        experiment = parent.info.experiment_id
+        run_id = client.create_run(experiment, start, own, name).info.run_id
+    known = {"status": trial.status, "phase": trial.phase, "host": trial.host, "error": trial.error}
+    known |= {"seed": _text(trial.seed), "repeats": _text(trial.repeats)}
+    tags = [RunTag(key, value[-_MOST_CHARACTERS:]) for key, value in known.items() if value]
+    params = [Param(key, str(value)[:_MOST_CHARACTERS]) for key, value in trial.params.items()]
+    metrics = list(_metrics(trial))
+    client.log_batch(run_id, params=params, tags=tags)
+    for first in range(0, len(metrics), _MOST_METRICS):
+        client.log_batch(run_id, metrics=metrics[first : first + _MOST_METRICS])
+    client.set_terminated(run_id, status, milliseconds(trial.ended))
+
+
+def _metrics(trial: TrialResult) -> "Iterator[Metric]":
+    """The curves, each value at its epoch and its time, and what the best epoch has."""
+    from mlflow.entities import Metric
+
+    end = trial.ended.timestamp()
+    at = trial.started.timestamp() + trial.seconds.get("data", 0.0)
+    for epoch in trial.epochs:
+        at = min(at + epoch.seconds, end)
+        for key, name in _CURVES.items():
+            value = getattr(epoch, key)
+            if value is not None:
+                yield Metric(name, value, round(1000 * at), epoch.epoch)
+    for key in ("accuracy", "loss", "balanced_accuracy"):
+        value = getattr(trial, key)
+        if value is not None:
+            yield Metric(f"best_val_{key}", value, round(1000 * end), trial.best_epoch or 0)
+
+
+def log_result(
+    client: "MlflowClient", parent: "Run", run: Directory, result: Mapping[str, Any]
+) -> None:
+    """The winner's parameters, its test, and the files of the run directory."""
+    from mlflow.entities import Metric, Param
+
+    run_id, at = parent.info.run_id, milliseconds(datetime.fromisoformat(result["ended"]))
+    params = [Param(key, str(value)[:_MOST_CHARACTERS]) for key, value in result["params"].items()]
+    params.append(Param("winner", str(result["winner"]["number"])))
+    numbers = {f"test_{key}": value for key, value in result["test"].items()}
+    metrics = [Metric(k, v, at, 0) for k, v in numbers.items() if isinstance(v, int | float)]
+    client.log_batch(run_id, metrics=metrics, params=params)
+    with TemporaryDirectory(prefix="cnn-mlflow-") as folder:
+        for name in (RESULT, REPORT, MODEL, MODEL_CARD):
+            path = Path(folder) / name
+            path.write_bytes(run.read(name))
+            client.log_artifact(run_id, str(path))
+
+
+def _text(value: int | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _run_status(status: Status) -> str:
+    return _RUN_STATUS.get(status, "FAILED")
+
+
+def milliseconds(time: datetime) -> int:
+    return round(1000 * time.timestamp())

@@ -1,0 +1,122 @@
+"""The search: its phases in order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from cnn.core.clock import now
+from cnn.core.directory import Directory
+from cnn.core.errors import Error
+from cnn.rundir.trials import TRIALS, TrialResult, count_by_status
+from cnn.search.context import Search
+from cnn.search.phase import Phase
+from cnn.search.preflight import remarks
+from cnn.search.progress import numbering
+from cnn.search.space import SearchSpace
+from cnn.search.trials_table import in_order, short
+from cnn.search.winner import choose, confirmation, simplest
+from cnn.settings.schema import PhaseSettings
+from cnn.spark.session import shortcomings
+
+
+@dataclass
+class History:
+    """What the phases have come to so far."""
+
+    trials: list[TrialResult] = field(default_factory=list)
+    # The best trial of each phase that has one, and what result.json says of it.
+    best: dict[str, TrialResult] = field(default_factory=dict)
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def run_phases(search: Search) -> History:
+    """Runs the phases in order; when the time is up, what an earlier one found best stands.
+
+    Raises Error where every trial of a phase failed; what is in the run directory then stays.
+    """
+    history = History()
+    started = now()
+
+    def note(text: str) -> None:
+        history.notes.append(text)
+        search.say(text)
+
+    for shortcoming in shortcomings(search.spark.sparkContext):
+        note(shortcoming)
+    for phase in search.settings.phases:
+        for text in remarks(phase, search.manifest):
+            note(text)
+        found = history.best[phase.fix].params if phase.fix else None
+        space = SearchSpace(phase, found, kind=search.settings.model.params_kind)
+        if space.is_grid and space.grid_size() > phase.max_trials:
+            note(f"phase {phase.name}: the first {phase.max_trials} of {space.grid_size()} points")
+        first_number = history.trials[-1].number + 1 if history.trials else 0
+        trials, ended = Phase(search, phase, space, first_number).run(_time_left(phase, started))
+        history.trials += trials
+        if ended is not None:
+            note(f"phase {phase.name} ended early: {ended}")
+        best = choose(phase, trials)
+        if best is None:
+            if history.best and any(trial.status == "cancelled" for trial in trials):
+                note(f"the time was up in phase {phase.name}, before one of its trials was done")
+                return history
+            raise _all_failed(search.run, phase, trials)
+        history.best[phase.name] = best
+        history.entries.append(_phase_entry(phase, best, trials))
+        which = f"{best.number}{_among(trials)}"
+        search.say(f"phase {phase.name}: best is trial {which}, {_describe(search, space, best)}")
+    return history
+
+
+def _time_left(phase: PhaseSettings, started: datetime) -> float | None:
+    if phase.timeout is None:
+        return None
+    return max(0.1, phase.timeout - (now() - started).total_seconds())
+
+
+def _all_failed(run: Directory, phase: PhaseSettings, trials: Sequence[TrialResult]) -> Error:
+    failures = [trial for trial in trials if trial.error and trial.status != "invalid"]
+    first = failures[0] if failures else next((t for t in trials if t.error), None)
+    where = f"see {run.uri}/{TRIALS}"
+    if first is None:
+        return Error(f"no trial of phase {phase.name!r} finished in time; {where}")
+    return Error(
+        f"all {len(trials)} trials of phase {phase.name!r} failed; "
+        f"the first, trial {first.number}, is {first.status}: {first.cause()}; {where}"
+    )
+
+
+def _phase_entry(
+    phase: PhaseSettings, best: TrialResult, trials: Sequence[TrialResult]
+) -> dict[str, Any]:
+    return {
+        "name": phase.name,
+        "strategy": phase.strategy,
+        "objective": phase.objective,
+        "best": best.number,
+        "params": best.params,
+        "trials": count_by_status(trials),
+        "train_images": best.train_images,
+        "epochs": phase.epochs,
+        "confirmation": confirmation(phase, trials),
+        "simplest": simplest(best, trials),
+    }
+
+
+def _among(trials: Sequence[TrialResult]) -> str:
+    """What explains a trial's number, where it is more than counting would give."""
+    own = [trial for trial in trials if trial.repeats is None]
+    apart = numbering(sum(trial.status == "invalid" for trial in own), own[0].number)
+    done = sum(trial.status not in {"invalid", "cancelled"} for trial in own)
+    return f" ({done} done, {', '.join(apart)})" if apart else ""
+
+
+def _describe(search: Search, space: SearchSpace, trial: TrialResult) -> str:
+    """A trial's score and parameters, first those that the search varied."""
+    known = search.settings.known(trial.params)
+    names = in_order([name for name in known if name in space.varying])
+    names += [name for name in known if name not in names]
+    values = ", ".join(f"{name} {short(known[name])}" for name in names)
+    return f"validation accuracy {trial.accuracy:.4f} with {values}"

@@ -1,0 +1,234 @@
+"""What can be known to be wrong before a search begins, each in one clear line."""
+
+import numpy as np
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from cnn.core.clock import now
+from cnn.core.directory import Directory
+from cnn.core.errors import Error, InputError, failure
+from cnn.core.near_misses import unknown_parameter
+from cnn.data.arrays import choose
+from cnn.data.manifest import MANIFEST, Manifest, read_manifest
+from cnn.data.splits import TRAIN
+from cnn.model.builder import check_builder
+from cnn.rundir.trials import best_trial, read_trials
+from cnn.search.space import SearchSpace, Vals
+from cnn.settings.schema import FOLDS, SETTINGS, PhaseSettings, Settings
+from cnn.settings.toml import read_settings, settings_text
+from cnn.spark.launch import TaskFailed, again_where_lost
+from cnn.spark.slots import Slots
+
+_TOKEN = "token"
+
+
+def check_inputs(data: Directory, settings: Settings, build: bytes | None = None) -> Manifest:
+    """All that can be known to be wrong before Spark starts. Raises InputError.
+
+    `build` is the network's function where it cannot be imported (see cnn.model.builder).
+    """
+    check_builder(settings.model, build)
+    manifest = read_manifest(data)
+    kind = settings.model.params_kind
+    folds, labels = _read_columns(data, manifest)
+    _check_bytes(data, manifest)
+    for phase in settings.phases:
+        if phase.fix is None:
+            space = SearchSpace(phase, kind=kind)
+            _check_points(space)
+            if settings.model.is_ours:
+                space.check_possible(lambda params: params.impossible(manifest.size))
+        _check_validation(phase, manifest, folds, labels, winners=settings.phases[-1])
+    return manifest
+
+
+def check_point_names(settings: Settings) -> None:
+    """Raises InputError where a point names what the space does not: nothing would read it."""
+    first = settings.phases[0]
+    for place, point in enumerate(first.points):
+        for name in point:
+            if name not in first.space:
+                where = f"search.points.{place}.{name}"
+                raise InputError(unknown_parameter(where, name, first.space, of="[space]"))
+
+
+def _check_points(space: SearchSpace) -> None:
+    seen: list[Vals] = []
+    for place, point in enumerate(space.phase.points):
+        try:
+            vals = space.encode(point)
+        except InputError as error:
+            raise InputError(f"search.points.{place}.{error}") from None
+        if vals in seen:
+            raise InputError(f"search.points must be distinct, but got {point} twice")
+        seen.append(vals)
+
+
+def warm_start(settings: Settings, earlier: Directory) -> Settings:
+    """Settings whose first phase tries first what `earlier`, a run directory, found best.
+
+    Of that it takes what this search varies.
+    """
+    trials = read_trials(earlier)
+    first, *others = settings.phases
+    best = best_trial((t for t in trials if t.phase == trials[-1].phase), first.objective)
+    if best is None:
+        raise InputError(
+            f"--warm-start must name a run with a finished trial, but {earlier.uri} has none"
+        )
+    space = SearchSpace(first, kind=settings.model.params_kind)
+    point = {name: best.params[name] for name in space.varying if name in best.params}
+    try:
+        vals = space.encode(point)
+    except InputError as error:
+        raise InputError(f"--warm-start: the best of {earlier.uri} is outside: {error}") from None
+    if vals not in [space.encode(known) for known in first.points]:
+        first = first.model_copy(update={"points": (*first.points, point)})
+    return settings.model_copy(update={"phases": (first, *others)})
+
+
+def _read_columns(data: Directory, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    filesystem, path = data.path(TRAIN)
+    if not data.exists(TRAIN):
+        raise InputError(f"--data must hold what its manifest says, but {data.uri} has no {TRAIN}")
+    table = pq.read_table(path, columns=["fold", "label"], filesystem=filesystem)
+    if table.num_rows != manifest.total(TRAIN):
+        raise InputError(
+            "--data must hold what its manifest says, but "
+            f"{data.uri}/{TRAIN} has {table.num_rows} rows of {manifest.total(TRAIN)}"
+        )
+    return table["fold"].to_numpy(), table["label"].to_numpy()
+
+
+def _check_bytes(data: Directory, manifest: Manifest) -> None:
+    """The first image of each file; executors check all when they read them."""
+    expected = manifest.size * manifest.size * manifest.channels
+    for name in data.names(TRAIN):
+        filesystem, path = data.path(f"{TRAIN}/{name}")
+        with pq.ParquetFile(path, filesystem=filesystem) as file:
+            batch = next(file.iter_batches(1, columns=["pixels"]))
+        count = len(batch.column("pixels")[0].as_py())
+        if count != expected:
+            raise InputError(
+                f"--data must hold images of the manifest's size, but {data.uri}/{TRAIN}/{name} "
+                f"has {count} bytes an image where "
+                f"{manifest.size}x{manifest.size}x{manifest.channels} must be {expected}"
+            )
+
+
+def _check_validation(
+    phase: PhaseSettings,
+    manifest: Manifest,
+    folds: np.ndarray,
+    labels: np.ndarray,
+    *,
+    winners: PhaseSettings,
+) -> None:
+    subset = phase.train_images, phase.subset_seed
+    networks = phase.networks(manifest.smallest_class(TRAIN))
+    for part in range(networks if networks > 1 else 0):
+        train, _ = choose(folds, range(part, FOLDS, networks), *subset)
+        for label, name in enumerate(manifest.classes):
+            if not (labels[train] == label).any():
+                raise InputError(
+                    "every class must have images in two of the parts of a cross-validation, but "
+                    f"{name!r} has not, with cross_validation = {networks}"
+                )
+    if networks > 1 and phase is not winners:
+        return
+    sides = choose(folds, phase.validation_folds, *subset)
+    for side, rows in zip(("train", "validate"), sides, strict=True):
+        for label, name in enumerate(manifest.classes):
+            if not (labels[rows] == label).any():
+                raise InputError(
+                    f"every class must have images to {side} on, but {name!r} has none "
+                    f"with validation_folds = {list(phase.validation_folds)}"
+                    + (f", train_images = {phase.train_images}" if phase.train_images else "")
+                )
+
+
+def check_run_dir(run: Directory, *, overwrite: bool) -> None:
+    """Raises InputError where `run` holds something that must not be replaced."""
+    if not run.exists():
+        return
+    if not run.is_dir():
+        raise InputError(f"--out must be a directory, but {run.uri} is a file")
+    if not run.names():
+        return
+    if not run.exists(SETTINGS):
+        raise InputError(
+            f"--out must be a new or empty directory or a run's, but {run.uri} is neither"
+        )
+    if not overwrite and not _died_early(run):
+        raise InputError(f"--out must not exist without --overwrite, but {run.uri} holds a run")
+
+
+def _died_early(run: Directory) -> bool:
+    """Whether a driver died before it had noted its start: there is nothing to go on with."""
+    if run.names() != [SETTINGS]:
+        return False
+    try:
+        read_settings(settings_text(run))
+    except InputError:
+        return False
+    return True
+
+
+def check_visible(
+    spark: SparkSession, data: Directory, run: Directory, slots: Slots, *, max_lost: int = 0
+) -> None:
+    """Executors must read what the driver writes: a token beside the run tells.
+
+    Raises InputError where one cannot, Error where more than `max_lost` times an executor is lost;
+    nothing of the token is left then.
+    """
+    probe = Directory(f"{run.uri}.probe")
+    token = now().isoformat().encode()
+    probe.write(_TOKEN, token)
+
+    def unseen(_: int) -> tuple[str, str] | None:
+        """The flag whose directory is not seen, and why."""
+        flag = "--out"
+        try:
+            if probe.read(_TOKEN) != token:
+                return flag, "there is another file"
+            flag = "--data"
+            return None if data.exists(MANIFEST) else (flag, f"it has no {MANIFEST}")
+        except (OSError, InputError) as error:
+            return flag, str(error)
+
+    context, tasks = spark.sparkContext, 2 * slots.total
+    try:
+        answers = again_where_lost(
+            context,
+            lambda: context.parallelize(range(tasks), tasks).map(unseen).collect(),
+            max_lost,
+        )
+    except TaskFailed as error:
+        raise Error(f"executors cannot be asked what they see: {failure(error)}") from None
+    finally:
+        probe.remove()
+    for flag, why in filter(None, answers):
+        uri = run.uri if flag == "--out" else data.uri
+        use = f"there: {why}" if "://" in uri else "use a shared file system or a URI"
+        raise InputError(
+            f"{flag} must be a directory that every executor can see, but {uri} is not: {use}"
+        )
+
+
+def remarks(phase: PhaseSettings, manifest: Manifest) -> list[str]:
+    """What is not quite as a reader of the settings would expect."""
+    found = []
+    available, smallest = manifest.total(TRAIN), manifest.smallest_class(TRAIN)
+    if phase.train_images is not None and phase.train_images > available:
+        found.append(
+            f"phase {phase.name} asks for {phase.train_images} training images; "
+            f"there are {available}, and all are used"
+        )
+    networks = phase.networks(smallest)
+    if phase.cross_validation == "auto" and networks > 1:
+        found.append(
+            f"phase {phase.name} trains {networks} networks a trial, each judged by a part of the "
+            f"images that it has not seen: a class has only {smallest} training images"
+        )
+    return found

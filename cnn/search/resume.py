@@ -1,0 +1,106 @@
+"""Which settings a resumed run may have otherwise, and which would make it another search."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from cnn.core.directory import Directory
+from cnn.core.errors import InputError
+from cnn.settings.schema import CacheSettings, FinalSettings, Settings
+from cnn.settings.toml import assign, overlay, parse, phase_tables, read_settings
+from cnn.settings.validation import validate
+
+# What a resumed run may do otherwise: it changes no trial that is done, and none that would be.
+_CHANGEABLE = {
+    "search.checkpoint_seconds",
+    "search.gpus",
+    "search.max_consecutive_failures",
+    "search.max_lost",
+    "search.max_stalled",
+    "search.max_trials",
+    "search.parallelism",
+    "search.process",
+    "search.resource_profile",
+    "search.target",
+    "search.timeout",
+    "search.trial_timeout",
+    "search.trials_per_gpu",
+    *(f"final.{name}" for name in FinalSettings.model_fields),
+    *(f"cache.{name}" for name in CacheSettings.model_fields),
+}
+
+
+class Change(NamedTuple):
+    """A setting that differs between two searches: its name, and its values before and after."""
+
+    name: str
+    old: Any
+    new: Any
+
+
+def resume_settings(
+    text: str,
+    *,
+    tables: Mapping[str, Any] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+) -> tuple[Settings, list[Change]]:
+    """A run's own settings with what may change laid over them, and what does change.
+
+    Raises InputError, naming the setting, where a change would make it another search.
+    """
+    before, tree = read_settings(text), parse(text)
+    changes: dict[str, Any] = {"search": {k: v for k, v in (flags or {}).items() if v is not None}}
+    changes["phases"] = [{} for _ in before.phases]
+    changes = overlay(changes, tables or {})
+    for assignment in assignments:
+        assign(changes, assignment)
+    space = changes.pop("space", {})
+    for table, change in zip(tree["phases"], phase_tables(changes), strict=True):
+        own = {**table["space"], **space, **change.get("space", {})}
+        table |= changes["search"] | change | {"space": own}
+    rest = {k: v for k, v in changes.items() if k not in {"search", "phases"}}
+    after = validate(Settings, overlay(tree, rest))
+    found = list(_changes(before, after))
+    for name, old, new in found:
+        if name not in _CHANGEABLE:
+            raise InputError(
+                f"--resume must go on with the run's own {name}, {_shown(old)}, "
+                f"but got {_shown(new)}"
+            )
+    return after, found
+
+
+def check_unchanged(changes: Sequence[Change], run: Directory) -> None:
+    """Raises InputError where a run that has finished is asked to go on with other settings."""
+    for name, old, new in changes:
+        raise InputError(
+            f"--resume cannot change {name} of a run that has finished, but {run.uri} was to have "
+            f"{_shown(new)} instead of {_shown(old)}; a new search with that setting begins from "
+            f"this one's best with: jobs/tune.py --warm-start {shlex.quote(run.uri)}"
+        )
+
+
+def _changes(before: Settings, after: Settings) -> Iterator[Change]:
+    for old_phase, new_phase in zip(before.phases, after.phases, strict=True):
+        for key in {**old_phase.space, **new_phase.space}:
+            old, new = (phase.space.get(key) for phase in (old_phase, new_phase))
+            if old != new:
+                shown = [None if side is None else side.model_dump() for side in (old, new)]
+                yield Change(f"space.{key}", *shown)
+        yield from _different("search", old_phase, new_phase)
+    for table in ("model", "final", "cache"):
+        yield from _different(table, getattr(before, table), getattr(after, table))
+
+
+def _different(table: str, before: BaseModel, after: BaseModel) -> Iterator[Change]:
+    for name in type(before).model_fields:
+        old, new = getattr(before, name), getattr(after, name)
+        if old != new and name != "space":
+            yield Change(f"{table}.{name}", old, new)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)

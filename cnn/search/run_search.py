@@ -1,0 +1,222 @@
+"""A whole run: the search, the winner's training and test, and the run directory."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pyspark.resource import ResourceProfile
+
+from cnn.core.clock import now
+from cnn.core.errors import Error, failure
+from cnn.data.splits import TEST, TRAIN
+from cnn.model.card import MODEL_CARD
+from cnn.report.page import write_report
+from cnn.rundir.heartbeat import forget_all, read_brought, read_reached
+from cnn.rundir.result import RESULT, make_result, model_card, to_json
+from cnn.rundir.trials import CHECKPOINTS, LOGS, TrialResult, write_log
+from cnn.search.context import Search, isolation, method_of
+from cnn.search.forecast import images_outside, seconds_an_image
+from cnn.search.journal import Start, write_start
+from cnn.search.network_check import check_network
+from cnn.search.phases import run_phases
+from cnn.search.preflight import check_visible
+from cnn.search.progress import hosts_progress
+from cnn.search.tensorboard import write_events
+from cnn.search.winner import expected_accuracy
+from cnn.search.winner_progress import WinnerProgress
+from cnn.settings.schema import SETTINGS, PhaseSettings
+from cnn.settings.toml import dump_settings
+from cnn.spark.launch import SparkGone, TaskFailed, is_gone, launch
+from cnn.spark.refusals import refuse_python_memory
+from cnn.spark.slots import Slots, count_slots, task_profile, wait_for_executors
+from cnn.spark.task import Isolation, Task
+from cnn.train.final import TESTED, FinalJob, final_value, read_tested, run_final
+from cnn.train.hosts import prepare_hosts
+from cnn.train.multi_worker import check_workers, train_together
+
+LOG_OF_FINAL = "final"
+
+
+def run_search(
+    search: Search,
+    start: Start,
+    *,
+    resume: bool = False,
+    on_start: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Searches, trains and tests the winner, writes the run directory; returns result.json.
+
+    What was at the run directory is replaced, unless it is the same run, resumed. `on_start` is
+    called when it can be. Raises Error where every trial of a phase failed; what is in the run
+    directory then stays.
+    """
+    began = now()
+    run, settings, manifest = search.run, search.settings, search.manifest
+    context = search.spark.sparkContext
+    refuse_python_memory(context.getConf())
+    wait_for_executors(context, search.say)
+    for phase in settings.phases:
+        task_profile(context, phase.resource_profile)  # refused now, not after hours
+    slots = count_slots(context, settings.phases[-1])
+    check_workers(context, settings.final.workers, slots.total)
+    max_lost = settings.phases[0].max_lost
+    check_visible(search.spark, search.data, run, slots, max_lost=max_lost)
+    check_network(search)
+    if not resume:
+        run.remove()
+    forget_all(run)
+    run.create()
+    run.write(SETTINGS, dump_settings(settings).encode())
+    write_start(run, start)
+    on_start()
+    for trial in search.earlier:
+        # The driver may have died between a trial's file and what shows it.
+        write_events(run, trial)
+        search.on_trial(trial)
+
+    first = settings.phases[0]
+    job, method = search.job(first), method_of(search, first)
+    with hosts_progress(lambda: read_brought(run), search.say):
+        prepare_hosts(context, job, slots.total, method, search.say)
+    try:
+        history = run_phases(search)
+    finally:
+        forget_all(run)
+    searched = now()
+    winner = list(history.best.values())[-1]
+    trained = read_tested(run, winner.number) or _train_final(search, winner, history.trials)
+
+    result = make_result(manifest, winner, history.entries, history.trials, trained)
+    earlier = max((trial.ended for trial in search.earlier), default=start.started)
+    result["seconds"] = {
+        "preprocess": manifest.seconds,
+        "search": round((searched - began + (earlier - start.started)).total_seconds(), 3),
+        **trained["seconds"],
+    }
+    result |= {"command": list(start.command), "configs": list(start.configs)}
+    result |= {"notes": history.notes}
+    result |= {"started": start.started.isoformat(), "ended": now().isoformat()}
+    card = model_card(manifest, settings, winner, trained)
+    run.write(MODEL_CARD, f"{card.model_dump_json(indent=1)}\n".encode())
+    run.write(RESULT, to_json(result))
+    run.sub(CHECKPOINTS).remove()
+    if run.exists(TESTED):
+        run.delete(TESTED)
+    run.drop_unfinished()
+    write_report(run)
+    return result
+
+
+def _progress(search: Search, winner: TrialResult, slots: Slots) -> WinnerProgress:
+    manifest, final, phase = search.manifest, search.settings.final, _phase_of(search, winner)
+    count, images = manifest.total(TRAIN), f"all {manifest.total(TRAIN):,} training images"
+    if final.data == "train":
+        count = images_outside(phase.model_copy(update={"train_images": None}), manifest)
+        images = f"the training images outside folds {list(phase.validation_folds)}"
+    together = f" and {final.workers} executors" if final.workers > 1 else ""
+    parallelism = min(phase.parallelism or slots.total, slots.total)
+    expected = search.forecast(search.settings.phases[-1], slots, parallelism)
+    return WinnerProgress(
+        f"training the winner, trial {winner.number}, on {images}{together}",
+        winner.number,
+        images=count,
+        tested=manifest.total(TEST),
+        expected=expected.winner(winner, seconds_an_image(winner) or 0.0),
+        read=partial(read_reached, search.run),
+        attempts=final.attempts,
+    )
+
+
+def _phase_of(search: Search, winner: TrialResult) -> PhaseSettings:
+    return next(phase for phase in search.settings.phases if phase.name == winner.phase)
+
+
+def _train_final(
+    search: Search, winner: TrialResult, trials: Sequence[TrialResult]
+) -> dict[str, Any]:
+    assert winner.seed is not None
+    phase, final = _phase_of(search, winner), search.settings.final
+    found = winner.best_epoch if final.data == "all" else None
+    job = FinalJob(
+        job=search.job(phase),
+        number=winner.number,
+        seed=winner.seed,
+        params=final.params(search.settings.model.params_kind.model_validate(winner.params)),
+        data=final.data,
+        epochs=final.epochs or found,
+        expected_accuracy=expected_accuracy(winner, trials),
+        attempts=final.attempts,
+        tolerance=final.tolerance,
+        # Otherwise the validation images pick the epoch.
+        cooldown=final.cooldown if final.data == "all" else 0.0,
+        workers=final.workers,
+    )
+    slots = count_slots(search.spark.sparkContext, phase)
+    try:
+        return _progress(search, winner, slots).run(
+            lambda: _train_and_test(search, phase, job, slots), search.display
+        )
+    finally:
+        forget_all(search.run)
+
+
+def _train_and_test(
+    search: Search, phase: PhaseSettings, job: FinalJob, slots: Slots
+) -> dict[str, Any]:
+    context = search.spark.sparkContext
+    profile = task_profile(context, phase.resource_profile)
+    if job.workers > 1:
+        apart = isolation(search, phase, slots, job.workers)
+        job = _train_together(search, job, dataclasses.replace(apart, timeout=None), profile)
+    apart = dataclasses.replace(isolation(search, phase, slots, 1), timeout=None)
+    context.setJobDescription("training and testing the winner")
+    try:
+        trained: dict[str, Any] = launch(
+            context,
+            Task(run_final, apart, final_value),
+            job,
+            max_lost=phase.max_lost,
+            profile=profile,
+        )
+    except TaskFailed as error:
+        raise _failed(search, failure(error)) from None
+    if "error" in trained:
+        write_log(search.run, LOG_OF_FINAL, trained["error"])
+        cause = trained["error"].strip().splitlines()[-1]
+        raise _failed(search, cause, f"/{LOGS}/{LOG_OF_FINAL}.log")
+    return trained
+
+
+def _train_together(
+    search: Search, job: FinalJob, apart: Isolation, profile: ResourceProfile | None
+) -> FinalJob:
+    """Trains the winner on several executors; what is returned finds it trained."""
+    context = search.spark.sparkContext
+    for attempt in range(job.attempts):
+        context.setJobDescription(f"training the winner on {job.workers} executors")
+        for left in reversed(range(job.job.phase.max_lost + 1)):
+            try:
+                found = train_together(context, job, attempt, apart, profile)
+                break
+            except Exception as error:
+                if is_gone(context):
+                    raise SparkGone(error) from None
+                if not left:
+                    raise _failed(search, failure(error), f"/{LOGS}") from None
+                search.say(f"{failure(error)}; all {job.workers} go on from their last epoch")
+        if "error" in found:
+            raise _failed(search, found["error"])
+        job = dataclasses.replace(job, continued=found["continued"])
+        if found["accuracy"] >= job.expected_accuracy - job.tolerance:
+            return dataclasses.replace(job, attempts=attempt + 1)
+    return job
+
+
+def _failed(search: Search, cause: str, where: str = "") -> Error:
+    return Error(f"training the winner failed: {cause}; see {search.run.uri}{where}")
+
+
+def default_run_dir() -> Path:
+    return Path("runs") / now().strftime("%Y%m%d-%H%M%S")

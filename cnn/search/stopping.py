@@ -1,0 +1,69 @@
+"""When a phase is over before all its trials are: nothing gets better, good enough, or broken."""
+
+from cnn.core.directory import Directory
+from cnn.core.errors import Error
+from cnn.rundir.trials import TRIALS, Key, TrialResult, trial_key
+from cnn.settings.schema import PhaseSettings
+
+_FAILED = {"diverged", "invalid", "timeout", "out_of_memory", "crashed", "lost"}
+
+
+class Ending:
+    """Follows the trials of a phase as they end."""
+
+    def __init__(self, phase: PhaseSettings, run: Directory) -> None:
+        self._phase = phase
+        self._run = run
+        self._best: Key | None = None
+        self._reached = False
+        self._stalled = 0
+        self._failures: list[TrialResult] = []
+
+    def add(self, trial: TrialResult) -> None:
+        """Takes a trial in. Raises Error where too many in a row have failed."""
+        self.remember(trial)
+        # Those that were never launched cost nothing and say nothing of the cluster.
+        if trial.status in _FAILED and (trial.status != "invalid" or trial.host is not None):
+            self._failures.append(trial)
+            self._check_failures()
+        elif trial.status in {"ok", "pruned"}:
+            self._failures.clear()
+
+    def remember(self, trial: TrialResult) -> None:
+        """Takes in a trial of an earlier driver, whose failures are not held against this one."""
+        if trial.status in {"cancelled", "invalid"}:
+            return
+        key = trial_key(self._phase.objective, trial)
+        if trial.status == "ok" and (self._best is None or key < self._best):
+            self._best, self._stalled = key, 0
+            self._reached = self._reached or self._reaches(trial)
+        else:
+            self._stalled += 1
+
+    def reason(self) -> str | None:
+        """Why the phase is over, or None while it is not."""
+        if self._reached:
+            return f"the target of {self._phase.target:g} was reached"
+        most = self._phase.max_stalled
+        if most is not None and self._stalled >= most:
+            return f"{self._stalled} trials in a row were no better"
+        return None
+
+    def _reaches(self, trial: TrialResult) -> bool:
+        target, objective = self._phase.target, self._phase.objective
+        if target is None:
+            return False
+        if objective == "val_loss":
+            return trial.loss is not None and trial.loss <= target
+        score = trial.accuracy if objective == "val_accuracy" else trial.balanced_accuracy
+        return score is not None and score >= target
+
+    def _check_failures(self) -> None:
+        if len(self._failures) < self._phase.max_consecutive_failures:
+            return
+        first = self._failures[0]
+        raise Error(
+            f"{len(self._failures)} trials in a row failed (search.max_consecutive_failures); the "
+            f"first, trial {first.number}, is {first.status}: {first.cause()}; "
+            f"see {self._run.uri}/{TRIALS}"
+        )

@@ -1,0 +1,80 @@
+"""Strategies: which configuration to propose next, as Hyperopt's algorithms.
+
+A proposal follows from (seed, phase, number) and, for TPE, from the results known: never from a
+generator that runs on.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hyperopt import base, rand, tpe
+
+from cnn.core.seeds import derive_seed
+from cnn.search.space import GRID, SearchSpace, Vals, document_of
+
+# Hyperopt's interface: (new ids, domain, trials, seed) -> trial documents, none when exhausted.
+Suggest = Callable[[list[int], base.Domain, base.Trials, int], list[dict[str, Any]]]
+
+# Draws of TPE that only repeat what was tried before the next is a random one.
+_TPE_DRAWS = 10
+
+
+def strategy(
+    space: SearchSpace, first_number: int, points: Mapping[int, Vals] | None = None
+) -> Suggest:
+    """The phase's strategy, but at the places (from 0) of `points` these.
+
+    Asked again for a number it proposes another configuration, for use where the first was a
+    repetition.
+    """
+    phase, points = space.phase, points or {}
+    asked: Counter[int] = Counter()
+
+    def suggest(
+        new_ids: list[int], domain: base.Domain, trials: base.Trials, seed: int
+    ) -> list[dict[str, Any]]:
+        (number,) = new_ids
+        place = number - first_number
+        attempt = asked[number]
+        asked[number] += 1
+        if place in points and attempt == 0:
+            return [document_of(number, points[place], domain.new_result(), base.JOB_STATE_NEW)]
+        if space.is_grid:
+            index = _grid_index(place, points)
+            if attempt or index >= space.grid_size():
+                return []
+            vals = {GRID: [index]}
+            return [document_of(number, vals, domain.new_result(), base.JOB_STATE_NEW)]
+        own = derive_seed(phase.seed, "proposal", phase.name, place, attempt)
+        if phase.strategy == "random" or attempt >= _TPE_DRAWS:
+            documents: list[dict[str, Any]] = rand.suggest(new_ids, domain, trials, own)
+        else:
+            documents = propose(new_ids, domain, trials, own, startup=phase.startup_trials)
+        return documents
+
+    return suggest
+
+
+def propose(
+    new_ids: list[int], domain: base.Domain, trials: base.Trials, seed: int, *, startup: int
+) -> list[dict[str, Any]]:
+    """TPE once `startup` trials have ended, with what it is told of those that have not.
+
+    Hyperopt counts running trials as started up and as infinitely bad.
+    """
+    ended = sum(document["state"] == base.JOB_STATE_DONE for document in trials.trials)
+    if ended < startup:
+        documents: list[dict[str, Any]] = rand.suggest(new_ids, domain, trials, seed)
+    else:
+        documents = tpe.suggest(new_ids, domain, trials, seed, n_startup_jobs=0, verbose=False)
+    return documents
+
+
+def _grid_index(place: int, points: Mapping[int, Vals]) -> int:
+    """The grid's points in order, without those that were tried first."""
+    index = place - len(points)
+    for tried in sorted(vals[GRID][0] for vals in points.values()):
+        if tried <= index:
+            index += 1
+    return index

@@ -1,0 +1,141 @@
+"""The table of running trials as a terminal shows it: as many rows and columns as fit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from cnn.core.console import plain
+
+HEADINGS = ("trial", "epoch", "val acc", "rung", "time")
+# The columns of the parameters, in order; names that are longer than the values are shortened.
+_SHORT = {
+    "conv_layers": "layers",
+    "filters": "filters",
+    "dense_units": "dense",
+    "dropout": "drop",
+    "learning_rate": "rate",
+    "batch_size": "batch",
+    "batch_norm": "norm",
+    "pooling": "pool",
+    "augment": "augment",
+}
+_GAP = "  "
+_INDENT = " " * 6
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trial: what stands under the headings, and its parameters."""
+
+    cells: tuple[str, ...]
+    params: Mapping[str, Any]
+
+
+def screen(
+    console: Console,
+    rows: Sequence[Row],
+    best: Row | None,
+    varying: Sequence[str],
+    lines: Sequence[str],
+) -> RenderableType:
+    """The running trials, the best so far below them, and lines of text, within the screen.
+
+    Parameters for which a row has no room are in a second line below it. Where the screen is too
+    low for that a mark says that there are more.
+    """
+    width, height = console.size
+    texts = [Text(plain(line)) for line in lines]
+    # One line stays free: the cursor's.
+    free = height - 1 - sum(len(text.wrap(console, width)) for text in texts)
+    if free < 2 + (best is not None) or not (rows or best):
+        return Group(*texts)
+    whole = _table(rows, best, varying, width, mark=False)
+    if sum(len(line.wrap(console, width)) for line in whole) <= free:
+        return Group(*whole, *texts)
+    free -= 1 + (best is not None)
+    hidden = len(rows) - free + 1 if len(rows) > free else 0
+    shown = _table(rows[: len(rows) - hidden], best, varying, width, mark=True)
+    more = [Text(f"and {hidden} more running", style="dim")] if hidden else []
+    return Group(*shown, *more, *texts)
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """Parameters as they are shown: the program's own first."""
+    return sorted(names, key=lambda name: list(_SHORT).index(name) if name in _SHORT else 99)
+
+
+def _table(
+    rows: Sequence[Row], best: Row | None, varying: Sequence[str], width: int, *, mark: bool
+) -> list[Text]:
+    """A heading, and for each row a line; without a `mark` a second one where it takes it."""
+    everything = [*rows, *([best] if best else [])]
+    names = in_order(varying)
+    columns = [
+        [heading, *(row.cells[place] for row in everything)]
+        for place, heading in enumerate(HEADINGS)
+    ]
+    parameters = [
+        [_name(name), *(short(row.params.get(name)) for row in everything)] for name in names
+    ]
+    fitting = _how_many_fit(parameters, width - _width(columns), mark=mark)
+    columns += parameters[:fitting]
+    if mark and fitting < len(names):
+        columns.append(["…" for _ in columns[0]])
+    lines = [Text(text, no_wrap=True, overflow="ellipsis") for text in _aligned(columns)]
+    lines[0].stylize("dim")
+    if best:
+        lines[-1].stylize("bold")
+    if mark or fitting == len(names):
+        return lines
+    for place, row in reversed(list(enumerate(everything, 1))):
+        lines.insert(place + 1, Text(_second_line(row, names[fitting:]), style="dim"))
+    return lines
+
+
+def _second_line(row: Row, names: Sequence[str]) -> str:
+    return _INDENT + ", ".join(f"{_name(name)} {short(row.params.get(name))}" for name in names)
+
+
+def _how_many_fit(columns: Sequence[Sequence[str]], width: int, *, mark: bool) -> int:
+    """How many of the columns, all of which or, with a `mark`, less what that takes."""
+    for count in range(len(columns), 0, -1):
+        marked = mark and count < len(columns)
+        if _width(columns[:count]) + len(_GAP) * (1 + marked) + marked <= width:
+            return count
+    return 0
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    widths = [max(map(cell_len, column)) for column in columns]
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _aligned(columns: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(cell_len, column)) for column in columns]
+    return [
+        _GAP.join(
+            " " * (width - cell_len(cell)) + cell for width, cell in zip(widths, line, strict=True)
+        )
+        for line in zip(*columns, strict=True)
+    ]
+
+
+def _name(name: str) -> str:
+    return _SHORT.get(name, plain(name))
+
+
+def short(value: Any) -> str:
+    """A parameter's value in little room."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, list | tuple):
+        return "-".join(map(short, value))
+    return plain(str(value))

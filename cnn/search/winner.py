@@ -1,0 +1,141 @@
+"""Which trial of a phase wins, and how far its score is luck.
+
+The best of many noisy scores is partly luck: trained again with other seeds, it is on average
+worse. The mean over those seeds is not flattered by the choice.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cnn.rundir.trials import Key, TrialResult, best_trial, trial_key
+from cnn.settings.schema import Objective, PhaseSettings
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trial, and its repetitions with other seeds that came to a score."""
+
+    trial: TrialResult
+    repeats: tuple[TrialResult, ...] = ()
+
+    def scores(self, objective: Objective) -> list[float]:
+        """Of the repetitions, by the objective: accuracies or losses."""
+        return [_score(objective, trial) for trial in self.repeats]
+
+    def mean_key(self, objective: Objective) -> Key:
+        """The mean of what the objective ranks by; last where no repetition has a score."""
+        keys = [trial_key(objective, trial) for trial in self.repeats]
+        if not keys:
+            return math.inf, math.inf
+        first, second = (statistics.fmean(values) for values in zip(*keys, strict=True))
+        return first, second
+
+
+def best_trials(trials: Sequence[TrialResult], objective: Objective, top: int) -> list[TrialResult]:
+    """The best so many of those that ran to their end, first the best."""
+    done = [trial for trial in trials if trial.status == "ok" and trial.repeats is None]
+    return sorted(done, key=lambda trial: (trial_key(objective, trial), trial.number))[:top]
+
+
+def candidates(phase: PhaseSettings, trials: Sequence[TrialResult]) -> list[Candidate]:
+    """The trials that are trained again, in the search's own order, with what is known of it."""
+    if phase.confirm is None:
+        return []
+    scored = [trial for trial in trials if trial.status in {"ok", "pruned"}]
+    return [
+        Candidate(best, tuple(trial for trial in scored if trial.repeats == best.number))
+        for best in best_trials(trials, phase.objective, phase.confirm.top)
+    ]
+
+
+def choose(phase: PhaseSettings, trials: Sequence[TrialResult]) -> TrialResult | None:
+    """The winner: by the mean of the repetitions where all candidates have some."""
+    found = candidates(phase, trials)
+    if not found or not all(candidate.repeats for candidate in found):
+        return best_trial(trials, phase.objective)
+    return min(found, key=lambda c: (c.mean_key(phase.objective), c.trial.number)).trial
+
+
+def confirmation(phase: PhaseSettings, trials: Sequence[TrialResult]) -> dict[str, Any] | None:
+    """What result.json says of the repetitions; None where there are none.
+
+    `flattery` is by how much the search's own best scored better than the mean of its repetitions.
+    """
+    found = candidates(phase, trials)
+    if not any(candidate.repeats for candidate in found):
+        return None
+    objective = phase.objective
+    entries: list[dict[str, Any]] = []
+    for candidate in found:
+        scores = candidate.scores(objective)
+        entries.append(
+            {
+                "number": candidate.trial.number,
+                "score": _score(objective, candidate.trial),
+                "repeats": [trial.number for trial in candidate.repeats],
+                "scores": scores,
+                "mean": statistics.fmean(scores) if scores else None,
+                "spread": statistics.stdev(scores) if len(scores) > 1 else None,
+            }
+        )
+    first = entries[0]
+    flattery = None
+    if first["mean"] is not None:
+        flattery = first["score"] - first["mean"]
+        flattery = -flattery if objective == "val_loss" else flattery
+    return {"objective": objective, "candidates": entries, "flattery": flattery}
+
+
+def expected_accuracy(winner: TrialResult, trials: Sequence[TrialResult]) -> float:
+    """What another training of the winner is expected to reach on the validation images."""
+    again = [t.accuracy for t in trials if t.repeats == winner.number and t.accuracy is not None]
+    assert winner.accuracy is not None
+    return statistics.fmean(again) if again else winner.accuracy
+
+
+def simplest(winner: TrialResult, trials: Sequence[TrialResult]) -> dict[str, Any] | None:
+    """The smallest network that is as good as the winner: the one-standard-error rule.
+
+    Breiman et al., Classification and Regression Trees (1984), section 3.4.3: of all within one
+    standard error of the best, the simplest, here that with the fewest parameters. The error is
+    that of a proportion of the validation images, with two successes and two failures added
+    (Agresti and Coull, 1998), since at 100 % the plain one is 0. None where nothing is known of
+    sizes; the winner itself where no smaller one is as good.
+    """
+    count = winner.validation_images
+    if not count or winner.accuracy is None or winner.parameters is None:
+        return None
+    share = (winner.accuracy * count + 2) / (count + 4)
+    error = math.sqrt(share * (1 - share) / (count + 4))
+    as_good = [
+        trial
+        for trial in trials
+        if trial.phase == winner.phase
+        and trial.repeats is None
+        and trial.status == "ok"
+        and trial.parameters is not None
+        and trial.accuracy is not None
+        and trial.accuracy >= winner.accuracy - error
+    ]
+    # Of equal sizes the first: the winner, or else the most accurate.
+    ranked = sorted(as_good, key=lambda t: (-(t.accuracy or 0), t.number))
+    best = min([winner, *ranked], key=lambda t: t.parameters or 0)
+    return {
+        "number": best.number,
+        "params": dict(best.params),
+        "accuracy": best.accuracy,
+        "parameters": best.parameters,
+        "standard_error": error,
+    }
+
+
+def _score(objective: Objective, trial: TrialResult) -> float:
+    value = {
+        "val_accuracy": trial.accuracy,
+        "val_balanced_accuracy": trial.balanced_accuracy,
+        "val_loss": trial.loss,
+    }[objective]
+    return math.nan if value is None else value

@@ -1,0 +1,286 @@
+"""Frozen, validated settings.
+
+Nothing here is heavy: the driver has settings before Spark starts, executors receive them.
+How they are read from TOML is in `cnn.settings.toml`.
+"""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
+
+from cnn.core.near_misses import unknown_parameter
+from cnn.settings.dimension import Dimension, Space
+from cnn.settings.params import ModelParams, TrainingParams, own_params
+from cnn.settings.validation import MOST, Frozen, PositiveInt, as_tuple, explain
+
+FOLDS = 10
+# Where a run directory has its settings.
+SETTINGS = "settings.toml"
+
+
+Objective = Literal["val_accuracy", "val_loss", "val_balanced_accuracy"]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Folds = Annotated[
+    tuple[Annotated[int, Field(ge=0, lt=FOLDS)], ...],
+    BeforeValidator(as_tuple),
+    Field(min_length=1, max_length=FOLDS - 1),
+]
+
+
+class ResourceProfile(Frozen):
+    """What Spark is to give each trial, where its own settings do not say it."""
+
+    cpus: PositiveInt | None = None
+    gpus: Annotated[FiniteFloat, Field(gt=0)] | None = None
+
+
+class Confirmation(Frozen):
+    """How many of the best trials are trained again, and how often."""
+
+    top: PositiveInt = 3
+    seeds: PositiveInt = 3
+
+
+# Below so many training images of a class, few are left to validate on.
+FEW_IMAGES = 100
+FOLDS_OF_FEW = 5
+
+
+class SearchSettings(Frozen):
+    """How one phase searches. `timeout` alone is the whole search's."""
+
+    strategy: Literal["grid", "random", "tpe"] = "tpe"
+    max_trials: PositiveInt = 20
+    startup_trials: PositiveInt = 8
+    # Configurations to try before the strategy proposes any.
+    points: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = ()
+    timeout: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    trial_timeout: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    # What ends a phase early: the objective reached, trials in a row that were no better.
+    target: FiniteFloat | None = None
+    max_stalled: PositiveInt | None = None
+    max_consecutive_failures: PositiveInt = 10
+    # Times that a trial is tried again when its machine was lost.
+    max_lost: Annotated[int, Field(ge=0, le=MOST)] = 2
+    parallelism: PositiveInt | None = None
+    process: Literal["fork", "spawn"] = "fork"
+    # In local mode; those that are found where not given.
+    gpus: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] | None = None
+    trials_per_gpu: PositiveInt = 1
+    resource_profile: ResourceProfile | None = None
+    halving: bool = False
+    eta: Annotated[int, Field(ge=2, le=MOST)] = 3
+    grace_epochs: Annotated[FiniteFloat, Field(gt=0)] = 1.0
+    seed: Seed = 0
+    epochs: PositiveInt = 10
+    patience: PositiveInt | None = None
+    min_steps: Annotated[int, Field(ge=0, le=MOST)] = 0
+    checkpoint_seconds: Annotated[FiniteFloat, Field(ge=0)] = 30.0
+    train_images: PositiveInt | None = None
+    subset_seed: Seed = 0
+    validation_folds: Folds = (0, 1)
+    # So many networks a trial, judged together by all images; auto: where a class has few.
+    cross_validation: Literal["auto"] | Annotated[int, Field(ge=1, le=FOLDS)] = 1
+    # Train the best again with other seeds before one of them is called the winner.
+    confirm: Confirmation | None = None
+    objective: Objective = "val_accuracy"
+
+    @model_validator(mode="after")
+    def _distinct_folds(self) -> "SearchSettings":
+        if len(set(self.validation_folds)) != len(self.validation_folds):
+            raise ValueError(
+                f"validation_folds must be distinct, but got {list(self.validation_folds)}"
+            )
+        return self
+
+    def schedule(self, images: int, batch_size: int) -> tuple[int, int | None]:
+        """Epochs and patience of a training on so many images.
+
+        An epoch of few images is few steps: both are stretched until they come to `min_steps`.
+        """
+        steps = self.epochs * math.ceil(images / batch_size)
+        stretch = max(1.0, self.min_steps / steps)
+        patience = None if self.patience is None else math.ceil(self.patience * stretch)
+        return math.ceil(self.epochs * stretch), patience
+
+    def networks(self, smallest_class: int) -> int:
+        """How many networks a trial trains, where the smallest class has so many images."""
+        if self.cross_validation == "auto":
+            return FOLDS_OF_FEW if smallest_class < FEW_IMAGES else 1
+        return self.cross_validation
+
+
+class PhaseSettings(SearchSettings):
+    """One step of a search: its own search settings, space, and what it takes as found."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+    space: Space
+    # An earlier phase's name: what it found best holds for all that `space` does not name.
+    fix: str | None = None
+
+    def first_rung(self, images: int, batch_size: int) -> float:
+        """After how many epochs trials are first compared: `grace_epochs`, and `min_steps` or more.
+
+        With fewer steps most trials are still at chance, and a lucky one of them would end all
+        that come after it. All trials of a phase are compared after as many epochs, those of the
+        largest batch size: after as many steps, large batches would have seen more images for it.
+        """
+        varied = self.space.get("batch_size", Dimension(choices=(batch_size,)))
+        largest = max(varied.choices or (varied.high or batch_size,))
+        return max(self.grace_epochs, self.min_steps / math.ceil(images / largest))
+
+
+class FinalSettings(Frozen):
+    """How the winner is trained once more, on all training images."""
+
+    data: Literal["train", "all"] = "train"
+    epochs: PositiveInt | None = None
+    # With "all": the last part of the training, in which the learning rate falls to nothing.
+    cooldown: Annotated[float, Field(ge=0, le=1)] = 0.0
+    attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
+    # Executors that train it together.
+    workers: PositiveInt = 1
+    # Of all workers together: the winner's own, or its own for each worker.
+    batch: Literal["own", "times_workers"] = "own"
+    # How the learning rate follows a larger batch.
+    learning_rate: Literal["own", "linear", "sqrt"] = "linear"
+
+    def params(self, winner: TrainingParams) -> TrainingParams:
+        """The winner's parameters with the batch and the learning rate of its last training.
+
+        In proportion to the batch (Goyal et al., 2017, arXiv:1706.02677), or to its square root,
+        which the variance of the gradients suggests for Adam.
+        """
+        if self.workers == 1 or self.batch == "own":
+            return winner
+        factor = {"own": 1.0, "linear": self.workers, "sqrt": math.sqrt(self.workers)}
+        changed = {
+            "batch_size": winner.batch_size * self.workers,
+            "learning_rate": winner.learning_rate * factor[self.learning_rate],
+        }
+        return winner.model_copy(update=changed)
+
+
+OUR_BUILDER = "cnn.model:build"
+
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+class ModelSettings(Frozen):
+    """Which function makes the network, in what it computes, and how unequal classes count."""
+
+    builder: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = OUR_BUILDER
+    class_weights: Literal["none", "balanced"] = "none"
+    precision: Precision = "auto"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the network is `cnn.model:build`'s, whose parameters and geometry are known."""
+        return self.builder == OUR_BUILDER
+
+    @property
+    def params_kind(self) -> type[TrainingParams]:
+        """What a configuration is: of another network nothing is known but its training."""
+        return ModelParams if self.is_ours else TrainingParams
+
+
+class CacheSettings(Frozen):
+    """Where a host keeps the images' pixels as arrays, and how much of what is not in use."""
+
+    # None: below the first of Spark's local directories.
+    dir: Annotated[str, Field(min_length=1)] | None = None
+    # GiB.
+    limit: Annotated[float, Field(gt=0)] = 100.0
+
+
+class Settings(Frozen):
+    """All that is needed to run a search again on the same data directory."""
+
+    phases: Annotated[tuple[PhaseSettings, ...], Field(min_length=1)]
+    final: FinalSettings = FinalSettings()
+    model: ModelSettings = ModelSettings()
+    cache: CacheSettings = CacheSettings()
+
+    def known(self, params: dict[str, Any]) -> dict[str, Any]:
+        """What of a trial's parameters its network has (`own_params`)."""
+        named = [name for phase in self.phases for name in phase.space]
+        return params if self.model.is_ours else own_params(params, named)
+
+    @model_validator(mode="after")
+    def _phases_fit_together(self) -> "Settings":
+        seen: set[str] = set()
+        for phase in self.phases:
+            if phase.name in seen:
+                raise ValueError(f"phases must have names of their own, but got {phase.name} twice")
+            if phase.fix is not None and phase.fix not in seen:
+                raise ValueError(f"fix must name an earlier phase, but got {phase.fix!r}")
+            self._check_space(phase)
+            seen.add(phase.name)
+        if len({phase.timeout for phase in self.phases}) > 1:
+            raise ValueError("timeout must stand in [search], since it is the whole search's")
+        return self
+
+    def _check_space(self, phase: PhaseSettings) -> None:
+        kind = self.model.params_kind
+        for key, dimension in phase.space.items():
+            if key not in kind.model_fields:
+                self._check_name(key)
+            if dimension.same_as is not None and (
+                dimension.same_as not in phase.space
+                or phase.space[dimension.same_as].same_as is not None
+            ):
+                raise ValueError(
+                    f"space.{key}.same_as must name a parameter of the space that is drawn "
+                    f"itself, but got {dimension.same_as!r}"
+                )
+            if dimension.per_layer is not None:
+                self._check_depth(phase, key, dimension.per_layer)
+            values = (
+                dimension.choices
+                if dimension.choices is not None
+                else [v for v in (dimension.low, dimension.high) if v is not None]
+            )
+            for value in values:
+                try:
+                    kind.model_validate({key: value})
+                except ValidationError as error:
+                    raise ValueError(f"space.{explain(error, kind)}") from None
+            continuous = dimension.low is not None and not dimension.integer
+            if phase.strategy == "grid" and continuous and dimension.steps is None:
+                raise ValueError(
+                    f"space.{key} must have choices or steps in a grid search, "
+                    "but got a continuous range"
+                )
+
+    def _check_name(self, key: str) -> None:
+        if self.model.is_ours:
+            raise ValueError(unknown_parameter(f"space.{key}", key, ModelParams().model_dump()))
+        if hasattr(TrainingParams, key):
+            raise ValueError(
+                f"space.{key} must have another name, since params.{key} is a method of every "
+                f"configuration, but got {key!r}"
+            )
+
+    @staticmethod
+    def _check_depth(phase: PhaseSettings, key: str, name: str) -> None:
+        depth = phase.space.get(name)
+        if depth is None and phase.fix is not None:
+            return
+        counts = depth is not None and depth.same_as is None and depth.per_layer is None
+        if counts and depth is not None:
+            values = depth.choices if depth.choices is not None else (depth.low, depth.high)
+            counts = all(isinstance(value, int) and value > 0 for value in values)
+        if not counts:
+            raise ValueError(
+                f"space.{key}.per_layer must name a parameter of the space that is a number of "
+                f"layers, but got {name!r}"
+            )

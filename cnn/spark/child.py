@@ -1,0 +1,264 @@
+"""A child process for one piece of work: ended at its time limit, and its end explained.
+
+The parent computes nothing, so it survives whatever the child does to its memory or its device, and
+returns only when the child is gone. Knows nothing of Spark.
+"""
+
+import contextlib
+import ctypes
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Literal
+
+from pyspark import cloudpickle
+
+from cnn.core.clock import now
+
+Method = Literal["fork", "spawn"]
+
+# In the folder of a child.
+_LOG, _TEMPORARY = "log", "tmp"
+_LOG_BYTES = 64 * 1024
+# How long a child may take to exit once it has returned its value.
+_EXIT_SECONDS = 5.0
+_PR_SET_PDEATHSIG = 1
+# Objectives are often lambdas or closures; pyspark's own pickler takes them. It has no types.
+_pickle: Any = cloudpickle
+
+# In a child: the way to its parent.
+_parent: Connection | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended. `value` counts where `returned`; otherwise `reason` says what happened."""
+
+    started: datetime
+    ended: datetime
+    # Seconds from the driver's launch to the child's start, by two clocks.
+    launch_seconds: float = 0.0
+    returned: bool = False
+    value: Any = None
+    # One line; for an exception its class and message.
+    reason: str = ""
+    traceback: str | None = None
+    timed_out: bool = False
+    # The system ended it for want of memory, as far as can be known.
+    out_of_memory: bool = False
+    # The last thing that it told.
+    told: Any = None
+    # The end of what it wrote to stdout and stderr.
+    log: str = ""
+
+    def evidence(self) -> str:
+        """Why there is no value: the traceback or the reason, and the end of the log."""
+        parts = [self.traceback or self.reason]
+        if self.log.strip() and not self.traceback:
+            parts = ["the log's last lines:", *self.log.strip().splitlines()[-40:], *parts]
+        return "\n".join(parts)
+
+
+def tell(message: Any) -> None:
+    """In a child: what is to be known of it even if it never returns. Replaces what was told."""
+    if _parent is not None:
+        _parent.send_bytes(_pickle.dumps(("told", message)))
+
+
+def supervise(
+    function: Callable[[Any], Any],
+    argument: Any,
+    *,
+    method: Method = "fork",
+    timeout: float | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Ended:
+    """Runs function(argument) in a child with `environment` added to its own, until it is gone.
+
+    A forked child has what the parent has imported; a spawned one imports it anew and is safe where
+    forking is not (macOS; libraries that have started threads). `timeout` is in seconds. The child
+    and all that it started in its process group are killed at the timeout and with the parent. It
+    has a directory for temporary files of its own, which goes with it, however it ends.
+    """
+    # A daemon that ignores its children's ends would hide how ours ends.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    context: Any = multiprocessing.get_context(method)
+    receiver, sender = context.Pipe(duplex=False)
+    payload = _pickle.dumps((function, argument))
+    with tempfile.TemporaryDirectory(prefix="cnn-trial-") as folder:
+        log = Path(folder) / _LOG
+        (Path(folder) / _TEMPORARY).mkdir()
+        killed_before = _out_of_memory_kills()
+        started = now()
+        child = context.Process(
+            target=_run_child, args=(payload, sender, folder, dict(environment or {}))
+        )
+        child.start()
+        sender.close()
+        told, outcome, timed_out = _follow(child, receiver, timeout)
+        _kill(child)
+        receiver.close()
+        known: dict[str, Any] = {"started": started, "ended": now(), "told": told}
+        if outcome is None:
+            code = child.exitcode
+            memory = code == -signal.SIGKILL and _out_of_memory_kills() > killed_before
+            known |= {"reason": _reason(code, timeout if timed_out else None, memory)}
+            known |= {"timed_out": timed_out, "out_of_memory": memory and not timed_out}
+        return Ended(**known, **(outcome or {}), log=_tail(log))
+
+
+def _follow(
+    child: Any, receiver: Connection, timeout: float | None
+) -> tuple[Any, dict[str, Any] | None, bool]:
+    """What the child told and came to, and whether its time was up, when it has to be gone."""
+    parent = os.getppid()
+    deadline = None if timeout is None else time.monotonic() + timeout
+    told = None
+    while True:
+        left = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
+        ready = wait([receiver, child.sentinel], timeout=max(0.0, left))
+        if receiver in ready:
+            try:
+                kind, content = _pickle.loads(receiver.recv_bytes())
+            except (EOFError, OSError):
+                wait([child.sentinel], _EXIT_SECONDS)
+                return told, None, False
+            if kind == "told":
+                told = content
+            else:
+                wait([child.sentinel], _EXIT_SECONDS)
+                return told, content, False
+        elif child.sentinel in ready or child.exitcode is not None:
+            # What the child has started may hold the sentinel open when the child itself is gone.
+            return told, None, False
+        elif deadline is not None and time.monotonic() >= deadline:
+            return told, None, True
+        if os.getppid() != parent:
+            # Nobody waits for the result: the executor is gone.
+            _kill(child)
+            os._exit(1)
+
+
+def _kill(child: Any) -> None:
+    """Ends the child and its process group, and waits until it is gone."""
+    # Before it is reaped its group's number cannot belong to anybody else.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    if child.is_alive():
+        child.kill()
+    child.join()
+
+
+def _reason(code: int | None, timeout: float | None, out_of_memory: bool) -> str:
+    if timeout is not None:
+        return f"killed at the time limit of {timeout:g} s"
+    if out_of_memory:
+        return "killed by the system, which was out of memory"
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exited with code {code} and returned nothing"
+
+
+def _run_child(
+    payload: bytes, sender: Connection, folder: str, environment: dict[str, str]
+) -> None:
+    """The child: runs the work, its output and its files in `folder`, and sends what came of it."""
+    global _parent
+    _die_with_parent()
+    # A group of its own: what it starts can be ended with it, and Ctrl-C is not for it.
+    os.setsid()
+    _leave_guard(folder)
+    with (Path(folder) / _LOG).open("wb") as handle:
+        os.dup2(handle.fileno(), 1)
+        os.dup2(handle.fileno(), 2)
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    faulthandler.enable(file=sys.stderr)
+    with contextlib.suppress(OSError):
+        # Where memory runs out the trial is to go, not the executor.
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    # Python reads the variable once, and the parent may have had it read.
+    tempfile.tempdir = str(Path(folder) / _TEMPORARY)
+    os.environ.update(environment, TMPDIR=tempfile.tempdir)
+    _parent = sender
+    try:
+        function, argument = _pickle.loads(payload)
+        outcome = {"returned": True, "value": function(argument)}
+        message = _pickle.dumps(("ended", outcome))
+    except Exception as error:
+        outcome = {"reason": f"{type(error).__name__}: {error}"}
+        outcome["traceback"] = traceback.format_exc()
+        message = _pickle.dumps(("ended", outcome))
+    sender.send_bytes(message)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # What the work has left running, threads included, is not waited for.
+    os._exit(0)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:
+            os._exit(1)
+        return
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+# What is left of a child ($1) that was killed with its parent ($2): processes, and its folder ($3).
+# A zombie is dead too: nobody may come to reap it where no init runs, as in containers.
+_GUARD = """
+alive() { kill -0 "$1" && ! grep -q "^State:[[:space:]]*Z" "/proc/$1/status"; }
+while alive "$1"; do sleep 1; done
+kill -s KILL -- "-$1"
+while [ -d "$3" ] && alive "$2"; do sleep 1; done
+rm -rf -- "$3"
+"""
+
+
+def _leave_guard(folder: str) -> None:
+    """A shell that clears up after this process where it was killed with its parent.
+
+    Spawned, not forked: that costs a tenth, next to a framework's memory.
+    """
+    quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
+    with contextlib.suppress(FileNotFoundError):
+        command = ["sh", "-c", _GUARD, "guard", str(os.getpid()), str(os.getppid()), folder]
+        os.posix_spawn("/bin/sh", command, os.environ, file_actions=quiet, setpgroup=0)
+
+
+def _out_of_memory_kills() -> int:
+    """How many processes this machine's kernel has killed for want of memory; 0 if it won't say."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def _tail(log: Path) -> str:
+    if not log.exists():
+        return ""
+    with log.open("rb") as handle:
+        size = handle.seek(0, os.SEEK_END)
+        handle.seek(max(0, size - _LOG_BYTES))
+        return handle.read().decode(errors="replace")

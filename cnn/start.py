@@ -1,0 +1,201 @@
+"""A run begun or gone on with, in a given session: what the job and notebooks call."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cnn.core.clock import now
+from cnn.core.console import say
+from cnn.core.directory import Directory
+from cnn.core.display import Display, OnStdout
+from cnn.core.errors import InputError
+from cnn.data.manifest import Manifest, read_manifest
+from cnn.data.splits import TRAIN
+from cnn.model.builder import check_named_function
+from cnn.report.page import REPORT, write_report
+from cnn.run import Run
+from cnn.rundir.result import RESULT
+from cnn.rundir.trials import TrialResult, read_trials
+from cnn.search.context import Search
+from cnn.search.journal import Start, claim_run, read_start, recover_trials
+from cnn.search.mlflow import MlflowLog, log_finished
+from cnn.search.preflight import check_inputs, check_point_names, check_run_dir, warm_start
+from cnn.search.resume import check_unchanged, resume_settings
+from cnn.search.run_search import run_search
+from cnn.settings.schema import FEW_IMAGES, Settings
+from cnn.settings.toml import CONF, load_settings, settings_text
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+    from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The settings that are asked for, in the order in which they are laid over the default."""
+
+    configs: "Sequence[Traversable]" = ()
+    tables: Mapping[str, Any] | None = None
+    flags: Mapping[str, Any] | None = None
+    assignments: Sequence[str] = ()
+    # The network's function where it cannot be imported (see cnn.model.builder).
+    build: bytes | None = None
+    command: tuple[str, ...] = ()
+    # The URI of an MLflow server that is told too, and the experiment there.
+    mlflow: str | None = None
+    mlflow_experiment: str | None = None
+    # Where a person sees how far it is.
+    display: Display = field(default_factory=OnStdout)
+    # Called once the run directory holds what a resumed run needs.
+    on_start: Callable[[Directory], None] = lambda run: None
+
+
+def begin(
+    session: AbstractContextManager["SparkSession"],
+    data: Directory,
+    run: Directory,
+    wanted: Wanted,
+    *,
+    earlier: Directory | None = None,
+    overwrite: bool = False,
+) -> Run:
+    """Searches from the beginning, or from what `earlier`, a run directory, found best.
+
+    What can be known to be wrong is said before `session` is entered. Raises Error.
+    """
+    configs = wanted.configs
+    if not configs:
+        configs = _own_config(data)
+    settings = load_settings(
+        configs,
+        tables=wanted.tables,
+        flags=wanted.flags,
+        assignments=wanted.assignments,
+    )
+    check_point_names(settings)
+    if earlier is not None:
+        settings = warm_start(settings, earlier)
+    manifest = check_inputs(data, settings, wanted.build)
+    names = ("default.toml", *(path.name for path in configs), *(wanted.tables or {}))
+    start = Start(
+        data=data.uri,
+        fingerprint=manifest.fingerprint,
+        started=now(),
+        configs=names,
+        command=wanted.command,
+    )
+    check_run_dir(run, overwrite=overwrite)
+    with claim_run(run):
+        check_run_dir(run, overwrite=overwrite)
+        print(f"settings: {' + '.join(names)}", flush=True)
+        return _search(session, data, run, settings, manifest, start, wanted)
+
+
+def resume_run(
+    session: AbstractContextManager["SparkSession"],
+    run: Directory,
+    wanted: Wanted,
+    *,
+    data: Directory | None = None,
+) -> Run:
+    """Goes on with a run, with its own settings and what of them may change. Raises Error.
+
+    A run that had finished is returned as it is; asked to change, it is refused.
+    """
+    start = read_start(run)
+    settings, changes = resume_settings(
+        settings_text(run),
+        tables=wanted.tables,
+        flags=wanted.flags,
+        assignments=wanted.assignments,
+    )
+    if run.exists(RESULT):
+        check_unchanged(changes, run)
+        if data is not None:
+            _check_data(data, read_manifest(data), start)
+        if not run.exists(REPORT):
+            write_report(run)
+        print("the run had finished")
+        found = Run.load(run.uri)
+        log = _log(run, start, wanted)
+        if log is not None:
+            log_finished(log, read_trials(run), found.result)
+        return found
+    check_named_function(run, settings, _names_function(wanted))
+    data = data or Directory(start.data)
+    manifest = check_inputs(data, settings, wanted.build)
+    _check_data(data, manifest, start)
+    with claim_run(run):
+        earlier = recover_trials(run, settings)
+        done = sum(trial.status != "cancelled" for trial in earlier)
+        print(f"resuming {run.uri}: {done} trials are done", flush=True)
+        return _search(session, data, run, settings, manifest, start, wanted, earlier)
+
+
+def _check_data(data: Directory, manifest: Manifest, start: Start) -> None:
+    if manifest.fingerprint != start.fingerprint:
+        raise InputError(
+            f"--resume must find the data that the run began on, but {data.uri} holds other rows"
+        )
+
+
+def _search(
+    session: AbstractContextManager["SparkSession"],
+    data: Directory,
+    run: Directory,
+    settings: Settings,
+    manifest: Manifest,
+    start: Start,
+    wanted: Wanted,
+    earlier: Sequence[TrialResult] | None = None,
+) -> Run:
+    """`earlier` are the finished trials of a run that is resumed."""
+    log = _log(run, start, wanted)
+
+    def begun() -> None:
+        wanted.on_start(run)
+        if log is not None:
+            log.begin()
+
+    # Spark's machines are not held while a slow server takes in the rest.
+    with log or nullcontext(), session as spark:
+        search = Search(
+            spark,
+            data,
+            run,
+            settings,
+            manifest,
+            earlier or [],
+            say,
+            on_trial=log.add if log else lambda trial: None,
+            build=wanted.build,
+            display=wanted.display,
+        )
+        result = run_search(search, start, resume=earlier is not None, on_start=begun)
+        if log is not None:
+            log.finish(result)
+    return Run(run.uri, result)
+
+
+def _names_function(wanted: Wanted) -> bool:
+    """Whether the network's function is given anew, and not taken from the run directory."""
+    assigned = {assignment.partition("=")[0].strip() for assignment in wanted.assignments}
+    table = (wanted.tables or {}).get("model", {})
+    return wanted.build is not None or "builder" in table or "model.builder" in assigned
+
+
+def _log(run: Directory, start: Start, wanted: Wanted) -> MlflowLog | None:
+    if wanted.mlflow is None:
+        return None
+    return MlflowLog(wanted.mlflow, run, start.started, experiment=wanted.mlflow_experiment)
+
+
+def _own_config(data: Directory) -> "list[Traversable]":
+    """What suits the data where no search was asked for by name: that one is run as it stands."""
+    manifest = read_manifest(data)
+    if manifest.sample:
+        return [CONF / "sample.toml"]
+    few = manifest.smallest_class(TRAIN) < FEW_IMAGES
+    return [CONF / "small.toml"] if few else []

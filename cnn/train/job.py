@@ -1,0 +1,215 @@
+"""What every training on an executor is told, and what trials and the winner's training share.
+
+TensorFlow is imported inside the functions: the driver imports this module too.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnn.core.directory import Directory
+from cnn.data.arrays import Pixels, choose
+from cnn.data.manifest import Manifest
+from cnn.data.splits import TRAIN
+from cnn.model.builder import load_builder
+from cnn.model.contract import Contract
+from cnn.rundir.heartbeat import Teller
+from cnn.rundir.trials import CHECKPOINTS
+from cnn.settings.params import TrainingParams
+from cnn.settings.schema import FOLDS, CacheSettings, ModelSettings, PhaseSettings, Precision
+from cnn.spark.machine import KERAS
+
+if TYPE_CHECKING:
+    import keras
+
+    from cnn.train.batches import Images
+    from cnn.train.fit import Fit, Machines, Part, Progress
+    from cnn.train.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class Job:
+    """Small enough to be part of a task."""
+
+    phase: PhaseSettings
+    model: ModelSettings
+    manifest: Manifest
+    data: str
+    run: str
+    cache: CacheSettings
+    # Whether the best trial's last state is kept, for the winner's training to go on from.
+    keep_state: bool = False
+    # The network's function where it cannot be imported, as `cnn.model.builder.pack` made it.
+    build: bytes | None = None
+
+    def contract(self) -> Contract:
+        """What the network must be."""
+        classes = len(self.manifest.classes)
+        return Contract(self.model.builder, self.manifest.size, self.manifest.channels, classes)
+
+    def networks(self) -> int:
+        """How many networks a trial trains: one, or one for each fold of a cross-validation."""
+        return self.phase.networks(self.manifest.smallest_class(TRAIN))
+
+
+def choose_images(phase: PhaseSettings, split: Pixels) -> tuple["Images", "Images"]:
+    """The training and the validation images of a phase."""
+    return _chosen(phase, split, phase.validation_folds)
+
+
+def choose_folds(
+    phase: PhaseSettings, split: Pixels, networks: int
+) -> list[tuple["Images", "Images"]]:
+    """Training and validation images of each network of a trial.
+
+    Of a cross-validation each image validates once; the data set's ten folds are dealt out.
+    """
+    if networks == 1:
+        return [choose_images(phase, split)]
+    return [_chosen(phase, split, range(part, FOLDS, networks)) for part in range(networks)]
+
+
+def _chosen(
+    phase: PhaseSettings, split: Pixels, validation_folds: Sequence[int]
+) -> tuple["Images", "Images"]:
+    from cnn.train.batches import Images
+
+    train, validation = choose(split.folds, validation_folds, phase.train_images, phase.subset_seed)
+    return (
+        Images(split.pixels, split.labels, train),
+        Images(split.pixels, split.labels, validation),
+    )
+
+
+def all_images(split: Pixels) -> "Images":
+    from cnn.train.batches import Images
+
+    return Images(split.pixels, split.labels, np.arange(len(split.labels)))
+
+
+def compiled(
+    job: Job, params: TrainingParams, seed: int, precision: Precision | None = None
+) -> "keras.Model":
+    """The network with its first weights, which follow from the seed, ready to be trained.
+
+    It computes in the job's precision where no other is given. Raises contract.Broken.
+    """
+    from cnn.model.network import compile_model
+
+    model = network(job, params, seed, precision)
+    compile_model(model, params)
+    return model
+
+
+def network(
+    job: Job, params: TrainingParams, seed: int, precision: Precision | None = None
+) -> "keras.Model":
+    """What the builder returns, as `compiled` takes it. Raises contract.Broken."""
+    import keras
+
+    from cnn.model.precision import policy, resolve
+
+    # Whatever this host's own keras.json says.
+    keras.config.set_image_data_format(KERAS["image_data_format"])
+    keras.config.set_floatx(KERAS["floatx"])
+    build = load_builder(job.model.builder, job.build)
+    keras.utils.set_random_seed(seed)
+    contract = job.contract()
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy(resolve(precision or job.model.precision, device())))
+    try:
+        model = build(
+            params, size=contract.size, channels=contract.channels, classes=contract.classes
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
+    if not job.model.is_ours:
+        contract.check_structure(model)
+    built: keras.Model = model
+    return built
+
+
+def part(
+    job: Job,
+    model: "keras.Model",
+    train: "Images",
+    validation: "Images | None",
+    machines: "Machines | None" = None,
+) -> "Part":
+    """A network and its images, with what the job says of unequal classes."""
+    from cnn.train.fit import Part, balanced_weights
+
+    weights = None
+    if job.model.class_weights == "balanced":
+        weights = balanced_weights(train.row_labels(), len(job.manifest.classes))
+    return Part(model, train, validation, weights, machines)
+
+
+def run_fit(
+    job: Job,
+    parts: Sequence["Part"],
+    params: TrainingParams,
+    *,
+    teller: Teller | None = None,
+    start: "Progress | None" = None,
+    on_epoch: Callable[["Progress"], None] = lambda progress: None,
+    **options: Any,
+) -> "Fit":
+    """`cnn.train.fit.fit` with what the job says of classes and objective; `teller` tells how far
+    it is, where anybody does.
+    """
+    from cnn.train.fit import Progress, fit
+
+    def after_epochs(progress: "Progress") -> None:
+        if teller is not None:
+            teller.after_epochs(
+                len(progress.epochs),
+                accuracy=progress.best.accuracy if progress.best else None,
+                train_accuracy=progress.epochs[-1].accuracy if progress.epochs else None,
+                rungs=progress.told[0] + 1 if progress.told else 0,
+            )
+
+    def after_epoch(progress: "Progress") -> None:
+        on_epoch(progress)
+        after_epochs(progress)
+
+    if teller is not None:
+        options["on_step"] = teller.on_step
+    after_epochs(start or Progress())
+    return fit(
+        parts,
+        classes=len(job.manifest.classes),
+        batch_size=params.batch_size,
+        augment=params.augment,
+        objective=job.phase.objective,
+        start=start,
+        on_epoch=after_epoch,
+        **options,
+    )
+
+
+def snapshot(
+    job: Job, params: TrainingParams, name: str, seed: int, trained_on: Sequence["Images"]
+) -> "Snapshot":
+    """Where a training keeps its state under the run directory, and for which one it holds."""
+    from cnn.train.snapshot import Snapshot
+
+    identity = {
+        "params": params.model_dump(mode="json"),
+        "seed": seed,
+        "data": job.manifest.fingerprint,
+        "rows": [zlib.crc32(images.rows.tobytes()) for images in trained_on],
+        "model": job.model.model_dump(mode="json"),
+        "objective": job.phase.objective,
+    }
+    return Snapshot(Directory(job.run).sub(CHECKPOINTS), name, identity)
+
+
+def device() -> str:
+    """What this process computes on, as Keras names it."""
+    import keras
+
+    return str(keras.distribution.list_devices()[0])

@@ -1,0 +1,80 @@
+"""How a network does on images it is shown once. Knows nothing of Spark or Hyperopt."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnn.model.card import EVALUATION_BATCH
+from cnn.rundir.trials import Key, objective_key
+from cnn.settings.schema import Objective
+from cnn.train.batches import Images
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model does on images it is shown once: means over them."""
+
+    loss: float
+    accuracy: float
+    balanced_accuracy: float
+    confusion: np.ndarray
+    count: int
+
+    @classmethod
+    def of(cls, loss: float, confusion: np.ndarray) -> "Evaluation":
+        """From the sum of the images' losses and their confusion matrix."""
+        count = int(confusion.sum())
+        present = confusion.sum(axis=1) > 0
+        recall = confusion.diagonal()[present] / confusion.sum(axis=1)[present]
+        return cls(
+            loss=loss / count,
+            accuracy=float(confusion.trace() / count),
+            balanced_accuracy=float(recall.mean()),
+            confusion=confusion,
+            count=count,
+        )
+
+    def key(self, objective: Objective) -> Key:
+        return objective_key(
+            objective,
+            loss=self.loss,
+            accuracy=self.accuracy,
+            balanced_accuracy=self.balanced_accuracy,
+        )
+
+
+def predict(on_batch: Callable[[np.ndarray], Any], images: Images) -> np.ndarray:
+    """Probabilities, float32 (n, classes), of the images in the order of their rows.
+
+    `on_batch` is a model's `predict_on_batch`, or what does the same.
+    """
+    return np.concatenate(
+        [
+            np.asarray(on_batch(images.pixels[images.rows[i : i + EVALUATION_BATCH]]))
+            for i in range(0, len(images), EVALUATION_BATCH)
+        ]
+    )
+
+
+def evaluate(model: "keras.Model", images: Images, *, classes: int) -> Evaluation:
+    """Mean cross-entropy, accuracy, mean recall of the classes, and the confusion matrix.
+
+    The matrix is int64 (classes, classes): rows are the true labels, columns the predicted ones.
+    """
+    probabilities = predict(model.predict_on_batch, images)
+    return Evaluation.of(*score(probabilities, images.row_labels(), classes))
+
+
+def score(probabilities: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, np.ndarray]:
+    """The sum of the cross-entropies, not finite where a probability is not, and the confusion."""
+    likely = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
+    loss = float(-np.log(likely).sum()) if np.isfinite(probabilities).all() else math.nan
+    return loss, confusion

@@ -1,0 +1,135 @@
+"""The winner's one test: what it says of every test image, and pictures for the report.
+
+`test.parquet` has all test images in their order; `pictures.parquet` those that a person wants to
+see, as PNG: mistakes, uncertain answers, and some training images of each class.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from cnn.core.directory import Directory
+from cnn.data.arrays import Pixels, open_pixels, read_paths
+from cnn.data.splits import TEST, TRAIN
+from cnn.model.picture_file import MISTAKE, PICTURE_SCHEMA, PICTURES, SAMPLE, UNCERTAIN
+from cnn.rundir.test_predictions import TEST_SCHEMA, TESTED, count_in_top
+from cnn.train.job import Job, all_images
+from cnn.train.scores import Evaluation, predict, score
+
+if TYPE_CHECKING:
+    import keras
+
+
+_MOST = {MISTAKE: 24, UNCERTAIN: 12}
+_SAMPLES_A_CLASS = 6
+_MOST_SAMPLES = 60
+# Of a picture's longer side; the images themselves may be larger.
+_PICTURE_PIXELS = 160
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What came of the test: scores, the area under the ROC curve, images right within five."""
+
+    scores: Evaluation
+    roc_auc: float | None
+    in_top5: int | None
+
+
+def examine(model: "keras.Model", job: Job) -> Examined:
+    """Shows a model all test images, once, and writes what it said and what to look at."""
+    run, data = Directory(job.run), Directory(job.data)
+    split = open_pixels(data, job.manifest, TEST, job.cache)
+    probabilities = predict(model.predict_on_batch, all_images(split)).astype(np.float64)
+    predictions = probabilities.argmax(axis=1)
+    paths = read_paths(data, TEST)
+    table = pa.table(
+        [paths, split.labels, predictions.astype(np.int32), list(probabilities)],
+        schema=TEST_SCHEMA,
+    )
+    _write(run, TESTED, table)
+    train = open_pixels(data, job.manifest, TRAIN, job.cache)
+    rows = [
+        *_judged(MISTAKE, split, paths, probabilities, predictions != split.labels),
+        *_judged(UNCERTAIN, split, paths, probabilities, predictions == split.labels),
+        *_samples(train, read_paths(data, TRAIN), len(job.manifest.classes)),
+    ]
+    _write(run, PICTURES, pa.Table.from_pylist(rows, schema=PICTURE_SCHEMA))
+    labels = np.asarray(split.labels)
+    tested = Evaluation.of(*score(probabilities, labels, len(job.manifest.classes)))
+    return Examined(
+        tested, area_under_roc(labels, probabilities), count_in_top(probabilities, labels)
+    )
+
+
+def area_under_roc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
+    """Of two classes the curve's of the second; of more the mean of each against the rest.
+
+    None where a class has no image, or a probability is not finite.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    classes = probabilities.shape[1]
+    if len(np.unique(labels)) < classes or not np.isfinite(probabilities).all():
+        return None
+    if classes == 2:
+        return float(roc_auc_score(labels == 1, probabilities[:, 1]))
+    one_hot = np.eye(classes)[labels]
+    return float(roc_auc_score(one_hot, probabilities, average="macro"))
+
+
+def _judged(
+    kind: str, split: Pixels, paths: list[str], probabilities: np.ndarray, which: np.ndarray
+) -> list[dict[str, Any]]:
+    """The worst mistakes, or the least certain right answers, first."""
+    chosen = np.flatnonzero(which)
+    certain = probabilities[chosen].max(axis=1) if len(chosen) else np.empty(0)
+    order = np.argsort(-certain if kind == MISTAKE else certain, kind="stable")
+    rows = chosen[order][: _MOST[kind]]
+    return [
+        {
+            "kind": kind,
+            "path": paths[row],
+            "label": int(split.labels[row]),
+            "prediction": int(probabilities[row].argmax()),
+            "probability": float(probabilities[row].max()),
+            "png": _png(split.pixels[row]),
+        }
+        for row in rows
+    ]
+
+
+def _samples(split: Pixels, paths: list[str], classes: int) -> list[dict[str, Any]]:
+    """The first training images of each class: their order is random."""
+    each = max(1, min(_SAMPLES_A_CLASS, _MOST_SAMPLES // classes))
+    labels = np.asarray(split.labels)
+    rows = [row for label in range(classes) for row in np.flatnonzero(labels == label)[:each]]
+    return [
+        {
+            "kind": SAMPLE,
+            "path": paths[row],
+            "label": int(labels[row]),
+            "png": _png(split.pixels[row]),
+        }
+        for row in rows
+    ]
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    """A picture of uint8 (size, size, 1 or 3)."""
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else np.asarray(pixels))
+    image.thumbnail((_PICTURE_PIXELS, _PICTURE_PIXELS))
+    sink = io.BytesIO()
+    image.save(sink, "PNG", optimize=True)
+    return sink.getvalue()
+
+
+def _write(run: Directory, name: str, table: pa.Table) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    run.write(name, sink.getvalue().to_pybytes())

@@ -1,0 +1,235 @@
+"""One trial: a configuration trained and validated, in a process of its own on an executor.
+
+TensorFlow is imported inside the functions: the driver imports this module too.
+"""
+
+import socket
+import time
+import traceback
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cnn.core.clock import now
+from cnn.core.directory import Directory, is_stores
+from cnn.core.seeds import derive_seed
+from cnn.data.arrays import open_pixels
+from cnn.data.splits import TRAIN
+from cnn.model.contract import Broken
+from cnn.rundir.heartbeat import Teller, forget
+from cnn.rundir.trials import Status, TrialResult, trial_name, write_log, write_trial
+from cnn.settings.params import TrainingParams
+from cnn.settings.schema import PhaseSettings
+from cnn.spark.child import Ended, tell
+from cnn.spark.task import trial_number
+from cnn.train.halving import Rungs, ranking_loss, rung_epochs
+from cnn.train.job import Job, choose_folds, compiled, device, part, run_fit, snapshot
+
+if TYPE_CHECKING:
+    import keras
+
+    from cnn.train.fit import Progress
+
+# What frameworks write when they are out of memory, as an exception or before they abort.
+_MEMORY = ("std::bad_alloc", "OOM when allocating", "RESOURCE_EXHAUSTED", "OUT_OF_MEMORY")
+
+
+class StoreLost(Exception):
+    """A trial could not go on for want of the store: that is not its own failure."""
+
+
+class TrialObjective:
+    """What Hyperopt minimises. It is called in the trial's process, its `conclude` in the task."""
+
+    def __init__(self, job: Job, repeats: Mapping[int, int] | None = None) -> None:
+        """`repeats`: the number of a trial -> that of the trial that it repeats."""
+        self._job = job
+        self._repeats = repeats or {}
+
+    def __call__(self, params: TrainingParams) -> TrialResult:
+        return run_trial(self._job, params, trial_number())
+
+    def conclude(self, number: int, params: TrainingParams, ended: Ended) -> dict[str, Any]:
+        """What the driver gets. The trial is in the run directory before the driver knows of it.
+
+        Raises StoreLost, after which it is launched again like one whose executor was lost.
+        """
+        trial = ended.value if ended.returned else died(self._job, params, number, ended)
+        if trial.status == "lost":
+            raise StoreLost(trial.error)
+        seconds = {"launch": round(ended.launch_seconds, 4), **trial.seconds}
+        repeats = self._repeats.get(number)
+        trial = trial.model_copy(update={"seconds": seconds, "repeats": repeats})
+        run = Directory(self._job.run)
+        result = document(self._job.phase, trial)
+        try:
+            if ended.log.strip():
+                write_log(run, trial_name(number), ended.log)
+            write_trial(run, trial)
+        except OSError:
+            # The driver writes it, or is the one to say why that cannot be done.
+            return {**result, "written": False}
+        return {**result, "written": True}
+
+
+def document(phase: PhaseSettings, trial: TrialResult) -> dict[str, Any]:
+    """A trial as Hyperopt's result."""
+    loss = ranking_loss(phase.objective, trial)
+    content = {"trial": trial.model_dump(mode="json")}
+    if trial.status == "invalid":
+        return {"status": "fail", "refused": trial.error, **content}
+    if loss is None:
+        # Without a loss: what failed ranks last with every strategy.
+        return {"status": "fail", **content}
+    return {"status": "ok", "loss": loss, **content}
+
+
+def run_trial(job: Job, params: TrainingParams, number: int) -> TrialResult:
+    """Trains one configuration and says what came of it; never raises.
+
+    Its seed follows from (seed, phase, number), so that it can be repeated anywhere. What is known
+    after each epoch is told, for the case that the process does not live to return.
+    """
+    started = now()
+    seed = derive_seed(job.phase.seed, "trial", job.phase.name, number)
+    known: dict[str, Any] = {"seed": seed, "host": socket.gethostname()}
+    try:
+        known |= _train(job, params, number, seed, known)
+    except _Unbuildable as error:
+        known |= {"status": "invalid", "error": str(error)}
+    except Exception as error:
+        known |= {"status": status_of(error), "error": _explain(error)}
+    if known["status"] != "lost":
+        forget(Directory(job.run), number)
+    return trial_result(job.phase, params, number, started=started, ended=now(), **known)
+
+
+def trial_result(
+    phase: PhaseSettings, params: TrainingParams, number: int, **known: Any
+) -> TrialResult:
+    """A trial of a phase; `known` are the fields that say what came of it."""
+    return TrialResult(
+        number=number, phase=phase.name, params=params.model_dump(mode="json"), **known
+    )
+
+
+class _Unbuildable(Exception):
+    """There is no such network, the builder says, or what it made is none that can be trained."""
+
+
+def _train(
+    job: Job, params: TrainingParams, number: int, seed: int, known: dict[str, Any]
+) -> dict[str, Any]:
+    """Trains and validates; fills `known` on the way and returns the rest of the result."""
+    clock = time.monotonic()
+    known["device"] = device()
+    tell(known)
+    split = open_pixels(Directory(job.data), job.manifest, TRAIN, job.cache)
+    opened = time.monotonic()
+    known["seconds"] = {"data": round(opened - clock, 4)}
+    images = choose_folds(job.phase, split, job.networks())
+    most = max(len(train) for train, _ in images)
+    known |= {"train_images": most, "folds": len(images)}
+    known["validation_images"] = sum(len(validation) for _, validation in images)
+    # Folds begin with the same weights: they differ by their images alone.
+    models = _build(job, params, seed, len(images))
+    built = time.monotonic()
+    known["precision"] = models[0].dtype_policy.compute_dtype
+    known["parameters"] = models[0].count_params()
+    phase = job.phase
+    epochs, patience = phase.schedule(most, params.batch_size)
+    known["max_epochs"] = epochs
+    rungs: tuple[float, ...] = ()
+    if phase.halving:
+        grace = phase.first_rung(most, params.batch_size)
+        rungs = rung_epochs(epochs, grace, phase.eta)
+    board = Rungs(Directory(job.run), phase.name, phase.eta)
+    saved = snapshot(job, params, trial_name(number), seed, [train for train, _ in images])
+    start = saved.load(models)
+    known["continued"] = len(start.epochs) if start else 0
+    save = saved.every(phase.checkpoint_seconds, models)
+
+    def on_epoch(progress: "Progress") -> None:
+        known["epochs"] = progress.epochs
+        tell(known)
+        save(progress)
+
+    fitted = run_fit(
+        job,
+        [part(job, model, *own) for model, own in zip(models, images, strict=True)],
+        params,
+        teller=Teller(Directory(job.run), number, epochs, len(rungs)),
+        seed=seed,
+        epochs=epochs,
+        patience=patience,
+        rungs=rungs,
+        go_on=lambda rung, key: board.report(rung, number, key),
+        start=start,
+        on_epoch=on_epoch,
+        on_end=lambda progress: saved.keep(models, progress) if job.keep_state else None,
+    )
+    compiling = built - opened + (fitted.first_step or 0.0)
+    known["seconds"]["compile"] = round(compiling, 4)
+    known["seconds"]["train"] = round(time.monotonic() - opened - compiling, 4)
+    assert fitted.best is not None
+    return {
+        "status": "ok" if fitted.stopped_at is None else "pruned",
+        "rung": fitted.stopped_at,
+        "accuracy": fitted.best.accuracy,
+        "loss": fitted.best.loss,
+        "balanced_accuracy": fitted.best.balanced_accuracy,
+        "best_epoch": fitted.best_epoch or None,
+        "epochs": fitted.epochs,
+    }
+
+
+def _build(job: Job, params: TrainingParams, seed: int, count: int) -> "list[keras.Model]":
+    """So many networks, all the same, of which one is looked at."""
+    try:
+        models = [compiled(job, params, seed) for _ in range(count)]
+        if not job.model.is_ours:
+            job.contract().check_readable(models[0])
+            job.contract().check_values(models[0])
+    except ValueError as error:
+        raise _Unbuildable(traceback.format_exc()) from error
+    except Broken as error:
+        raise _Unbuildable(str(error)) from None
+    return models
+
+
+def died(job: Job, params: TrainingParams, number: int, ended: Ended) -> TrialResult:
+    """The result of a trial whose process did not return one."""
+    status: Status = "crashed"
+    error = ended.evidence()
+    if ended.timed_out:
+        status = "timeout"
+        error = f"--set search.trial_timeout={job.phase.trial_timeout:g}: {error}"
+    elif ended.out_of_memory or any(sign in ended.log for sign in _MEMORY):
+        status = "out_of_memory"
+    return trial_result(
+        job.phase,
+        params,
+        number,
+        status=status,
+        started=ended.started,
+        ended=ended.ended,
+        error=error,
+        **(ended.told or {}),
+    )
+
+
+def status_of(error: Exception) -> Status:
+    """What a trial comes to that an exception ended."""
+    if is_stores(error):
+        return "lost"
+    # By name: the classes belong to frameworks that this module does not import.
+    if type(error).__name__ == "Diverged":
+        return "diverged"
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return "out_of_memory"
+    return "out_of_memory" if any(sign in str(error) for sign in _MEMORY) else "crashed"
+
+
+def _explain(error: Exception) -> str:
+    if type(error).__name__ == "Diverged" or is_stores(error):
+        return str(error)
+    return "".join(traceback.format_exception(error))
