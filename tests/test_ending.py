@@ -9,13 +9,13 @@ from cnn.core.clock import now
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.rundir.trials import TrialResult
-from cnn.search.stopping import Ending
+from cnn.search.stopping import Stopping
 from cnn.settings.schema import PhaseSettings
 
 
-def ending(folder: Path, **settings: Any) -> Ending:
+def ending(folder: Path, **settings: Any) -> Stopping:
     phase = PhaseSettings.model_validate({"name": "p", "space": {}, **settings})
-    return Ending(phase, Directory(folder))
+    return Stopping(phase, Directory(folder))
 
 
 def trial(number: int, status: str = "ok", accuracy: float = 0.5, **changes: Any) -> TrialResult:

@@ -16,8 +16,23 @@ from hyperopt import STATUS_OK, SparkTrials, fmin, hp, rand, tpe
 from hyperopt.base import JOB_STATE_DONE
 
 import cnn.search.dispatcher
-from cnn.search.dispatcher import Refused, Repeated, Trials
+from cnn.search.dispatcher import Trials
+from cnn.search.round import Refused, Repeated, Round
 from cnn.spark.task import Isolation, trial_number
+
+
+class Heard(Round):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.launches: list[int] = []
+        self.results: dict[int, Any] = {}
+
+    def launched(self, number: int, point: Any) -> None:
+        self.launches.append(number)
+
+    def finished(self, number: int, point: Any, result: Any) -> None:
+        self.results[number] = result
 
 
 def search(trials: Trials, fn: Any, **kwargs: Any) -> Any:
@@ -80,19 +95,17 @@ def test_a_loss_that_is_not_finite_is_a_failure(spark: Any) -> None:
 
 
 def test_refused_points_are_recorded_and_do_not_count(spark: Any) -> None:
-    def prepare(point: Any) -> Any:
-        if point["x"] < 0:
-            raise Refused("negative")
-        return point
+    class Picky(Round):
+        def prepare(self, point: Any) -> Any:
+            if point["x"] < 0:
+                raise Refused("negative")
+            return point
+
+        def finished(self, number: int, point: Any, result: Any) -> None:
+            seen.append((number, result["status"]))
 
     seen: list[tuple[int, str]] = []
-    trials = Trials(
-        spark,
-        2,
-        prepare=prepare,
-        on_result=lambda number, _, result: seen.append((number, result["status"])),
-    )
-    search(trials, lambda point: point["x"], max_evals=4)
+    search(Trials(spark, 2, round=Picky()), lambda point: point["x"], max_evals=4)
     assert sum(status == "ok" for _, status in seen) == 4
     assert sorted(number for number, _ in seen) == list(range(len(seen)))
     assert len(seen) > 4
@@ -104,25 +117,20 @@ def test_the_time_limit_cancels_what_runs(spark: Any) -> None:
             time.sleep(60)
         return point["x"]
 
-    results: dict[int, Any] = {}
-    trials = Trials(
-        spark,
-        1,
-        timeout=8,
-        on_result=lambda number, _, result: results.update({number: result}),
-    )
+    heard = Heard()
     started = time.monotonic()
-    search(trials, fn, max_evals=3)
+    search(Trials(spark, 1, timeout=8, round=heard), fn, max_evals=3)
+    results = heard.results
     assert time.monotonic() - started < 40
     assert results[0]["status"] == "ok"
     assert results[1]["cancelled"]
 
 
 def test_numbers_start_where_they_are_told(spark: Any) -> None:
-    numbers: list[int] = []
-    trials = Trials(spark, 2, first_number=7, on_launch=lambda number, _: numbers.append(number))
+    heard = Heard()
+    trials = Trials(spark, 2, first_number=7, round=heard)
     search(trials, lambda _: float(trial_number()), max_evals=3)
-    assert numbers == [7, 8, 9]
+    assert heard.launches == [7, 8, 9]
     assert trials.losses() == [7.0, 8.0, 9.0]
 
 
@@ -176,13 +184,14 @@ def test_hyperopts_private_attributes_that_are_touched_are_there_and_named_here(
 def test_nothing_is_tried_twice_and_a_space_that_is_used_up_ends_the_search(spark: Any) -> None:
     seen: list[str] = []
 
-    def prepare(point: Any) -> Any:
-        if point["c"] in seen:
-            raise Repeated
-        seen.append(point["c"])
-        return point
+    class Once(Round):
+        def prepare(self, point: Any) -> Any:
+            if point["c"] in seen:
+                raise Repeated
+            seen.append(point["c"])
+            return point
 
-    trials = Trials(spark, 2, prepare=prepare)
+    trials = Trials(spark, 2, round=Once())
     search(trials, lambda _: 0.0, space={"c": hp.choice("c", ["a", "b", "c"])}, max_evals=10)
     assert sorted(seen) == ["a", "b", "c"]
     assert len(trials.trials) == 3
@@ -249,23 +258,22 @@ def test_a_trial_may_be_spawned(spark: Any) -> None:
 
 
 def test_results_of_an_earlier_search_are_known_and_count(spark: Any) -> None:
-    numbers: list[int] = []
-    trials = Trials(spark, 2, on_launch=lambda number, _: numbers.append(number))
+    heard = Heard()
+    trials = Trials(spark, 2, round=heard)
     trials.add_finished(0, {"x": [0.5]}, {"status": "ok", "loss": -9.0})
     trials.add_finished(2, {"x": [0.1]}, {"status": "fail"}, counts=False)
     best = search(trials, lambda point: point["x"], max_evals=3)
-    assert numbers == [1, 3]
+    assert heard.launches == [1, 3]
     assert best == {"x": 0.5}
 
 
 def test_the_caller_may_end_the_search_after_any_result(spark: Any) -> None:
-    results: list[int] = []
-    trials = Trials(
-        spark,
-        1,
-        on_result=lambda number, point, result: results.append(number),
-        stop=lambda: "enough" if len(results) == 2 else None,
-    )
+    class Content(Heard):
+        def stop(self) -> str | None:
+            return "enough" if len(self.results) == 2 else None
+
+    heard = Content()
+    trials = Trials(spark, 1, round=heard)
     search(trials, lambda point: point["x"], max_evals=9)
-    assert results == [0, 1]
+    assert list(heard.results) == [0, 1]
     assert trials.fmin_cancelled_reason == "enough"

@@ -16,16 +16,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from hyperopt import STATUS_FAIL, STATUS_OK, SparkTrials, base
+from hyperopt import STATUS_FAIL, SparkTrials, base
 from hyperopt.utils import coarse_utcnow
 from py4j.protocol import Py4JError
 from pyspark import inheritable_thread_target
 from pyspark.resource import ResourceProfile
 from pyspark.sql import SparkSession
 
+from cnn.search.hyperopt_rules import StopRules, as_result
+from cnn.search.round import Refused, Repeated, Round
 from cnn.search.space import Point, document_of, point_of
 from cnn.search.strategies import Suggest
-from cnn.spark.child import Ended
 from cnn.spark.interruptible import wait_until_gone
 from cnn.spark.launch import SparkGone, TaskFailed, is_gone, launch
 from cnn.spark.task import Isolation, Result, Task, conclude
@@ -39,31 +40,35 @@ _LOOK_SECONDS = 5.0
 # Hyperopt's own word for it.
 TIMEOUT = "fmin run timeout"
 Document = dict[str, Any]
+Objective = Callable[[Any], Result | float]
 Finished = tuple[Document, Point, Result | SparkGone]
-
-
-class Refused(Exception):
-    """Says why a proposed point must not be launched; it is recorded and does not count."""
-
-
-class Repeated(Exception):
-    """A proposed point was launched before: another is drawn in its place."""
 
 
 class Trials(SparkTrials):
     """SparkTrials that launches at once when a slot is free and knows every result by then.
 
-    Each trial runs in a process of its own (`isolation`), in which the objective finds its number
-    by `trial_number()`; `conclude(number, argument, ended)` makes the result where that process
-    was, and `before()` sees to what its host must have, before the trial's time begins. A trial
-    whose executor is lost is launched again up to `max_lost` times, unless `recover(number)` has
-    its result. Where executors come and go, `slots()` says how many trials may run at the moment,
-    in place of `parallelism`.
+    Args:
+        spark: A classic session, which is not Spark Connect's.
+        parallelism: How many trials run at a time, where `round` does not say it.
+        first_number: The number of the first trial.
+        timeout: Seconds after which what runs is cancelled and the search ends.
+        isolation: How a trial's process is set apart. In it the objective finds its number by
+            `cnn.spark.task.trial_number()`.
+        max_lost: How often a trial whose executor was lost is launched again.
+        profile: What Spark gives each trial, where its settings do not say it.
+        round: Who decides what is launched, and hears of every result.
 
-    `prepare(point)` makes of a point what the objective is called with; it may raise Refused or
-    Repeated. `on_launch(number, point)` and `on_result(number, point, result)` are called in the
-    thread that called fmin, the latter before anything more is proposed; then `stop()` may give a
-    reason to end the search. Failed trials have the status "fail" and stay known to the proposer.
+    An objective may have two methods that its task calls outside its process: `before()`, which
+    sees to what the host must have before the trial's time begins, and `conclude(number, argument,
+    ended)`, which makes the result of how the process ended.
+
+    A failed trial has the status "fail", and the proposer knows of it.
+
+    >>> trials = Trials(spark, parallelism=2)
+    >>> space = {"x": hp.uniform("x", -1, 1)}
+    >>> best = fmin(lambda p: p["x"] ** 2, space, rand.suggest, 20, trials=trials)
+    >>> len(trials.losses())
+    20
     """
 
     # Threads that wait, one a trial, are cheap.
@@ -79,28 +84,14 @@ class Trials(SparkTrials):
         isolation: Isolation | None = None,
         max_lost: int = 2,
         profile: ResourceProfile | None = None,
-        conclude: Callable[[int, Any, Ended], Result | float] = conclude,
-        recover: Callable[[int], Result | None] = lambda number: None,
-        prepare: Callable[[Point], Any] = lambda point: point,
-        before: Callable[[], None] = lambda: None,
-        on_launch: Callable[[int, Point], None] = lambda number, point: None,
-        on_result: Callable[[int, Point, Result], None] = lambda number, point, result: None,
-        stop: Callable[[], str | None] = lambda: None,
-        slots: Callable[[], int] | None = None,
+        round: Round | None = None,
     ) -> None:
         super().__init__(parallelism=parallelism, timeout=timeout, spark_session=spark)
         self._next_number = first_number
         self._isolation = isolation or Isolation()
         self._max_lost = max_lost
         self._profile = profile
-        self._conclude = conclude
-        self._recover = recover
-        self._prepare = prepare
-        self._before = before
-        self._on_launch = on_launch
-        self._on_result = on_result
-        self._stop = stop
-        self._slots = slots or (lambda: self.parallelism)
+        self._round = round or Round()
         self._finished: queue.SimpleQueue[Finished] = queue.SimpleQueue()
         self._group = f"trials-{uuid.uuid4().hex[:12]}"
         self._threads: dict[int, threading.Thread] = {}
@@ -130,7 +121,7 @@ class Trials(SparkTrials):
 
     def fmin(
         self,
-        fn: Callable[[Any], Result | float],
+        fn: Objective,
         space: Any,
         algo: Suggest,
         max_evals: int,
@@ -155,10 +146,10 @@ class Trials(SparkTrials):
         deadline = None if limit is None else time.monotonic() + limit
         running: dict[int, tuple[Document, Point]] = {}
         launched, exhausted = self._counted, False
-        ended = _Ending(loss_threshold, early_stop_fn, self._stop)
+        ended = StopRules(loss_threshold, early_stop_fn, self._round.stop)
         try:
             while True:
-                while not exhausted and launched < max_evals and len(running) < self._slots():
+                while not exhausted and launched < max_evals and len(running) < self._places():
                     proposal = self._propose(domain, algo, rstate)
                     if proposal is None:
                         exhausted = True
@@ -202,6 +193,10 @@ class Trials(SparkTrials):
             self.refresh()
         return self.argmin if return_argmin else None
 
+    def _places(self) -> int:
+        slots = self._round.slots()
+        return self.parallelism if slots is None else slots
+
     def _propose(
         self, domain: base.Domain, algo: Suggest, rstate: np.random.Generator
     ) -> tuple[Document, Point, Any] | None:
@@ -214,7 +209,7 @@ class Trials(SparkTrials):
                 return None
             point = point_of(domain, documents[0])
             try:
-                argument = self._prepare(point)
+                argument = self._round.prepare(point)
             except Repeated:
                 continue
             except Refused as reason:
@@ -231,39 +226,26 @@ class Trials(SparkTrials):
         return document
 
     def _record(
-        self,
-        document: Document,
-        point: Point,
-        result: Result,
-        state: int = base.JOB_STATE_DONE,
+        self, document: Document, point: Point, result: Result, state: int = base.JOB_STATE_DONE
     ) -> None:
         document["result"] = result
         document["state"] = state
         document["refresh_time"] = coarse_utcnow()
-        self._on_result(document["tid"], point, result)
+        self._round.finished(document["tid"], point, result)
 
     def _wait(self, deadline: float | None) -> Finished | None:
-        """The next finished trial, or None where there is none before the time is up, or before
-        it is worth a look whether there are more slots.
-        """
+        """The next finished trial; None at the deadline, or where slots are worth a look again."""
         left = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            timeout = min(left, _LOOK_SECONDS)
-            return self._finished.get(timeout=timeout)
+            return self._finished.get(timeout=min(left, _LOOK_SECONDS))
         except queue.Empty:
             return None
 
-    def _launch(
-        self,
-        fn: Callable[[Any], Result | float],
-        document: Document,
-        point: Point,
-        argument: Any,
-    ) -> None:
+    def _launch(self, fn: Objective, document: Document, point: Point, argument: Any) -> None:
         document["state"] = base.JOB_STATE_RUNNING
         document["book_time"] = document["refresh_time"] = coarse_utcnow()
         number = document["tid"]
-        self._on_launch(number, point)
+        self._round.launched(number, point)
 
         def run() -> None:
             result: Result | SparkGone
@@ -281,22 +263,29 @@ class Trials(SparkTrials):
         self._threads[number] = thread
         thread.start()
 
-    def _run(self, fn: Callable[[Any], Result | float], number: int, argument: Any) -> Result:
+    def _run(self, fn: Objective, number: int, argument: Any) -> Result:
         context = self._spark_context
         context.setJobGroup(self._group, f"trial {number}", interruptOnCancel=True)
+        task = Task(
+            fn,
+            self._isolation,
+            getattr(fn, "conclude", conclude),
+            number,
+            getattr(fn, "before", lambda: None),
+        )
         try:
             answer = launch(
                 context,
-                Task(fn, self._isolation, self._conclude, number, self._before),
+                task,
                 argument,
                 max_lost=self._max_lost,
                 profile=self._profile,
-                recover=lambda: self._recover(number),
+                recover=lambda: self._round.recover(number),
                 cancelled=lambda: self._fmin_cancelled,
             )
         except TaskFailed as error:
             return {"status": STATUS_FAIL, "error": str(error), "kind": error.kind}
-        return _as_result(answer)
+        return as_result(answer)
 
     def _cancel(self, reason: str) -> None:
         self._fmin_cancelled = True
@@ -309,48 +298,3 @@ class Trials(SparkTrials):
         for thread in list(self._threads.values()):
             thread.join(max(0.0, deadline - time.monotonic()))
         wait_until_gone(self._spark_context, self._group, deadline)
-
-
-class _Ending:
-    """When a search is over before all its trials are: hyperopt's rules, and the caller's."""
-
-    def __init__(
-        self,
-        loss_threshold: float | None,
-        early_stop_fn: Callable[..., tuple[bool, Any]] | None,
-        stop: Callable[[], str | None],
-    ) -> None:
-        self._loss_threshold = loss_threshold
-        self._early_stop_fn = early_stop_fn
-        self._early_stop_args: Any = []
-        self._stop = stop
-
-    def reason(self, result: Result, documents: list[Document]) -> str | None:
-        if self._loss_threshold is not None and _loss(result) <= self._loss_threshold:
-            return "loss threshold reached"
-        if self._early_stop_fn is not None and result["status"] == STATUS_OK:
-            # It reads losses: only those are shown that have one.
-            done = [d for d in documents if d["state"] == base.JOB_STATE_DONE]
-            scored = [d for d in done if d["result"].get("loss") is not None]
-            trials = base.trials_from_docs(scored)
-            stop, self._early_stop_args = self._early_stop_fn(trials, *self._early_stop_args)
-            if stop:
-                return "early stopping condition"
-        return self._stop()
-
-
-def _as_result(answer: Result | float) -> Result:
-    """What an objective returned, in the form of a result with a valid status and loss."""
-    if isinstance(answer, int | float | np.number):
-        answer = {"loss": float(answer), "status": STATUS_OK}
-    status = answer.get("status")
-    if status not in base.STATUS_STRINGS:
-        return {"status": STATUS_FAIL, "error": f"an objective's status must be known: {status!r}"}
-    if status == STATUS_OK and not np.isfinite(_loss(answer)):
-        return {**answer, "status": STATUS_FAIL, "error": "an objective's loss must be finite"}
-    return answer
-
-
-def _loss(result: Result) -> float:
-    loss = result.get("loss")
-    return float("inf") if loss is None else float(loss)

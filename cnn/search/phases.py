@@ -10,7 +10,7 @@ from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.rundir.trials import TRIALS, TrialResult, count_by_status
 from cnn.search.context import Search
-from cnn.search.phase import Phase
+from cnn.search.phase import run_phase
 from cnn.search.preflight import remarks
 from cnn.search.progress import numbering
 from cnn.search.space import SearchSpace
@@ -53,7 +53,7 @@ def run_phases(search: Search) -> History:
         if space.is_grid and space.grid_size() > phase.max_trials:
             note(f"phase {phase.name}: the first {phase.max_trials} of {space.grid_size()} points")
         first_number = history.trials[-1].number + 1 if history.trials else 0
-        trials, ended = Phase(search, phase, space, first_number).run(_time_left(phase, started))
+        trials, ended = run_phase(search, phase, space, first_number, _time_left(phase, started))
         history.trials += trials
         if ended is not None:
             note(f"phase {phase.name} ended early: {ended}")

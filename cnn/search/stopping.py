@@ -8,7 +8,7 @@ from cnn.settings.schema import PhaseSettings
 _FAILED = {"diverged", "invalid", "timeout", "out_of_memory", "crashed", "lost"}
 
 
-class Ending:
+class Stopping:
     """Follows the trials of a phase as they end."""
 
     def __init__(self, phase: PhaseSettings, run: Directory) -> None:

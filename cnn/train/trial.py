@@ -6,7 +6,7 @@ TensorFlow is imported inside the functions: the driver imports this module too.
 import socket
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cnn.core.clock import now
@@ -38,12 +38,18 @@ class StoreLost(Exception):
 
 
 class TrialObjective:
-    """What Hyperopt minimises. It is called in the trial's process, its `conclude` in the task."""
+    """What Hyperopt minimises: called in the trial's process, but for `before` and `conclude`."""
 
-    def __init__(self, job: Job, repeats: Mapping[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        repeats: Mapping[int, int] | None = None,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
         """`repeats`: the number of a trial -> that of the trial that it repeats."""
         self._job = job
         self._repeats = repeats or {}
+        self.before = before
 
     def __call__(self, params: TrainingParams) -> TrialResult:
         return run_trial(self._job, params, trial_number())

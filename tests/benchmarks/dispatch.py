@@ -28,6 +28,7 @@ import numpy as np
 from hyperopt import SparkTrials, fmin, hp, rand, tpe
 
 from cnn.search.dispatcher import Trials
+from cnn.search.round import Round
 from cnn.spark.session import TUNE, spark_session
 from cnn.spark.task import Isolation
 
@@ -88,22 +89,23 @@ def many() -> list[dict[str, float]]:
         proposals.append(time.perf_counter() - started)
         return documents
 
-    def on_result(number: int, point: Any, result: Any) -> None:
-        if (number + 1) % 100 == 0:
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            curve.append(
-                {
-                    "trials": number + 1,
-                    "memory": pages * os.sysconf("SC_PAGESIZE") / 2**20,
-                    "proposal": 1000 * statistics.median(proposals[-100:]),
-                    "seconds": time.perf_counter() - started,
-                }
-            )
+    class Measured(Round):
+        def finished(self, number: int, point: Any, result: Any) -> None:
+            if (number + 1) % 100 == 0:
+                pages = int(Path("/proc/self/statm").read_text().split()[1])
+                curve.append(
+                    {
+                        "trials": number + 1,
+                        "memory": pages * os.sysconf("SC_PAGESIZE") / 2**20,
+                        "proposal": 1000 * statistics.median(proposals[-100:]),
+                        "seconds": time.perf_counter() - started,
+                    }
+                )
 
     with spark_session("dispatch", TUNE) as spark:
         bare(spark, 2, 0.0, 2)
         started = time.perf_counter()
-        search(Trials(spark, 2, on_result=on_result), Sleep(0.01), MANY, timed)
+        search(Trials(spark, 2, round=Measured()), Sleep(0.01), MANY, timed)
     return curve
 
 
@@ -125,13 +127,13 @@ def start(daemon: bool, count: int = 7) -> list[float]:
     if not daemon:
         conf = {k: v for k, v in conf.items() if not k.endswith("CNN_PRELOAD")}
     launched: dict[int, float] = {}
+
+    class Timed(Round):
+        def launched(self, number: int, point: Any) -> None:
+            launched[number] = time.time()
+
     with spark_session("dispatch", conf) as spark:
-        trials = Trials(
-            spark,
-            1,
-            isolation=Isolation(threads=2),
-            on_launch=lambda number, _: launched.update({number: time.time()}),
-        )
+        trials = Trials(spark, 1, isolation=Isolation(threads=2), round=Timed())
         search(trials, first_step, count)
     # The first task of a session starts the daemon.
     return [trial["result"]["done"] - launched[trial["tid"]] for trial in trials.trials[1:]]

@@ -1,0 +1,115 @@
+"""The trials of one phase: what is known of them, and what becomes of each that ends."""
+
+from datetime import datetime
+
+from cnn.core.clock import now
+from cnn.core.documents import Malformed
+from cnn.rundir.heartbeat import forget
+from cnn.rundir.trials import Status, TrialResult, best_trial, read_trial, trial_file, write_trial
+from cnn.search.context import Search
+from cnn.search.journal import drop_states
+from cnn.search.stopping import Stopping
+from cnn.search.tensorboard import write_events
+from cnn.settings.params import TrainingParams
+from cnn.settings.schema import PhaseSettings
+from cnn.spark.task import Result
+from cnn.train.trial import document, trial_result
+
+
+class PhaseTrials:
+    """Follows the trials of a phase; each is on disk before anybody hears of it."""
+
+    def __init__(self, search: Search, phase: PhaseSettings) -> None:
+        self._search = search
+        self._phase = phase
+        self.stopping = Stopping(phase, search.run)
+        earlier = [trial for trial in search.earlier if trial.phase == phase.name]
+        self._done = [trial for trial in earlier if trial.status != "cancelled"]
+        # What an earlier driver had cancelled: it runs again, if the phase is not over.
+        self.cancelled = [t for t in earlier if t.status == "cancelled" and t.repeats is None]
+        for trial in sorted(self.searched(), key=lambda trial: trial.ended):
+            self.stopping.remember(trial)
+
+    def all(self) -> list[TrialResult]:
+        """Those that are done, by number."""
+        return sorted(self._done, key=lambda trial: trial.number)
+
+    def searched(self) -> list[TrialResult]:
+        """Those that are no repetitions of others."""
+        return [trial for trial in self._done if trial.repeats is None]
+
+    def repeated(self) -> list[TrialResult]:
+        """The repetitions of the best."""
+        return [trial for trial in self._done if trial.repeats is not None]
+
+    def best(self) -> TrialResult | None:
+        return best_trial(self._done, self._phase.objective)
+
+    def leave_cancelled(self) -> None:
+        """Counts what an earlier driver had cancelled as done: the phase is over."""
+        self._done += self.cancelled
+
+    def recover(self, number: int) -> Result | None:
+        """The result of a trial that was done before its executor was lost."""
+        try:
+            trial = read_trial(self._search.run, trial_file(number))
+        except (FileNotFoundError, Malformed):
+            return None
+        if trial.number != number or trial.status == "cancelled":
+            return None
+        return {**document(self._phase, trial), "written": True}
+
+    def finish(
+        self,
+        number: int,
+        params: TrainingParams,
+        result: Result,
+        *,
+        launched: datetime | None,
+        repeats: int | None,
+    ) -> TrialResult:
+        """What a trial came to, written and made known. `launched` is None where it never was.
+
+        Raises Error where too many in a row have failed.
+        """
+        if result.get("cancelled"):
+            # Its executor may have had it done before the driver heard of that.
+            result = self.recover(number) or result
+        if "trial" in result:
+            trial = TrialResult.model_validate(result["trial"])
+        else:
+            trial = self._without_result(number, params, result, launched)
+            trial = trial.model_copy(update={"repeats": repeats})
+        if not result.get("written"):
+            write_trial(self._search.run, trial)
+        write_events(self._search.run, trial)
+        self._search.on_trial(trial)
+        if launched is not None:
+            # Where it died it could not do so itself.
+            forget(self._search.run, number)
+        self._done.append(trial)
+        drop_states(self._search.run, self._done, self.best())
+        if trial.repeats is None:
+            self.stopping.add(trial)
+        return trial
+
+    def _without_result(
+        self, number: int, params: TrainingParams, result: Result, launched: datetime | None
+    ) -> TrialResult:
+        """A trial that did not come back, from what the driver knows."""
+        ended = now()
+        statuses: dict[str, Status] = {"lost": "lost", "out_of_memory": "out_of_memory"}
+        status: Status = statuses.get(result.get("kind", ""), "crashed")
+        if "refused" in result:
+            status = "invalid"
+        elif result.get("cancelled"):
+            status = "cancelled"
+        return trial_result(
+            self._phase,
+            params,
+            number,
+            status=status,
+            started=launched or ended,
+            ended=ended,
+            error=result.get("refused") or result.get("error"),
+        )

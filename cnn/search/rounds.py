@@ -1,0 +1,226 @@
+"""The rounds of a phase: its search, and repetitions of its best with other seeds."""
+
+import dataclasses
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+from hyperopt import base, fmin, hp
+
+from cnn.core.clock import now
+from cnn.rundir.heartbeat import read_reached
+from cnn.rundir.trials import TrialResult
+from cnn.search.context import Search, isolation
+from cnn.search.dispatcher import TIMEOUT, Trials
+from cnn.search.phase_trials import PhaseTrials
+from cnn.search.progress import SearchProgress
+from cnn.search.round import Refused, Repeated, Round
+from cnn.search.space import GRID, Point, SearchSpace, Vals, document_of
+from cnn.search.strategies import Suggest, strategy
+from cnn.search.winner import best_trials
+from cnn.settings.params import ModelParams, TrainingParams
+from cnn.settings.schema import PhaseSettings
+from cnn.spark.slots import count_slots, slots_now, task_profile
+from cnn.spark.task import Result
+from cnn.train.hosts import PixelsOnHost
+from cnn.train.trial import TrialObjective, document
+
+
+class PhaseRound(Round, ABC):
+    """Trials of a phase that run by the same rules; a subclass says which."""
+
+    title: str
+    # What is drawn from, as Hyperopt has it, and who draws.
+    expression: dict[str, Any]
+    suggest: Suggest
+    total: int
+    first_number: int
+    # Number -> that of the trial that it repeats.
+    repeats: Mapping[int, int]
+    # Trials that an earlier driver finished, in Hyperopt's encoding.
+    earlier: Sequence[tuple[TrialResult, Vals]]
+
+    def __init__(
+        self, search: Search, phase: PhaseSettings, space: SearchSpace, trials: PhaseTrials
+    ) -> None:
+        self._search = search
+        self._phase = phase
+        self._space = space
+        self._trials = trials
+        self._job = search.job(phase)
+        self._launched_at: dict[int, datetime] = {}
+
+    @abstractmethod
+    def params(self, point: Point) -> TrainingParams:
+        """The configuration that a point stands for."""
+
+    def run(self, deadline: float | None) -> bool:
+        """Has all trials done; returns whether the time was up before they were.
+
+        `deadline` is by the monotonic clock.
+        """
+        context = self._search.spark.sparkContext
+        slots = count_slots(context, self._phase)
+        self._most = min(self._phase.parallelism or self.total, self.total)
+        parallelism = max(1, min(slots.total, self._most))
+        self._slots_now = slots_now(context, self._phase, slots)
+        apart = isolation(self._search, self._phase, slots, parallelism)
+        left = None if deadline is None else deadline - time.monotonic()
+        trials = Trials(
+            self._search.spark,
+            parallelism,
+            first_number=self.first_number,
+            timeout=None if left is None else max(0.1, left),
+            isolation=apart,
+            max_lost=self._phase.max_lost,
+            profile=task_profile(context, self._phase.resource_profile),
+            round=self,
+        )
+        for trial, vals in self.earlier:
+            counts = trial.status != "invalid"
+            trials.add_finished(trial.number, vals, document(self._phase, trial), counts=counts)
+        self._progress = SearchProgress(
+            self.title,
+            self._phase.objective,
+            total=self.total,
+            parallelism=parallelism,
+            first_number=self.first_number,
+            earlier=[trial for trial, _ in self.earlier],
+            varying=self._space.varying,
+            timeout=left,
+            forecast=self._search.forecast(
+                self._phase, slots, parallelism, repeating=bool(self.repeats)
+            ),
+            best=self._trials.best(),
+            display=self._search.display,
+            read=partial(read_reached, self._search.run),
+        )
+        with self._progress:
+            fmin(
+                TrialObjective(self._job, self.repeats, PixelsOnHost(self._job, apart.method)),
+                self.expression,
+                algo=self.suggest,
+                max_evals=self.total,
+                trials=trials,
+                rstate=np.random.default_rng(self._phase.seed),
+                show_progressbar=False,
+                return_argmin=False,
+            )
+        return bool(trials.fmin_cancelled_reason == TIMEOUT)
+
+    def slots(self) -> int:
+        self._progress.parallelism = max(1, min(self._slots_now(), self._most))
+        return self._progress.parallelism
+
+    def launched(self, number: int, point: Point) -> None:
+        self._launched_at[number] = now()
+        self._progress.launched(number, self.params(point).model_dump())
+
+    def recover(self, number: int) -> Result | None:
+        return self._trials.recover(number)
+
+    def finished(self, number: int, point: Point, result: Result) -> None:
+        trial = self._trials.finish(
+            number,
+            self.params(point),
+            result,
+            launched=self._launched_at.get(number),
+            repeats=self.repeats.get(number),
+        )
+        self._progress.finished(trial)
+
+
+class SearchRound(PhaseRound):
+    """What the phase's strategy proposes, each configuration once."""
+
+    def __init__(
+        self,
+        search: Search,
+        phase: PhaseSettings,
+        space: SearchSpace,
+        trials: PhaseTrials,
+        first_number: int,
+    ) -> None:
+        super().__init__(search, phase, space, trials)
+        self.title = f"phase {phase.name}"
+        self.expression = space.expression()
+        self.total = space.trials()
+        self.first_number = first_number
+        self.repeats = {}
+        self.earlier = [(trial, space.encode(trial.params)) for trial in trials.searched()]
+        self.suggest = strategy(space, first_number, self._points())
+        self._seen = {_text(trial.params) for trial in trials.all()}
+
+    def params(self, point: Point) -> TrainingParams:
+        return self._space.params(point)
+
+    def prepare(self, point: Point) -> TrainingParams:
+        params = self.params(point)
+        text = _text(params.model_dump(mode="json"))
+        if text in self._seen:
+            raise Repeated
+        self._seen.add(text)
+        if isinstance(params, ModelParams):
+            reason = params.impossible(self._search.manifest.size)
+            if reason is not None:
+                raise Refused(reason)
+        return params
+
+    def stop(self) -> str | None:
+        return self._trials.stopping.reason()
+
+    def _points(self) -> dict[int, Vals]:
+        """What is tried at which place before the strategy proposes anything for it."""
+        points = {place: self._space.encode(p) for place, p in enumerate(self._phase.points)}
+        if not self._space.is_grid:
+            # As they were when they were cancelled: TPE would propose something else by now.
+            for trial in self._trials.cancelled:
+                points[trial.number - self.first_number] = self._space.encode(trial.params)
+        return points
+
+
+class ConfirmationRound(PhaseRound):
+    """The best again, each with other seeds and without rungs: one after the other, in turn."""
+
+    def __init__(
+        self, search: Search, phase: PhaseSettings, space: SearchSpace, trials: PhaseTrials
+    ) -> None:
+        super().__init__(search, phase, space, trials)
+        assert phase.confirm is not None
+        best = best_trials(trials.all(), phase.objective, phase.confirm.top)
+        self._again = [trial for _ in range(phase.confirm.seeds) for trial in best]
+        alone = phase.model_copy(update={"halving": False})
+        self._job = dataclasses.replace(self._job, phase=alone, keep_state=False)
+        self.title = f"phase {phase.name}, the best {len(best)} again with other seeds"
+        self.expression = {GRID: hp.randint(GRID, max(1, len(self._again)))}
+        self.total = len(self._again)
+        searched = [*trials.searched(), *trials.cancelled]
+        self.first_number = max(trial.number for trial in searched) + 1
+        numbers = range(self.first_number, self.first_number + self.total)
+        self.repeats = {n: trial.number for n, trial in zip(numbers, self._again, strict=True)}
+        self.earlier = [
+            (trial, {GRID: [trial.number - self.first_number]}) for trial in trials.repeated()
+        ]
+        self.suggest = self._next
+
+    def params(self, point: Point) -> TrainingParams:
+        kind = self._search.settings.model.params_kind
+        return kind.model_validate(self._again[int(point[GRID])].params)
+
+    def prepare(self, point: Point) -> TrainingParams:
+        return self.params(point)
+
+    def _next(
+        self, ids: list[int], domain: base.Domain, trials: base.Trials, seed: int
+    ) -> list[dict[str, Any]]:
+        vals: Vals = {GRID: [ids[0] - self.first_number]}
+        return [document_of(ids[0], vals, domain.new_result(), base.JOB_STATE_NEW)]
+
+
+def _text(params: Point) -> str:
+    return json.dumps(params, sort_keys=True)
