@@ -5,7 +5,6 @@ shows itself.
 """
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,7 +85,7 @@ def preprocess(
                 sample,
             ),
             reachable(out),
-            data_settings(settings, lambda key: key),
+            data_settings(settings),
             overwrite=overwrite,
         )
 
@@ -226,11 +225,5 @@ def _named_as_here() -> Iterator[None]:
     try:
         yield
     except Error as error:
-        # A flag that stands for a setting.
-        text = str(error).replace("--final-workers", "final.workers")
-        text = re.sub(
-            r"(?<!\S)(?<!\.py )--([a-z]+(?:-[a-z]+)*)",
-            lambda flag: flag.group(1).replace("-", "_"),
-            text,
-        )
-        raise type(error)(text) from error.__cause__
+        error.in_python = True
+        raise

@@ -9,7 +9,7 @@ from cnn.core.clock import now
 from cnn.core.console import say
 from cnn.core.directory import Directory
 from cnn.core.display import Display, OnStdout
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.data.manifest import Manifest, read_manifest
 from cnn.data.splits import TRAIN
 from cnn.model.builder import check_named_function
@@ -137,7 +137,9 @@ def resume_run(
 def _check_data(data: Directory, manifest: Manifest, start: Start) -> None:
     if manifest.fingerprint != start.fingerprint:
         raise InputError(
-            f"--resume must find the data that the run began on, but {data.uri} holds other rows"
+            "{} must find the data that the run began on, but {} holds other rows",
+            Option("resume"),
+            data.uri,
         )
 
 

@@ -135,7 +135,7 @@ def main(arguments: Sequence[str]) -> None:
     given = {key: value for key, value in named.items() if value is not None}
     if args.classes is not None:
         given["classes"] = tuple(args.classes.split(","))
-    settings = data_settings(given, lambda key: f"--{key.replace('_', '-')}")
+    settings = data_settings(given)
     made = preprocess(
         spark_session("cnn preprocess", PREPROCESS),
         Origin(

@@ -34,7 +34,7 @@ def no_session() -> Iterator[Any]:
 
 def make(session: Any, images: object, out: Path | str, **given: Any) -> DataSet:
     given = {"image_size": 16, **given}
-    settings = data_settings(given, lambda key: f"--{key.replace('_', '-')}")
+    settings = data_settings(given)
     origin = Origin(lambda changes: f"again {dict(changes)}", str(images))
     entered = nullcontext(session) if hasattr(session, "sparkContext") else session
     return preprocess(entered, origin, Directory(out), settings)

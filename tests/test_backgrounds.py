@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.data.backgrounds import Background
 from cnn.data.decode import Decoding, decode, decode_and_look, reduce_array
 from cnn.data.manifest import DataSettings
@@ -165,5 +165,5 @@ def test_settings_are_read_as_flags_and_as_json(given: dict[str, Any], read: Any
 )
 def test_settings_that_are_none_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as raised:
-        validate(DataSettings, given, lambda key: f"--{key.replace('_', '-')}")
+        validate(DataSettings, given, Option)
     assert message in str(raised.value)

@@ -59,7 +59,7 @@ def test_test_images_that_cannot_be_used(official: Path, tmp_path: Path) -> None
     }.items():
         with pytest.raises(InputError, match=rule):
             make(no_session(), train, tmp_path / "data", test_images=str(tests))
-    settings = data_settings({"test_images": str(train)}, str)
+    settings = data_settings({"test_images": str(train)})
     with pytest.raises(InputError, match="--test-images must come with --images or --kaggle"):
         preprocess(no_session(), Origin(str), Directory(tmp_path / "data"), settings)
 

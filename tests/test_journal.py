@@ -22,6 +22,8 @@ from cnn.settings.schema import SETTINGS as SETTINGS_FILE
 from cnn.settings.toml import dump_settings, load_settings
 from cnn.spark.child import supervise
 
+TAKEN = InputError("taken")
+
 SETTINGS = load_settings()
 
 
@@ -125,12 +127,12 @@ def test_where_there_are_no_locks_a_lease_keeps_others_out(
     tmp_path: Path, leased: ExitStack
 ) -> None:
     run = Directory(tmp_path)
-    with lease(run, "taken", 0.6):
+    with lease(run, TAKEN, 0.6):
         # Renewed for as long as its driver lives.
         time.sleep(1.5)
         with pytest.raises(InputError, match="taken"):
-            leased.enter_context(lease(run, "taken", 0.6))
-    leased.enter_context(lease(run, "taken", 0.6))
+            leased.enter_context(lease(run, TAKEN, 0.6))
+    leased.enter_context(lease(run, TAKEN, 0.6))
 
 
 def test_the_lease_of_a_driver_that_died_expires(tmp_path: Path, leased: ExitStack) -> None:
@@ -138,7 +140,7 @@ def test_the_lease_of_a_driver_that_died_expires(tmp_path: Path, leased: ExitSta
     ended = supervise(_take_lease_and_die, tmp_path)
     assert not ended.returned
     found = time.monotonic()
-    leased.enter_context(lease(run, "taken", 2.0))
+    leased.enter_context(lease(run, TAKEN, 2.0))
     assert time.monotonic() - found >= 2.0
 
 
@@ -156,7 +158,7 @@ def test_who_loses_the_lease_is_interrupted(
     signal.signal(signal.SIGINT, handler)
 
     def lose() -> None:
-        with lease(Directory(tmp_path), "taken", 0.6):
+        with lease(Directory(tmp_path), TAKEN, 0.6):
             place.write("", b"another 1")
             time.sleep(5)
 
@@ -171,5 +173,5 @@ def test_who_loses_the_lease_is_interrupted(
 def _take_lease_and_die(path: Path) -> None:
     import os
 
-    with lease(Directory(path), "taken", 2.0):
+    with lease(Directory(path), TAKEN, 2.0):
         os._exit(1)

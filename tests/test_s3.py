@@ -21,6 +21,8 @@ from cnn.report.page import main as report_main
 from cnn.rundir.trials import read_trials
 from cnn.spark.child import supervise
 
+TAKEN = InputError("taken")
+
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -164,8 +166,8 @@ def _die_while_copying(uri: str) -> None:
 
 
 def test_a_second_process_is_refused(s3: S3Server, place: Directory) -> None:
-    with lease(place, "taken", 3.0), pytest.raises(InputError, match="taken"):
-        lease(place, "taken", 3.0).__enter__()
+    with lease(place, TAKEN, 3.0), pytest.raises(InputError, match="taken"):
+        lease(place, TAKEN, 3.0).__enter__()
     assert s3.keys(place.uri.split("/")[3]) == []
 
 

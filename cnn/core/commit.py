@@ -12,12 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cnn.core.directory import Directory
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.core.lock import held
 
 # In what has been filled and is being copied: it is to be copied to the end.
 _COMPLETE = ".complete"
 _COPIES = 16
+OUT = Option("out")
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def claim(out: Directory, marker: str) -> Iterator[None]:
     What a killed writer had moved aside, and not yet replaced, is put back; what it had begun to
     copy is copied. Raises InputError where another writer is at work.
     """
-    taken = f"--out must have one writer at a time, but another is writing {out.uri}"
+    taken = InputError("{} must have one writer at a time, but another is writing {}", OUT, out.uri)
     with _no_new_folders(out.local_path), held(out, taken):
         for partial in out.all_beside("partial"):
             if partial.exists(_COMPLETE):
@@ -75,15 +76,17 @@ def check_out(out: Directory, *, overwrite: bool, marker: str, kind: str) -> Non
     if not out.exists():
         return
     if not out.is_dir():
-        raise InputError(f"--out must be a directory, but {out.uri} is a file")
+        raise InputError("{} must be a directory, but {} is a file", OUT, out.uri)
     if not out.names():
         return
     if not out.exists(marker):
         raise InputError(
-            f"--out must be a new or empty directory or {kind}, but {out.uri} is neither"
+            "{} must be a new or empty directory or {}, but {} is neither", OUT, kind, out.uri
         )
     if not overwrite:
-        raise InputError(f"--out must not exist without --overwrite, but {out.uri} holds {kind}")
+        raise InputError(
+            "{} must not exist without {}, but {} holds {}", OUT, Option("overwrite"), out.uri, kind
+        )
 
 
 @contextmanager

@@ -2,19 +2,58 @@
 
 import os
 import re
+from dataclasses import dataclass
 
 from cnn.core.console import plain, redacted
 
 
-def one_line(error: BaseException) -> list[str]:
-    """An error as the lines of a notebook: one."""
-    return [f"{type(error).__name__}: {plain(redacted(' '.join(str(error).split())))}"]
+@dataclass(frozen=True)
+class Option:
+    """A setting by its name in Python, such as test_images or final.workers.
+
+    A job calls it by its flag: `--test-images`, or `flag` where that is another.
+    """
+
+    name: str
+    flag: str | None = None
+
+    def __str__(self) -> str:
+        return self.flag or f"--{self.name.replace('_', '-')}"
 
 
 class Error(Exception):
-    """What a job reports in one line: the run itself failed."""
+    """What a job reports in one line: the run itself failed.
+
+    Args:
+        rule: What must be, and what is; with `parts` a template of `str.format`.
+        parts: What is filled in: a value, the `Option` that the rule is about, or another error.
+
+    >>> error = Error("{} must be positive, but got {}", Option("image_size"), -1)
+    >>> str(error)
+    '--image-size must be positive, but got -1'
+    >>> error.in_python = True
+    >>> str(error)
+    'image_size must be positive, but got -1'
+    """
 
     exit_code = 1
+    # Whether settings are called as in Python, rather than by a job's flags.
+    in_python = False
+
+    def __init__(self, rule: str, *parts: object) -> None:
+        super().__init__(rule, *parts)
+        self._rule, self._parts = rule, parts
+
+    def __str__(self) -> str:
+        return self._text(self.in_python)
+
+    def _text(self, in_python: bool) -> str:
+        def shown(part: object) -> object:
+            if isinstance(part, Option) and in_python:
+                return part.name
+            return part._text(in_python) if isinstance(part, Error) else part
+
+        return self._rule.format(*map(shown, self._parts)) if self._parts else self._rule
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows of it in place of a traceback, which would say no more."""
@@ -25,6 +64,11 @@ class InputError(Error):
     """The user gave something that cannot be used; nothing was done."""
 
     exit_code = 2
+
+
+def one_line(error: BaseException) -> list[str]:
+    """An error as the lines of a notebook: one."""
+    return [f"{type(error).__name__}: {plain(redacted(' '.join(str(error).split())))}"]
 
 
 # What Spark says where a Python worker or its daemon did not start: all that it wrote to stderr.

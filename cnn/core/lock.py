@@ -30,8 +30,8 @@ _MOST_BYTES = 4096
 
 
 @contextmanager
-def held(directory: Directory, taken: str) -> Iterator[None]:
-    """Holds a directory for this process. Raises InputError(`taken`) where another holds it."""
+def held(directory: Directory, taken: InputError) -> Iterator[None]:
+    """Holds a directory for this process. Raises `taken` where another holds it."""
     path = directory.local_path
     if path is None:
         with lease(directory, taken):
@@ -41,7 +41,7 @@ def held(directory: Directory, taken: str) -> Iterator[None]:
         with file_lock(path.with_name(f".{path.name}.lock"), wait=False):
             yield
     except Locked:
-        raise InputError(taken) from None
+        raise taken from None
     except NoLocks:
         print(
             f"the file system of {directory.uri} has no file locks (flock): a lease keeps a second "
@@ -53,7 +53,7 @@ def held(directory: Directory, taken: str) -> Iterator[None]:
 
 
 @contextmanager
-def lease(directory: Directory, taken: str, seconds: float = _SECONDS) -> Iterator[None]:
+def lease(directory: Directory, taken: InputError, seconds: float = _SECONDS) -> Iterator[None]:
     """Holds a directory by a lease beside it, of so many seconds, for which a dead one is awaited.
 
     The lease is lost where another takes it nevertheless: the main thread is then interrupted.
@@ -65,7 +65,7 @@ def lease(directory: Directory, taken: str, seconds: float = _SECONDS) -> Iterat
     # Of two that have found it free at the same time the one that wrote last has it.
     time.sleep(min(1.0, seconds / 6))
     if _holder(place) != owner:
-        raise InputError(taken)
+        raise taken
     stop = threading.Event()
 
     def keep() -> None:
@@ -109,7 +109,9 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _wait_until_free(place: Directory, directory: Directory, taken: str, seconds: float) -> None:
+def _wait_until_free(
+    place: Directory, directory: Directory, taken: InputError, seconds: float
+) -> None:
     found = _read(place)
     if found is None:
         return
@@ -122,7 +124,7 @@ def _wait_until_free(place: Directory, directory: Directory, taken: str, seconds
         if current is None:
             return
         if current != found:
-            raise InputError(taken)
+            raise taken
 
 
 def _renew(place: Directory, owner: str) -> None:

@@ -9,9 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.data.splits import ImageFile
 
+IMAGES = Option("images")
 # What may be the test set comes last, the likeliest at the end.
 _TRAINS = ("training", "train")
 _TESTS = ("dev", "validation", "valid", "val", "evaluation", "eval", "testing", "test")
@@ -130,25 +131,35 @@ def refuse_split(
     # No other test split is drawn then.
     kept |= dict.fromkeys(("test_fraction", "split"))
     raise InputError(
-        f"--images holds folders that look like a split: {listed} in {parent} "
-        f"{'have the same classes' if others else 'has classes that stand beside it as well'} "
-        f"({_some(split.classes)}); to {rest} and keep {test} as the test set: "
-        f"{again(kept)}; to merge all and split anew: {again({'folders': 'ignore'})}"
+        "{} holds folders that look like a split: {} in {} {} ({}); to {} and keep {} as the test "
+        "set: {}; to merge all and split anew: {}",
+        IMAGES,
+        listed,
+        parent,
+        "have the same classes" if others else "has classes that stand beside it as well",
+        _some(split.classes),
+        rest,
+        test,
+        again(kept),
+        again({"folders": "ignore"}),
     )
 
 
 def _refuse_bare(parent: str, listed: str, classes: Sequence[str], again: Again) -> NoReturn:
     """For parts of a split that hold images of no class, so that the parts would be classes."""
-    rule = (
-        "--images must hold one folder of images for each class, but these are named like the "
-        f"parts of a split: {listed} in {parent}; "
-    )
     known = [name for name in classes if split_word(name) is None]
+    use = ""
     if len(known) > 1:
-        rule += (
-            f"to use the images of {_some(known)} alone: {again({'classes': ','.join(known)})}; "
-        )
-    raise InputError(rule + f"to take them for classes: {again({'classes': ','.join(classes)})}")
+        use = f"to use the images of {_some(known)} alone: {again({'classes': ','.join(known)})}; "
+    raise InputError(
+        "{} must hold one folder of images for each class, but these are named like the parts of "
+        "a split: {} in {}; {}to take them for classes: {}",
+        IMAGES,
+        listed,
+        parent,
+        use,
+        again({"classes": ",".join(classes)}),
+    )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from cnn.core.directory import make_own
-from cnn.core.errors import Error
+from cnn.core.errors import Error, Option
 from cnn.core.lock import Locked, NoLocks, file_lock, flock, is_at
 from cnn.settings.schema import CacheSettings
 
@@ -184,9 +184,12 @@ class Cache:
 
     def _no_room(self, size: int) -> Error:
         return Error(
-            f"the cache directory must have {_mebibytes(size)} MiB for the images' pixels, but "
-            f"{self.root} has {_mebibytes(self._free())} MiB free; name another place with "
-            "--cache-dir"
+            "the cache directory must have {} MiB for the images' pixels, but {} has {} MiB free; "
+            "name another place with {}",
+            _mebibytes(size),
+            self.root,
+            _mebibytes(self._free()),
+            Option("cache.dir", flag="--cache-dir"),
         )
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_model
-from cnn.core.errors import Error, InputError
+from cnn.core.errors import Error, InputError, Option
 from cnn.core.lock import file_lock
 from cnn.data.manifest import Source
 
+KAGGLE = Option("kaggle")
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*/[A-Za-z0-9][\w-]*")
 # What an archive may unpack to, whatever its headers say.
 MAX_UNPACKED = 500 << 30
@@ -35,7 +36,7 @@ def fetch_kaggle(dataset: str, downloads: Path) -> tuple[Path, Source]:
     archive that is damaged or reaches beyond its folder.
     """
     if not _NAME.fullmatch(dataset):
-        raise InputError(f"--kaggle must be an owner and a name, owner/name, but got {dataset}")
+        raise InputError("{} must be an owner and a name, owner/name, but got {}", KAGGLE, dataset)
     folder, home = downloads / dataset.replace("/", "--"), Directory(downloads)
     card = f"{folder.name}.json"
     with file_lock(folder.with_name(f".{folder.name}.lock")):
@@ -89,7 +90,7 @@ def _describe(client: Any, dataset: str) -> Source:
     response = client.datasets.dataset_api_client.get_dataset_metadata(request)
     info = response.info
     if response.error_message or info is None:
-        raise InputError(f"--kaggle must be a data set on Kaggle, but {dataset} is not there")
+        raise _not_there(dataset)
     licences = ", ".join(licence.name for licence in info.licenses or () if licence.name)
     return Source(
         name=info.title or dataset,
@@ -223,9 +224,7 @@ def _clear_errors(dataset: str, downloads: Path) -> Any:
                 f"{_CREDENTIALS} and must permit {dataset}, but Kaggle refused it (HTTP 403)"
             ) from None
         if status == 404:
-            raise InputError(
-                f"--kaggle must be a data set on Kaggle, but {dataset} is not there"
-            ) from None
+            raise _not_there(dataset) from None
         raise Error(f"Kaggle answered with HTTP {status} for {dataset}; try again later") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
         raise Error(
@@ -235,4 +234,10 @@ def _clear_errors(dataset: str, downloads: Path) -> Any:
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise _full_disk(downloads, "no space is left") from None
-        raise Error(f"--download-dir must be writable, but got {error.strerror}") from None
+        raise Error(
+            "{} must be writable, but got {}", Option("download_dir"), error.strerror
+        ) from None
+
+
+def _not_there(dataset: str) -> InputError:
+    return InputError("{} must be a data set on Kaggle, but {} is not there", KAGGLE, dataset)

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
 from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_model
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.data.backgrounds import Background, parse_background
 from cnn.data.decode import Decoding, Fit
 from cnn.data.deep_images import ValueRange
@@ -61,17 +61,24 @@ class DataSettings(Frozen):
     @model_validator(mode="after")
     def _stable_groups(self) -> "DataSettings":
         if self.split == "stable" and self.group == "auto" and self.group_regex is None:
-            raise ValueError(
-                "--split stable must come with --group stem, --group none or --group-regex, "
-                "since auto may choose otherwise when images are added"
+            # Not a ValueError, of which pydantic would keep the text alone.
+            raise InputError(
+                "{} stable must come with {} stem, {} none or {}, since auto may choose otherwise "
+                "when images are added",
+                Option("split"),
+                Option("group"),
+                Option("group"),
+                Option("group_regex"),
             )
         return self
 
     @model_validator(mode="after")
     def _official_test(self) -> "DataSettings":
         if self.test_images is not None and self.split != "exact":
-            raise ValueError(
-                "--split cannot be combined with --test-images, which are the test split"
+            raise InputError(
+                "{} cannot be combined with {}, which are the test split",
+                Option("split"),
+                Option("test_images"),
             )
         return self
 
@@ -150,8 +157,12 @@ def read_manifest(data: Directory) -> Manifest:
         return read_model(Manifest, data, MANIFEST)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"--data must name a data set, but {data.uri} has no {MANIFEST}; "
-            f"make one with: {COMMAND} --out {data.uri}"
+            "{} must name a data set, but {} has no {}; make one with: {} --out {}",
+            Option("data"),
+            data.uri,
+            MANIFEST,
+            COMMAND,
+            data.uri,
         ) from None
     except Malformed as error:
         if error.where == "schema_version":

@@ -4,7 +4,7 @@ import hashlib
 import re
 import tempfile
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cnn.core.commit import beside, check_out, claim, clear_away
 from cnn.core.console import plain, say
 from cnn.core.directory import Directory, check_uri, reachable
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.data.blank_images import BlankImage, describe_blank, read_blank
 from cnn.data.build import Reject, describe_rejects, existing_dataset, make_dataset, read_rejects
 from cnn.data.duplicates import DUPLICATES
@@ -53,16 +53,14 @@ class Origin:
     pairs: int = SAMPLE_PAIRS
 
 
-def data_settings(given: Mapping[str, Any], name: Callable[[str], str]) -> DataSettings:
-    """Validated settings; raises InputError, in which a key is called what `name` makes of it.
-
-    What is not given must not be in `given` either.
-    """
+def data_settings(given: Mapping[str, Any]) -> DataSettings:
+    """Validated settings; what is not given must not be in `given` either. Raises InputError."""
     tests = given.get("test_images")
     if tests is not None and "test_fraction" in given:
         raise InputError(
-            f"{name('test_fraction')} cannot be combined with {name('test_images')}, "
-            "which are the test split"
+            "{} cannot be combined with {}, which are the test split",
+            Option("test_fraction"),
+            Option("test_images"),
         )
     if isinstance(tests, str):
         check_uri(tests)
@@ -72,9 +70,12 @@ def data_settings(given: Mapping[str, Any], name: Callable[[str], str]) -> DataS
             re.compile(pattern)
         except re.error as error:
             raise InputError(
-                f"{name('group_regex')} must be a regular expression, but got {pattern!r}: {error}"
+                "{} must be a regular expression, but got {!r}: {}",
+                Option("group_regex"),
+                pattern,
+                error,
             ) from None
-    return validate(DataSettings, given, name)
+    return validate(DataSettings, given, Option)
 
 
 def preprocess(
@@ -97,7 +98,9 @@ def preprocess(
     elif origin.images is not None:
         made = work.images(origin.images, _source(origin.images))
     elif settings.test_images is not None:
-        raise InputError("--test-images must come with --images or --kaggle")
+        raise InputError(
+            "{} must come with {} or {}", Option("test_images"), Option("images"), Option("kaggle")
+        )
     else:
         made = work.sample(origin.pairs)
     return DataSet(out.uri, read_manifest(out), made)
@@ -166,7 +169,7 @@ class _Work:
 
     def sample(self, pairs: int) -> bool:
         if pairs < 1:
-            raise InputError(f"--sample must be 1 or more, but got {pairs}")
+            raise InputError("{} must be 1 or more, but got {}", Option("sample"), pairs)
         text = f"sample {pairs} {self.settings.model_dump_json()}"
         inputs = hashlib.sha256(text.encode()).hexdigest()
         with claim(self.out, MANIFEST):

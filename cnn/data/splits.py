@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.core.seeds import seeded_hash
 from cnn.data.manifest import DataSettings
 from cnn.settings.schema import FOLDS
@@ -82,7 +82,9 @@ def _auto_keys(files: Sequence[ImageFile], stems: Sequence[str]) -> list[str]:
 def _match_key(pattern: re.Pattern[str], path: str) -> str:
     match = pattern.search(_OUTSIDE.sub("", path))
     if match is None:
-        raise InputError(f"--group-regex must match every path, but {path!r} has no match")
+        raise InputError(
+            "{} must match every path, but {!r} has no match", Option("group_regex"), path
+        )
     return match.group(1) if pattern.groups else match.group(0)
 
 

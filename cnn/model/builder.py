@@ -15,7 +15,7 @@ from typing import Any
 from pyspark import cloudpickle
 
 from cnn.core.directory import Directory
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.settings.schema import OUR_BUILDER, SETTINGS, ModelSettings, Settings
 
 Build = Callable[..., Any]
@@ -78,8 +78,11 @@ def check_named_function(run: Directory, settings: Settings, named: bool) -> Non
     if settings.model.is_ours or named or _is_own(run):
         return
     raise InputError(
-        f"--resume must be given model.builder={builder} again, since {run.uri}, which names it, "
-        "may have been written by others"
+        "{} must be given model.builder={} again, since {}, which names it, may have been written "
+        "by others",
+        Option("resume"),
+        builder,
+        run.uri,
     )
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_model
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.data.decode import Decoding, Fit
 from cnn.data.manifest import AnyBackground, AnyRange, Side
 from cnn.settings.validation import Frozen
@@ -60,7 +60,7 @@ def read_card(run: Directory) -> ModelCard:
         return read_model(ModelCard, run, MODEL_CARD)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"--model must name a finished run, but {run.uri} has no {MODEL_CARD}"
+            "{} must name a finished run, but {} has no {}", Option("model"), run.uri, MODEL_CARD
         ) from None
     except Malformed as error:
         raise InputError(

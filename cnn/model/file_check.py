@@ -11,7 +11,7 @@ from pyarrow import fs
 
 from cnn.core.directory import Directory
 from cnn.core.documents import MOST_BYTES
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.settings.validation import shown
 
 MODEL = "model.keras"
@@ -25,7 +25,9 @@ def check_model_file(run: Directory) -> None:
     filesystem, path = run.path(MODEL)
     kind = filesystem.get_file_info(path).type
     if kind == fs.FileType.NotFound:
-        raise InputError(f"--model must name a finished run, but {run.uri} has no {MODEL}")
+        raise InputError(
+            "{} must name a finished run, but {} has no {}", Option("model"), run.uri, MODEL
+        )
     where = f"{run.uri}/{MODEL} must be a model that can be read in safe mode"
     if kind != fs.FileType.File:
         raise InputError(f"{where}, but it is not a regular file")

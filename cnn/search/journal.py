@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from cnn.core.console import say
 from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_model
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.core.lock import held
 from cnn.core.seeds import derive_seed
 from cnn.rundir.trials import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
@@ -43,7 +43,7 @@ def read_start(run: Directory) -> Start:
         reason = f"has no {START}"
     except Malformed as error:
         reason = f"has a {START} that cannot be read: {error}"
-    raise InputError(f"--resume must name a run directory, but {run.uri} {reason}")
+    raise InputError("{} must name a run directory, but {} {}", Option("resume"), run.uri, reason)
 
 
 def recover_trials(
@@ -97,4 +97,7 @@ def _foreign(trial: TrialResult, name: str, settings: Settings) -> str | None:
 
 def claim_run(run: Directory) -> AbstractContextManager[None]:
     """Keeps other drivers out of a run directory. Raises InputError where another is at work."""
-    return held(run, f"a run directory must have one driver, but another is at work on {run.uri}")
+    return held(
+        run,
+        InputError("a run directory must have one driver, but another is at work on {}", run.uri),
+    )

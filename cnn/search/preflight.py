@@ -6,7 +6,7 @@ from pyspark.sql import SparkSession
 
 from cnn.core.clock import now
 from cnn.core.directory import Directory
-from cnn.core.errors import Error, InputError, failure
+from cnn.core.errors import Error, InputError, Option, failure
 from cnn.core.near_misses import unknown_parameter
 from cnn.data.arrays import choose
 from cnn.data.manifest import MANIFEST, Manifest, read_manifest
@@ -20,6 +20,7 @@ from cnn.spark.launch import TaskFailed, again_where_lost
 from cnn.spark.slots import Slots
 
 _TOKEN = "token"
+OUT, DATA, WARM_START = Option("out"), Option("data"), Option("warm_start")
 
 
 def check_inputs(data: Directory, settings: Settings, build: bytes | None = None) -> Manifest:
@@ -58,7 +59,7 @@ def _check_points(space: SearchSpace) -> None:
         try:
             vals = space.encode(point)
         except InputError as error:
-            raise InputError(f"search.points.{place}.{error}") from None
+            raise InputError("search.points.{}.{}", place, error) from None
         if vals in seen:
             raise InputError(f"search.points must be distinct, but got {point} twice")
         seen.append(vals)
@@ -74,14 +75,16 @@ def warm_start(settings: Settings, earlier: Directory) -> Settings:
     best = best_trial((t for t in trials if t.phase == trials[-1].phase), first.objective)
     if best is None:
         raise InputError(
-            f"--warm-start must name a run with a finished trial, but {earlier.uri} has none"
+            "{} must name a run with a finished trial, but {} has none", WARM_START, earlier.uri
         )
     space = SearchSpace(first, kind=settings.model.params_kind)
     point = {name: best.params[name] for name in space.varying if name in best.params}
     try:
         vals = space.encode(point)
     except InputError as error:
-        raise InputError(f"--warm-start: the best of {earlier.uri} is outside: {error}") from None
+        raise InputError(
+            "{}: the best of {} is outside: {}", WARM_START, earlier.uri, error
+        ) from None
     if vals not in [space.encode(known) for known in first.points]:
         first = first.model_copy(update={"points": (*first.points, point)})
     return settings.model_copy(update={"phases": (first, *others)})
@@ -90,12 +93,17 @@ def warm_start(settings: Settings, earlier: Directory) -> Settings:
 def _read_columns(data: Directory, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     filesystem, path = data.path(TRAIN)
     if not data.exists(TRAIN):
-        raise InputError(f"--data must hold what its manifest says, but {data.uri} has no {TRAIN}")
+        raise InputError(
+            "{} must hold what its manifest says, but {} has no {}", DATA, data.uri, TRAIN
+        )
     table = pq.read_table(path, columns=["fold", "label"], filesystem=filesystem)
     if table.num_rows != manifest.total(TRAIN):
         raise InputError(
-            "--data must hold what its manifest says, but "
-            f"{data.uri}/{TRAIN} has {table.num_rows} rows of {manifest.total(TRAIN)}"
+            "{} must hold what its manifest says, but {} has {} rows of {}",
+            DATA,
+            f"{data.uri}/{TRAIN}",
+            table.num_rows,
+            manifest.total(TRAIN),
         )
     return table["fold"].to_numpy(), table["label"].to_numpy()
 
@@ -110,9 +118,13 @@ def _check_bytes(data: Directory, manifest: Manifest) -> None:
         count = len(batch.column("pixels")[0].as_py())
         if count != expected:
             raise InputError(
-                f"--data must hold images of the manifest's size, but {data.uri}/{TRAIN}/{name} "
-                f"has {count} bytes an image where "
-                f"{manifest.size}x{manifest.size}x{manifest.channels} must be {expected}"
+                "{} must hold images of the manifest's size, {}, which are {} bytes, but those of "
+                "{} are {}",
+                DATA,
+                f"{manifest.size}x{manifest.size}x{manifest.channels}",
+                expected,
+                f"{data.uri}/{TRAIN}/{name}",
+                count,
             )
 
 
@@ -152,15 +164,17 @@ def check_run_dir(run: Directory, *, overwrite: bool) -> None:
     if not run.exists():
         return
     if not run.is_dir():
-        raise InputError(f"--out must be a directory, but {run.uri} is a file")
+        raise InputError("{} must be a directory, but {} is a file", OUT, run.uri)
     if not run.names():
         return
     if not run.exists(SETTINGS):
         raise InputError(
-            f"--out must be a new or empty directory or a run's, but {run.uri} is neither"
+            "{} must be a new or empty directory or a run's, but {} is neither", OUT, run.uri
         )
     if not overwrite and not _died_early(run):
-        raise InputError(f"--out must not exist without --overwrite, but {run.uri} holds a run")
+        raise InputError(
+            "{} must not exist without {}, but {} holds a run", OUT, Option("overwrite"), run.uri
+        )
 
 
 def _died_early(run: Directory) -> bool:
@@ -186,16 +200,16 @@ def check_visible(
     token = now().isoformat().encode()
     probe.write(_TOKEN, token)
 
-    def unseen(_: int) -> tuple[str, str] | None:
-        """The flag whose directory is not seen, and why."""
-        flag = "--out"
+    def unseen(_: int) -> tuple[Option, str] | None:
+        """The option whose directory is not seen, and why."""
+        option = OUT
         try:
             if probe.read(_TOKEN) != token:
-                return flag, "there is another file"
-            flag = "--data"
-            return None if data.exists(MANIFEST) else (flag, f"it has no {MANIFEST}")
+                return option, "there is another file"
+            option = DATA
+            return None if data.exists(MANIFEST) else (option, f"it has no {MANIFEST}")
         except (OSError, InputError) as error:
-            return flag, str(error)
+            return option, str(error)
 
     context, tasks = spark.sparkContext, 2 * slots.total
     try:
@@ -208,11 +222,14 @@ def check_visible(
         raise Error(f"executors cannot be asked what they see: {failure(error)}") from None
     finally:
         probe.remove()
-    for flag, why in filter(None, answers):
-        uri = run.uri if flag == "--out" else data.uri
+    for option, why in filter(None, answers):
+        uri = run.uri if option == OUT else data.uri
         use = f"there: {why}" if "://" in uri else "use a shared file system or a URI"
         raise InputError(
-            f"{flag} must be a directory that every executor can see, but {uri} is not: {use}"
+            "{} must be a directory that every executor can see, but {} is not: {}",
+            option,
+            uri,
+            use,
         )
 
 

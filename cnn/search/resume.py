@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from cnn.core.directory import Directory
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.settings.schema import CacheSettings, FinalSettings, Settings
 from cnn.settings.toml import assign, overlay, parse, phase_tables, read_settings
 from cnn.settings.validation import validate
@@ -67,8 +67,11 @@ def resume_settings(
     for name, old, new in found:
         if name not in _CHANGEABLE:
             raise InputError(
-                f"--resume must go on with the run's own {name}, {_shown(old)}, "
-                f"but got {_shown(new)}"
+                "{} must go on with the run's own {}, {}, but got {}",
+                Option("resume"),
+                name,
+                _shown(old),
+                _shown(new),
             )
     return after, found
 
@@ -77,9 +80,15 @@ def check_unchanged(changes: Sequence[Change], run: Directory) -> None:
     """Raises InputError where a run that has finished is asked to go on with other settings."""
     for name, old, new in changes:
         raise InputError(
-            f"--resume cannot change {name} of a run that has finished, but {run.uri} was to have "
-            f"{_shown(new)} instead of {_shown(old)}; a new search with that setting begins from "
-            f"this one's best with: jobs/tune.py --warm-start {shlex.quote(run.uri)}"
+            "{} cannot change {} of a run that has finished, but {} was to have {} instead of {}; "
+            "a new search with that setting begins from this one's best with {} {}",
+            Option("resume"),
+            name,
+            run.uri,
+            _shown(new),
+            _shown(old),
+            Option("warm_start"),
+            shlex.quote(run.uri),
         )
 
 

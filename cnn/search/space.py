@@ -186,7 +186,7 @@ class SearchSpace:
         try:
             return self._kind.model_validate(values)
         except ValidationError as error:
-            raise InputError(f"space.{explain(error, self._kind)}") from None
+            raise InputError("space.{}", explain(error, self._kind)) from None
 
     def _plain(self, name: str, value: Any) -> Any:
         """A drawn value as plain Python, inside its range whatever rounding did."""

@@ -11,7 +11,7 @@ import tomli_w
 
 from cnn.core.directory import Directory
 from cnn.core.documents import MOST_TOML_BYTES, Malformed, parse_toml, read_document
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.core.near_misses import unknown_key
 from cnn.settings.params import ModelParams, TrainingParams
 from cnn.settings.schema import (
@@ -29,6 +29,7 @@ from cnn.settings.validation import Frozen, validate
 # wheel or a zip a folder of the package.
 CONF: Traversable = files("cnn").joinpath("conf")
 
+CONFIG = Option("config")
 # The parameters that mean nothing to another network than ours.
 _OF_OURS = frozenset(ModelParams.model_fields) - frozenset(TrainingParams.model_fields)
 # What stands in which table, beside [space] and [[phases]].
@@ -143,10 +144,12 @@ def _read_toml(path: Traversable) -> dict[str, Any]:
         return parse_toml(content.decode())
     except OSError as error:
         raise InputError(
-            f"--config must name a readable file, but got {path}: {error.strerror}"
+            "{} must name a readable file, but got {}: {}", CONFIG, path, error.strerror
         ) from None
     except (Malformed, UnicodeDecodeError) as error:
-        raise InputError(f"--config must name a TOML file, but {path} is none: {error}") from None
+        raise InputError(
+            "{} must name a TOML file, but {} is none: {}", CONFIG, path, error
+        ) from None
 
 
 def parse(text: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cnn.core.documents import MOST_ERRORS
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.core.near_misses import keys_at, unknown_key
 
 
@@ -31,16 +31,16 @@ class Frozen(BaseModel):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def _as_it_is(key: str) -> str:
-    return key
+# What a key of a model is called: its name as it stands, or the option that gives it.
+Named = Callable[[str], str | Option]
 
 
-def validate(kind: type[Model], tree: Any, name: Callable[[str], str] = _as_it_is) -> Model:
+def validate(kind: type[Model], tree: Any, name: Named = str) -> Model:
     """`tree` as a model; raises InputError, in which a key is called what `name` makes of it."""
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        raise InputError(explain(error, kind, name)) from None
+        raise explain(error, kind, name) from None
 
 
 _MOST_SHOWN = 200
@@ -56,17 +56,13 @@ def shown(value: Any) -> str:
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
-def explain(
-    error: ValidationError,
-    kind: type[BaseModel],
-    name: Callable[[str], str] = _as_it_is,
-) -> str:
-    """The first thing wrong, as one line that names the key, the rule and the value.
+def explain(error: ValidationError, kind: type[BaseModel], name: Named = str) -> InputError:
+    """The first thing wrong, in one line that names the key, the rule and the value.
 
     `kind` is what was to be validated; in the line a key is called what `name` makes of it.
     """
     if error.error_count() > MOST_ERRORS:
-        return f"{error.error_count():,} values are wrong"
+        return InputError(f"{error.error_count():,} values are wrong")
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
@@ -75,11 +71,12 @@ def explain(
     where = name(path) if path else ""
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-        return unknown_key(where, key, keys_at(kind, first["loc"]))
+        return InputError(unknown_key(str(where), key, keys_at(kind, first["loc"])))
     if first["type"] == "missing":
-        return f"{where} must be given"
-    message = first["msg"]
+        return InputError("{} must be given", where)
     if first["type"] == "value_error":
-        return f"{where}: {first['ctx']['error']}" if where else str(first["ctx"]["error"])
-    rule = message.replace("Input should be", "must be").replace("Value should", "must")
-    return f"{where} {rule[0].lower()}{rule[1:]}, but got {shown(first['input'])}"
+        reason = first["ctx"]["error"]
+        return InputError("{}: {}", where, reason) if where else InputError(str(reason))
+    rule = first["msg"].replace("Input should be", "must be").replace("Value should", "must")
+    rule = f"{rule[0].lower()}{rule[1:]}"
+    return InputError("{} {}, but got {}", where, rule, shown(first["input"]))

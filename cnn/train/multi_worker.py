@@ -18,7 +18,7 @@ from pyspark import BarrierTaskContext, SparkContext
 from pyspark.resource import ResourceProfile
 
 from cnn.core.directory import Directory
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.rundir.trials import write_log
 from cnn.spark.child import Ended
 from cnn.spark.interruptible import interruptible
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import keras
 
     from cnn.train.batches import Images
+
+WORKERS = Option("final.workers", flag="--final-workers")
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,14 @@ def check_workers(context: SparkContext, workers: int, slots: int) -> None:
     """Raises InputError where so many workers could never run at once: Spark would wait."""
     if workers > slots:
         raise InputError(
-            f"--final-workers must be at most the number of slots, {slots}, but got {workers}"
+            "{} must be at most the number of slots, {}, but got {}", WORKERS, slots, workers
         )
     if workers > 1 and context.getConf().get("spark.dynamicAllocation.enabled") == "true":
         raise InputError(
-            "--final-workers must be 1 with spark.dynamicAllocation.enabled, which Spark's "
-            f"barrier stages refuse, but got {workers}"
+            "{} must be 1 with spark.dynamicAllocation.enabled, which Spark's barrier stages "
+            "refuse, but got {}",
+            WORKERS,
+            workers,
         )
 
 
