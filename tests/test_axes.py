@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import result, run_directory, trial
+from support.made_up import result, run_directory, trial
 
 from cnn.report.axes import axis
 from cnn.report.page import render_report
@@ -50,6 +50,7 @@ def test_axes_are_those_of_the_search_space(
     trials = [trial(number, params={"rate": value}) for number, value in enumerate(values)]
     found = axis("rate", trials, space)
     assert [text for _, text in found.ticks] == ticks
+    assert len(found.values) == len(values)
     assert all(found.ends[0] <= place <= found.ends[1] for place in found.values)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
+from support.images import drawing, encoded
 
 from cnn.core.errors import InputError, Option
 from cnn.data.backgrounds import Background
@@ -14,21 +15,8 @@ from cnn.data.manifest import DataSettings
 from cnn.settings.validation import validate
 
 
-def png(image: Image.Image) -> bytes:
-    sink = io.BytesIO()
-    image.save(sink, "PNG")
-    return sink.getvalue()
-
-
-def drawing(*colour: int, mode: str = "RGBA") -> Image.Image:
-    """A ring of a colour on transparency, with soft edges."""
-    image = Image.new("RGBA", (256, 256), (*colour, 0))
-    ImageDraw.Draw(image).ellipse((40, 40, 216, 216), outline=(*colour, 255), width=24)
-    return image.resize((64, 64), Image.Resampling.BOX).convert(mode)
-
-
 def decoded(image: Image.Image, background: Background = "auto", channels: int = 1) -> np.ndarray:
-    return decode(png(image), Decoding(32, channels, background=background))
+    return decode(encoded(image), Decoding(32, channels, background=background))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +80,7 @@ def test_a_background_that_is_named_is_the_one(background: Any, colour: tuple[in
     # Around a padded image too, whether it is transparent or not.
     wide = Image.new("RGB", (64, 32), (100, 100, 100))
     for channels, expected in ((3, colour), (1, Image.new("RGB", (1, 1), colour).convert("L"))):
-        padded = decode(png(wide), Decoding(32, channels, "pad", background))
+        padded = decode(encoded(wide), Decoding(32, channels, "pad", background))
         want = np.asarray(expected).reshape(-1)
         assert (padded[0, 0] == want).all()
         assert (padded[16, 16] == 100).all()
@@ -100,7 +88,7 @@ def test_a_background_that_is_named_is_the_one(background: Any, colour: tuple[in
 
 def test_padding_is_white_where_each_image_has_its_own_background() -> None:
     wide = drawing(255, 255, 255).resize((64, 32))
-    found = decode(png(wide), Decoding(32, 1, "pad"))
+    found = decode(encoded(wide), Decoding(32, 1, "pad"))
     assert (found[0, 0, 0], found[8, 0, 0]) == (255, 0)
 
 
@@ -108,7 +96,9 @@ def test_an_array_with_alpha_is_treated_alike() -> None:
     image = drawing(255, 255, 255)
     for background in ("auto", "white", (1, 2, 3)):
         how = Decoding(32, 3, background=background)
-        np.testing.assert_array_equal(reduce_array(np.asarray(image), how), decode(png(image), how))
+        np.testing.assert_array_equal(
+            reduce_array(np.asarray(image), how), decode(encoded(image), how)
+        )
 
 
 @pytest.mark.parametrize(
@@ -128,7 +118,7 @@ def test_an_array_with_alpha_is_treated_alike() -> None:
 def test_blank_is_what_has_hardly_two_grey_levels(
     image: Image.Image, fit: Any, expected: bool, channels: int
 ) -> None:
-    assert decode_and_look(png(image), Decoding(32, channels, fit))[1] is expected
+    assert decode_and_look(encoded(image), Decoding(32, channels, fit))[1] is expected
 
 
 @pytest.mark.parametrize(

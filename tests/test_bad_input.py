@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, one_line, write_images
+from support.images import write_images
+from support.jobs import Run, one_line
+from support.paths import REPOSITORY
 
 TEST_CONFIG = str(REPOSITORY / "conf" / "test.toml")
 
@@ -86,12 +88,22 @@ def data(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("arguments", "expected"),
     [
         (["--max-trials", "0"], "search.max_trials must be greater than or equal to 1, but got 0"),
-        (["--timeout", "-1"], "search.timeout must be greater than 0, but got -1.0"),
+        pytest.param(
+            ["--timeout", "-1"],
+            "search.timeout must be greater than 0, but got -1.0",
+            marks=pytest.mark.slow,
+        ),
         (["--config", "none.toml"], "--config must name a readable file, but got none.toml"),
-        (["--set", "search.epoch=3"], "did you mean epochs?"),
-        (["--set", "search.epochs=0"], "search.epochs must be greater than or equal to 1"),
-        (["--set", "epochs"], "--set must be KEY=VALUE, but got 'epochs'"),
-        (["--set", "space.filters.choices=[0]"], "filters must be greater than or equal to 1"),
+        # What tests/test_settings.py shows without a job.
+        *(
+            pytest.param(["--set", assignment], expected, marks=pytest.mark.slow)
+            for assignment, expected in (
+                ("search.epoch=3", "did you mean epochs?"),
+                ("search.epochs=0", "search.epochs must be greater than or equal to 1"),
+                ("epochs", "--set must be KEY=VALUE, but got 'epochs'"),
+                ("space.filters.choices=[0]", "filters must be greater than or equal to 1"),
+            )
+        ),
         (["--set", "space.conv_layers=9"], "a search space must have a configuration"),
         (["--set", "search.validation_folds=[10]"], "but got 10"),
         (["--set", "search.train_images=2"], "every class must have images to"),
@@ -151,4 +163,3 @@ def test_java_that_is_missing_is_said(submit: Run, tmp_path: Path) -> None:
     done = submit("jobs/tune.py", env={"JAVA_HOME": str(tmp_path)})
     assert done.returncode == 2
     assert "Java must be 17 or newer" in one_line(done.stderr)
-    assert clean_environment()["PATH"]

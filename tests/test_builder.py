@@ -7,9 +7,9 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-import own_networks
 import pytest
-from conftest import CONF_DIR
+from support import own_networks
+from support.paths import CONF_DIR
 
 import cnn
 from cnn import InputError, Run
@@ -59,7 +59,7 @@ def check(name: str) -> None:
         ("two_outputs", "but own_networks:NAME returned one of 2 outputs"),
         ("not_built", "keras.Input((8, 8, 1)), but .* does not say what it takes"),
         ("with_lambda", "of Keras's own layers, .* it has a function's code (Lambda)"),
-        ("of_own_class", "of Keras's own layers, .* it has 'Own' of 'own_networks'"),
+        ("of_own_class", "of Keras's own layers, .* it has 'Own' of 'support.own_networks'"),
         ("nothing", "return a keras.Model, but own_networks:NAME returned None"),
         ("a_layer", "return a keras.Model, but .* returned an object of keras.*Dense"),
     ],

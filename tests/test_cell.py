@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
+from support.paths import REPOSITORY
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 # Its parameters and its title are anybody's text.

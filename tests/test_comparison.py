@@ -5,17 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_runs import (
-    ESCAPED,
-    HOSTILE,
-    Page,
-    command,
-    refused,
-    result,
-    run_directory,
-    trial,
-    write_answers,
-)
+from support.made_up import ESCAPED, HOSTILE, result, run_directory, trial, write_answers
+from support.pages import Page, command, refused
 
 from cnn.core.directory import Directory
 from cnn.report.comparison import render_comparison

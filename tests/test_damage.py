@@ -1,6 +1,5 @@
 """Nothing is lost: damaged files are told apart, and a job killed at any moment does no harm."""
 
-import contextlib
 import io
 import os
 import random
@@ -16,8 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, one_line, write_images
 from PIL import Image
+from support.images import write_images
+from support.jobs import Run, clean_environment, one_line
+from support.paths import REPOSITORY
 
 from cnn.core.directory import Directory
 from cnn.data.build import make_dataset, read_rejects
@@ -128,14 +129,19 @@ def test_a_thousand_damaged_files_among_a_thousand_good_ones(spark: Any, tmp_pat
 
 def test_bits_flipped_in_a_jpeg_never_end_the_job(tmp_path: Path) -> None:
     rng = random.Random(5)
+    refused = 0
     for _ in range(300):
         content = bytearray(good(rng, "JPEG"))
         for _ in range(rng.randrange(1, 9)):
             content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
         path = tmp_path / "flipped.jpg"
         path.write_bytes(content)
-        with contextlib.suppress(Unreadable):
+        try:
             assert decode_file(path, Decoding(16, 1)).shape == (16, 16, 1)
+        except Unreadable:
+            refused += 1
+    # Most flips only change pixels; those in a header or a table spoil the file.
+    assert 0 < refused < 150
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import write_images
+from support.images import write_images
 
 from cnn.core.commit import check_out
 from cnn.core.directory import Directory
@@ -122,7 +122,7 @@ def test_a_data_set_is_replaced_only_when_the_new_one_is_complete(
     old = make(spark, root, tmp_path / "data")
     for number in range(6):
         (root / "a" / f"bad-{number}.png").write_bytes(b"no image")
-    with pytest.raises(Error):
+    with pytest.raises(Error, match="--max-rejects"):
         make(spark, root, tmp_path / "data")
     assert read_manifest(Directory(tmp_path / "data")) == old
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pyspark
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, one_line
+from support.jobs import Run, clean_environment, one_line
+from support.paths import REPOSITORY
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 MASTER = "local-cluster[2,1,2048]"

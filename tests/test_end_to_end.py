@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from conftest import REPOSITORY, Run, one_line
+from support.jobs import Run, one_line
+from support.paths import REPOSITORY
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cnn.core.directory import Directory

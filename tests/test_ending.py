@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.made_up import bare_trial
 
-from cnn.core.clock import now
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.rundir.trials import TrialResult
@@ -18,15 +18,10 @@ def ending(folder: Path, **settings: Any) -> Stopping:
     return Stopping(phase, Directory(folder))
 
 
-def trial(number: int, status: str = "ok", accuracy: float = 0.5, **changes: Any) -> TrialResult:
-    known: dict[str, Any] = {"number": number, "phase": "p", "params": {}, "status": status}
-    if status in {"ok", "pruned"}:
-        known |= {"accuracy": accuracy, "loss": 1.0, "balanced_accuracy": accuracy}
-    if status == "pruned":
-        known["rung"] = 0
-    if status in {"crashed", "invalid"}:
-        known["error"] = f"reason {number}"
-    return TrialResult.model_validate({**known, "started": now(), "ended": now(), **changes})
+def trial(number: int, status: str = "ok", accuracy: float = 0.5, **fields: Any) -> TrialResult:
+    scored = {"accuracy": accuracy, "loss": 1.0} if status in {"ok", "pruned"} else {}
+    error = {"error": f"reason {number}"} if status in {"crashed", "invalid"} else {}
+    return bare_trial(number, status, phase="p", **{**scored, **error, **fields})
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, one_line, preprocess, write_images
-from no_locks import no_locks
+from support.images import write_images
+from support.jobs import Run, clean_environment, one_line, preprocess
+from support.no_locks import no_locks
+from support.paths import REPOSITORY
 
 TEST = ("--config", "conf/test.toml", "--max-trials", "1")
 # A proxy that answers nobody.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import write_images
+from support.images import write_images
 
 import cnn
 from cnn import preprocess, tune
@@ -49,6 +49,8 @@ def test_an_example_gives_what_it_says(
 ) -> None:
     example.globs |= {**known, "out": str(tmp_path / "out")}
     said: list[str] = []
-    failed, tried = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=said.append)
+    failed, tried = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(
+        example, out=said.append
+    )
     assert tried
     assert not failed, "".join(said)

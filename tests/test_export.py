@@ -7,8 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from conftest import CONF_DIR, Run, write_images
 from PIL import Image
+from support.images import write_images
+from support.jobs import Run
+from support.paths import CONF_DIR
 
 import cnn
 from cnn import Classifier

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyspark
 import pytest
-from conftest import REPOSITORY, Run, one_line
+from support.jobs import Run, one_line
+from support.paths import SUPPORT
 
 from cnn.core.directory import Directory
 from cnn.rundir.trials import TrialResult, read_trials
@@ -66,7 +67,7 @@ def trials(
 def environment(root: Path) -> dict[str, str]:
     return {
         "SPARK_HOME": str(Path(pyspark.__file__).parent),
-        "PYTHONPATH": str(REPOSITORY / "tests"),
+        "PYTHONPATH": str(SUPPORT),
         "MISBEHAVING": str(root),
     }
 
@@ -101,6 +102,7 @@ def test_a_failure_has_its_evidence(
     assert trials[how].device
 
 
+@pytest.mark.slow
 def test_many_failures_in_a_row_end_the_search_with_the_first_cause(
     submit: Run, noise_data: Path, tmp_path: Path
 ) -> None:

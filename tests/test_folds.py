@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Run, one_line
+from support.jobs import Run, one_line
 
 from cnn.core.directory import Directory
 from cnn.data.arrays import Pixels

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import made_up
 import numpy as np
 import pytest
-from conftest import CONF_DIR
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_journal import trial
+from support import made_up
+from support.made_up import default_trial
+from support.paths import CONF_DIR
 
 from cnn.core.directory import Directory
 from cnn.core.errors import Error, InputError
@@ -90,7 +90,7 @@ def is_short(error: Exception) -> None:
 
 
 MANIFEST = made_up.manifest(16, {"a": 8, "b": 8}).model_dump(mode="json")
-CARD = made_up.card(16, ("a", "b"), filters=3).model_dump(mode="json")
+CARD = made_up.CARD
 
 
 @fuzz
@@ -123,11 +123,11 @@ def test_a_models_description(tmp_path: Path, content: bytes) -> None:
 
 
 @fuzz
-@given(documents(trial(3).model_dump(mode="json")))
+@given(documents(default_trial(3).model_dump(mode="json")))
 @example(DEEP.encode())
 def test_trials(tmp_path: Path, content: bytes) -> None:
     run, said = Directory(tmp_path), list[str]()
-    write_trial(run, trial(2))
+    write_trial(run, default_trial(2))
     (tmp_path / "trials" / "00003.json").write_bytes(content)
     try:
         read_trials(run)
@@ -140,8 +140,11 @@ def test_trials(tmp_path: Path, content: bytes) -> None:
     read_trials(run)
 
 
+START = {"data": "d", "fingerprint": "f", "started": "2026-01-01T00:00:00Z"}
+
+
 @fuzz
-@given(documents({"data": "d", "fingerprint": "f", "started": "2026-01-01T00:00:00Z"}))
+@given(documents(START))
 @example(DEEP.encode())
 def test_a_runs_start(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "run.json").write_bytes(content)
@@ -160,6 +163,21 @@ RESULT = {
 }
 
 
+def test_what_is_unspoilt_is_read(tmp_path: Path) -> None:
+    for name, content in (
+        ("manifest", MANIFEST),
+        ("model", CARD),
+        ("run", START),
+        ("result", RESULT),
+    ):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    place = Directory(tmp_path)
+    assert read_manifest(place).total("train") == 16
+    assert read_card(place).classes == ("a", "b")
+    assert read_start(place).fingerprint == "f"
+    assert read_run(place).record.test.mistakes() == 2
+
+
 @fuzz
 @given(documents(RESULT))
 @example(DEEP.encode())
@@ -173,15 +191,30 @@ def test_a_result(tmp_path: Path, content: bytes) -> None:
         is_short(error)
 
 
+REACHED = {"number": 1, "epoch": 2.5, "max_epochs": 6, "accuracy": 0.5}
+BROUGHT = {"share": 0.5}
+
+
 @fuzz
-@given(documents({"number": 1, "epoch": 2, "share": 0.5}))
-@example(DEEP.encode())
-def test_what_running_trials_tell(tmp_path: Path, told: bytes) -> None:
+@given(documents(REACHED), documents(BROUGHT))
+@example(json.dumps(REACHED).encode(), json.dumps(BROUGHT).encode())
+@example(DEEP.encode(), DEEP.encode())
+def test_what_running_trials_tell(tmp_path: Path, reached: bytes, brought: bytes) -> None:
     run = Directory(tmp_path)
-    run.write("running/00001.json", told)
-    run.write("running/host-a.json", told)
-    assert set(read_reached(run, [1])) <= {1}
-    assert all(0 <= share <= 1 for share in read_brought(run))
+    # What others tell is read, whatever stands beside it.
+    run.write("running/00001.json", reached)
+    run.write("running/00002.json", json.dumps(REACHED | {"number": 2}).encode())
+    run.write("running/host-a.json", brought)
+    run.write("running/host-b.json", json.dumps(BROUGHT).encode())
+    told = read_reached(run, [1, 2])
+    assert told[2].epochs() == "2.5/6"
+    assert set(told) <= {1, 2}
+    assert 1 in told or reached != json.dumps(REACHED).encode()
+    assert all(reach.number == number and reach.epochs() for number, reach in told.items())
+    shares = read_brought(run)
+    assert 0.5 in shares
+    assert len(shares) <= 2
+    assert all(0 <= share <= 1 for share in shares)
 
 
 @fuzz
@@ -295,6 +328,7 @@ names = st.binary(min_size=1, max_size=12).filter(
 
 @fuzz
 @given(st.lists(st.tuples(names, names | st.just(b"a.png")), max_size=4))
+@example([(b"cats", b"1"), (b"dogs", b"1")])
 def test_names_of_files_and_classes(
     tmp_path_factory: pytest.TempPathFactory, found: list[tuple[bytes, bytes]]
 ) -> None:
@@ -306,6 +340,8 @@ def test_names_of_files_and_classes(
     try:
         listing = list_images(root, DataSettings())
     except InputError:
+        plain = all((folder + name).isalnum() for folder, name in found)
+        assert not plain or len({folder for folder, _ in found}) < 2
         return
     assert len(listing.classes) == len(set(listing.classes)) >= 2
     for file in listing.files:
@@ -316,6 +352,7 @@ def test_names_of_files_and_classes(
 
 parts = st.sampled_from(["..", ".", "", "a", "b", "con:", "x" * 300, "\x1b", "\n", "ä", "a.png"])
 members = st.lists(parts, min_size=1, max_size=4).map("/".join) | st.text(max_size=20)
+GOOD = ["a/1.png", "b/1.png"]
 
 
 @fuzz
@@ -323,6 +360,7 @@ members = st.lists(parts, min_size=1, max_size=4).map("/".join) | st.text(max_si
 @example(["a", "a/b"], random.Random(0), False)
 @example(["a/b", "a"], random.Random(0), False)
 @example(["."], random.Random(0), False)
+@example(GOOD, random.Random(0), False)
 def test_archives(
     tmp_path_factory: pytest.TempPathFactory, found: list[str], rng: random.Random, damaged: bool
 ) -> None:
@@ -341,14 +379,17 @@ def test_archives(
     try:
         unpack(home / "a.zip", home / "folder")
     except Error:
+        assert damaged or found != GOOD
         assert {path.name for path in home.iterdir()} <= {"a.zip"}
     else:
-        assert {path.name for path in home.iterdir()} <= {"a.zip", "folder"}
+        assert {path.name for path in home.iterdir()} == {"a.zip", "folder"}
+        files = {str(path.relative_to(home / "folder")) for path in home.glob("folder/*/*")}
+        assert damaged or found != GOOD or files == set(GOOD)
 
 
 @fuzz
 @given(st.text(max_size=20).filter(lambda name: "/" not in name) | st.just("a/../b"))
 def test_names_of_data_sets(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="--kaggle must be an owner and a name"):
         fetch_kaggle(name, tmp_path / "down")
     assert not list(tmp_path.iterdir())

@@ -10,10 +10,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import Run, one_line, write_images
 from PIL import Image
-from preprocessed import make, no_session, rows
-from s3_server import BUCKET, S3Server
+from support.data_sets import make, no_session, rows
+from support.images import write_images
+from support.jobs import Run, one_line
+from support.s3_server import BUCKET, S3Server
 
 import cnn
 from cnn.core.directory import Directory

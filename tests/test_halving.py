@@ -1,12 +1,12 @@
 """Successive halving: the rule, and what trials tell each other through the run directory."""
 
 import random
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.made_up import bare_trial
 
 from cnn.core.directory import Directory
 from cnn.rundir.trials import Status, TrialResult
@@ -81,19 +81,7 @@ def test_a_result_that_is_not_finite_stops_behind_all_others(tmp_path: Path) -> 
 
 
 def trial(status: Status, accuracy: float, rung: int | None = None) -> TrialResult:
-    now = datetime.now(UTC)
-    return TrialResult(
-        number=0,
-        phase="search",
-        params={},
-        status=status,
-        error="why" if status == "crashed" else None,
-        accuracy=accuracy,
-        loss=1 - accuracy,
-        rung=rung,
-        started=now,
-        ended=now,
-    )
+    return bare_trial(0, status, accuracy=accuracy, loss=1 - accuracy, rung=rung)
 
 
 @pytest.mark.parametrize("objective", ["val_accuracy", "val_loss"])

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, preprocess, write_images
+from support.images import write_images
+from support.jobs import Run, clean_environment, preprocess
+from support.paths import REPOSITORY
 
 from cnn.core.directory import Directory
 from cnn.model.picture_file import PICTURES
@@ -59,6 +61,7 @@ def test_the_best_are_trained_again_with_other_seeds(shuffled: Path) -> None:
     trials = {trial.number: trial for trial in read_trials(Directory(shuffled))}
     for candidate in found["candidates"]:
         original = trials[candidate["number"]]
+        assert len(set(candidate["repeats"])) == 2
         for number in candidate["repeats"]:
             again = trials[number]
             assert again.params == original.params

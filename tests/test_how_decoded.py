@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import Run
 from PIL import Image
-from test_backgrounds import drawing
-from test_deep import png, tiff
-from test_large_images import photograph
+from support.deep_images import png, tiff
+from support.images import drawing, photograph
+from support.jobs import Run
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
@@ -120,7 +119,8 @@ def test_the_range_is_that_of_the_training_images_and_is_said(data: Path, images
     assert deeps - tests
     for path in deeps:
         assert pixels[path][0, 0, 0] == (255 if path in tests else round(2999 * 255 / 4095))
-    assert all(pixels[path].max() < 99 for path in pixels if "plain" in path)
+    plain = [pixels[path].max() for path in pixels if "plain" in path]
+    assert 0 < max(plain) < 99
 
 
 def test_a_new_image_becomes_the_very_same_pixels(data: Path, images: Path, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_new_image_becomes_the_very_same_pixels(data: Path, images: Path, tmp_
     for path, expected in pixels.items():
         np.testing.assert_array_equal(found.pixels(images / path), expected, err_msg=path)
         np.testing.assert_array_equal(found.pixels((images / path).read_bytes()), expected)
-    assert all(pixels[path][0, 0, 0] == 0 for path in pixels if "white" in path)
+    assert {pixels[path][0, 0, 0] for path in pixels if "white" in path} == {0}
 
 
 def test_however_the_images_are_read_the_data_set_is_the_same(
@@ -173,10 +173,12 @@ def test_a_range_that_is_given_is_taken(spark: Any, images: Path, tmp_path: Path
     manifest = make(spark, FileReader(images), tmp_path / "data", settings)
     assert manifest.value_range == (0, 2999)
     pixels = stored(tmp_path / "data")
-    assert all(found[0, 0, 0] == 255 for path, found in pixels.items() if "deep" in path)
+    assert {found[0, 0, 0] for path, found in pixels.items() if "deep" in path} == {255}
     # White on white: as asked for, and said.
     blank = {path for path, _, _ in read_blank(Directory(tmp_path / "data"))}
-    assert {path for path in pixels if "white" in path} <= blank
+    white = {path for path in pixels if "white" in path}
+    assert white
+    assert white <= blank
     assert "(as --value-range says)" in str(DataSet(str(tmp_path / "data"), manifest))
     assert FileReader(images).find(settings).inputs != FileReader(images).find(SETTINGS).inputs
 
@@ -242,5 +244,7 @@ def test_the_flags_reach_the_data_set(submit: Run, tmp_path: Path) -> None:
     manifest = read_manifest(Directory(tmp_path / "data"))
     assert manifest.settings.background == (9, 9, 9)
     assert manifest.settings.value_range == manifest.value_range == (-1024, 3071)
-    assert all(found[0, 0, 0] == 9 for found in stored(tmp_path / "data").values())
-    assert all(found.max() == 187 for found in stored(tmp_path / "data").values())
+    pixels = stored(tmp_path / "data").values()
+    assert len(pixels) == 40
+    assert {found[0, 0, 0] for found in pixels} == {9}
+    assert {found.max() for found in pixels} == {187}

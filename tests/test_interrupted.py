@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, one_line
+from support.jobs import Run, clean_environment, one_line
+from support.paths import REPOSITORY
 
 from cnn.core.directory import Directory
 from cnn.rundir.heartbeat import RUNNING

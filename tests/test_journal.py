@@ -9,44 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.made_up import SETTINGS, default_trial
 
 from cnn.core.clock import now
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
 from cnn.core.lock import lease
-from cnn.core.seeds import derive_seed
-from cnn.rundir.trials import TrialResult, write_trial
+from cnn.rundir.trials import write_trial
 from cnn.search.journal import START, Start, claim_run, read_start, recover_trials, write_start
 from cnn.search.preflight import check_run_dir
 from cnn.settings.schema import SETTINGS as SETTINGS_FILE
-from cnn.settings.toml import dump_settings, load_settings
+from cnn.settings.toml import dump_settings
 from cnn.spark.child import supervise
 
 TAKEN = InputError("taken")
-
-SETTINGS = load_settings()
-
-
-def trial(number: int, **changes: object) -> TrialResult:
-    phase = SETTINGS.phases[0]
-    known = {
-        "number": number,
-        "phase": phase.name,
-        "params": {"conv_layers": 1},
-        "status": "ok",
-        "accuracy": 0.5,
-        "loss": 1.0,
-        "started": now(),
-        "ended": now(),
-        "seed": derive_seed(phase.seed, "trial", phase.name, number),
-    }
-    return TrialResult.model_validate(known | changes)
 
 
 def test_finished_trials_come_back(tmp_path: Path) -> None:
     run = Directory(tmp_path)
     for number in (2, 0):
-        write_trial(run, trial(number))
+        write_trial(run, default_trial(number))
     assert [found.number for found in recover_trials(run, SETTINGS)] == [0, 2]
 
 
@@ -54,13 +36,13 @@ def test_what_is_torn_or_foreign_is_set_aside_and_reported(tmp_path: Path) -> No
     run = Directory(tmp_path)
     said: list[str] = []
     for number in range(5):
-        write_trial(run, trial(number))
+        write_trial(run, default_trial(number))
     folder = tmp_path / "trials"
     (folder / "00000.json").write_bytes((folder / "00000.json").read_bytes()[:100])
     (folder / "00001.json").write_text("")
     (folder / "00002.json").rename(folder / "00007.json")
-    write_trial(run, trial(3, phase="another"))
-    write_trial(run, trial(5, seed=1))
+    write_trial(run, default_trial(3, phase="another"))
+    write_trial(run, default_trial(5, seed=1))
     (folder / "notes.pickle").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
     found = recover_trials(run, SETTINGS, said.append)
     assert [trial.number for trial in found] == [4]

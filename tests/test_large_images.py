@@ -8,20 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 from PIL import Image
+from support.images import photograph
+from support.paths import REPOSITORY
 
 from cnn.data.decode import Decoding, Unreadable, decode
 from cnn.data.open_image import MAX_DECLARED, MAX_PIXELS, open_image
 
 # Photographs of 108 and of 200 megapixels.
 SIZES = [(12_000, 9_000), (16_320, 12_240)]
-
-
-def photograph(path: Path, sides: tuple[int, int], **options: Any) -> Path:
-    """A grey JPEG, black at its top and white at its bottom."""
-    Image.linear_gradient("L").resize(sides, Image.Resampling.NEAREST).save(path, **options)
-    return path
 
 
 @pytest.mark.parametrize("sides", SIZES)

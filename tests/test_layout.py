@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, one_line, write_images
-from preprocessed import images_of, make, no_session, rows
+from support.data_sets import images_of, make, no_session, rows
+from support.images import write_images
+from support.jobs import Run, clean_environment, one_line
+from support.paths import REPOSITORY
 
 import cnn
 from cnn.core.cli import quoted

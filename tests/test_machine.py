@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, clean_environment, one_line
-from no_locks import no_locks
+from support.jobs import clean_environment, one_line
+from support.no_locks import no_locks
+from support.paths import REPOSITORY
 
 from cnn.core.errors import InputError
 from cnn.spark import machine, versions

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import made_up
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import REPOSITORY
+from support import made_up
+from support.paths import REPOSITORY, TESTS
 
 from cnn.settings.params import ModelParams
 from cnn.settings.schema import CacheSettings, ModelSettings, PhaseSettings
@@ -42,7 +42,7 @@ def group() -> Iterator[Path]:
 @pytest.mark.slow
 def test_a_trial_on_four_times_its_memory_comes_to_its_end(tmp_path: Path, group: Path) -> None:
     write_data(tmp_path / "data")
-    path = {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}"}
+    path = {"PYTHONPATH": f"{REPOSITORY}:{TESTS}"}
     done = subprocess.run(
         [sys.executable, __file__, str(tmp_path), str(group)],
         env=os.environ | EXECUTOR_ENVIRONMENT | path,

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from conftest import Run, clean_environment, one_line
-from test_results import trial
+from support.jobs import Run, clean_environment, one_line
+from support.made_up import bare_trial
 
 from cnn.core.directory import Directory
 from cnn.rundir.result import RESULT
@@ -205,10 +205,10 @@ def log(server: str, run: Path, trials: list[TrialResult]) -> list[str]:
 
 def test_each_status_is_told_apart(server: str, client: Any, tmp_path: Path) -> None:
     trials = [
-        trial(0),
-        trial(1, status="crashed", error="a traceback\nin lines"),
-        trial(2, status="cancelled", accuracy=None, loss=None),
-        trial(3, status="pruned", rung=1),
+        bare_trial(0),
+        bare_trial(1, status="crashed", error="a traceback\nin lines"),
+        bare_trial(2, status="cancelled", accuracy=None, loss=None),
+        bare_trial(3, status="pruned", rung=1),
     ]
     assert log(server, tmp_path / "run", trials) == []
     (parent,), children = parents_and_children(client, str(tmp_path / "run"))
@@ -222,7 +222,7 @@ def test_each_status_is_told_apart(server: str, client: Any, tmp_path: Path) -> 
     ]
     assert children[1].data.tags["error"] == "a traceback\nin lines"
     # What was cancelled runs again when the search goes on: the same run, finished now.
-    again = [*trials[:2], trial(2), trials[3], trial(4)]
+    again = [*trials[:2], bare_trial(2), trials[3], bare_trial(4)]
     assert log(server, tmp_path / "run", again) == []
     (same,), later = parents_and_children(client, str(tmp_path / "run"))
     assert same.info.run_id == parent.info.run_id
@@ -247,9 +247,9 @@ def test_a_search_is_found_without_what_was_remembered(
     server: str, client: Any, tmp_path: Path, change: Callable[[Path], object]
 ) -> None:
     run = tmp_path / "run"
-    log(server, run, [trial(0)])
+    log(server, run, [bare_trial(0)])
     change(run / REMEMBERED)
-    log(server, run, [trial(0), trial(1)])
+    log(server, run, [bare_trial(0), bare_trial(1)])
     (parent,), children = parents_and_children(client, str(run))
     assert len(children) == 2
     assert json.loads((run / REMEMBERED).read_text())["run_id"] == parent.info.run_id
@@ -266,7 +266,7 @@ def test_a_dead_server_is_said_once_and_slows_nothing(tmp_path: Path) -> None:
             to.begin()
             started = time.monotonic()
             for number in range(1000):
-                to.add(trial(number))
+                to.add(bare_trial(number))
             assert time.monotonic() - started < 1
             silent.close()
     assert len(said) == 2, said
@@ -285,7 +285,7 @@ def test_what_was_not_logged_is_logged_at_the_end(
     begun = datetime.now(UTC)
     with MlflowLog(server, Directory(run), begun, experiment=str(run), say=said.append) as to:
         to.begin()
-        to.add(trial(0))
+        to.add(bare_trial(0))
         while not said:
             time.sleep(0.1)
         run.unlink()

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY, SHORT_LIVED, clean_environment, write_images
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
+from support.images import write_images
+from support.jobs import SHORT_LIVED, clean_environment
+from support.paths import REPOSITORY
 
 from cnn import DataSet, InputError, Run, preprocess, tune
 from cnn.core.directory import Directory

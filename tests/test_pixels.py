@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import write_images
+from support.images import write_images
 
 from cnn.core.directory import Directory
 from cnn.core.errors import Error, InputError

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import keras
-import made_up
 import numpy as np
 import pytest
+from support import made_up
 
 from cnn.model.precision import cpu_flags, resolve
 from cnn.settings.params import ModelParams
@@ -30,25 +30,28 @@ def bright_or_dark(count: int) -> Images:
     return Images(pixels.clip(0, 255).astype(np.uint8)[..., None], labels, np.arange(count))
 
 
-def test_mixed_precision_is_as_good_within_the_noise_of_its_seeds() -> None:
+def test_mixed_precision_is_as_good() -> None:
     images = bright_or_dark(240)
     train = Images(images.pixels, images.labels, np.arange(160))
     validation = Images(images.pixels, images.labels, np.arange(160, 240))
     params = ModelParams(conv_layers=1, filters=8, dense_units=16, batch_size=8)
-    found: dict[Precision, list[float]] = {"float32": [], "bfloat16": []}
-    for precision, accuracies in found.items():
+    accuracies: dict[Precision, list[float]] = {"float32": [], "bfloat16": []}
+    losses: dict[Precision, list[float]] = {"float32": [], "bfloat16": []}
+    for precision in accuracies:
         for seed in range(4):
             model = compiled(job(precision), params, seed)
             fitted = run_fit(
                 job(precision), [Part(model, train, validation)], params, seed=seed, epochs=10
             )
             assert fitted.best is not None
-            accuracies.append(fitted.best.accuracy)
-    assert min(found["float32"]) > 0.8
-    spread = np.std(list(found.values()), axis=1, ddof=1).max()
-    means = [np.mean(accuracies) for accuracies in found.values()]
-    # Two means of four: their difference has sqrt(2 / 4) of the spread of one seed.
-    assert abs(means[0] - means[1]) <= 3 * max(spread, 1 / 80) * np.sqrt(2 / 4)
+            accuracies[precision].append(fitted.best.accuracy)
+            losses[precision].append(fitted.best.loss)
+    assert min(accuracies["float32"]) > 0.85
+    # Two of 80 images, which is the standard error of an accuracy of 0.92 on so many.
+    worst, mean = 2 / 80, np.mean(accuracies["float32"])
+    assert np.mean(accuracies["bfloat16"]) == pytest.approx(mean, abs=worst)
+    # The same seed is the same training but for its rounding.
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.2)
 
 
 def test_weights_and_the_last_layer_stay_float32() -> None:

@@ -1,18 +1,16 @@
 """What is seen while trials run: plain lines in a log, a table that redraws on a terminal."""
 
 import io
-import os
-import pty
 import re
-import sys
 import threading
 import time
-from collections.abc import Callable, Collection
-from datetime import UTC, datetime
+from collections.abc import Collection
 from functools import partial
 
 import pytest
 from rich.console import Console
+from support.made_up import bare_trial
+from support.terminal import on_a_terminal
 
 from cnn.core.clock import about, duration, span
 from cnn.rundir.heartbeat import Reached
@@ -24,18 +22,7 @@ from cnn.settings.params import ModelParams
 
 
 def trial(number: int, accuracy: float | None, status: Status = "ok") -> TrialResult:
-    now = datetime.now(UTC)
-    return TrialResult(
-        number=number,
-        phase="search",
-        params={},
-        status=status,
-        error=None if status == "ok" else "why",
-        accuracy=accuracy,
-        loss=None if accuracy is None else 1 - accuracy,
-        started=now,
-        ended=now,
-    )
+    return bare_trial(number, status, params={}, accuracy=accuracy)
 
 
 def follow(pause: float = 0) -> None:
@@ -64,18 +51,6 @@ def test_in_a_log_each_result_is_a_line(capsys: pytest.CaptureFixture[str]) -> N
     assert f"{counts}, best 0.7500 (trial 0)" in lines[-1]
     # Two trials are still to come, however quick the others were.
     assert lines[-1].endswith("a few seconds left")
-
-
-def on_a_terminal(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> str:
-    """What is written to a terminal, of 80 columns and 25 lines, meanwhile."""
-    ours, theirs = pty.openpty()
-    monkeypatch.setenv("TERM", "xterm")
-    with io.TextIOWrapper(io.FileIO(theirs, "w"), write_through=True) as terminal:
-        monkeypatch.setattr(sys, "stdout", terminal)
-        work()
-    said = b"".join(iter(partial(_read, ours), b"")).decode()
-    os.close(ours)
-    return said
 
 
 def test_on_a_terminal_a_table_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,14 +250,6 @@ def test_a_unit_is_said_once(low: float, high: float, text: str) -> None:
 def test_what_is_not_done_takes_some_time() -> None:
     assert about(0, 0) == "a few seconds"
     assert about(0, 20) == "about 1 to 20 s"
-
-
-def _read(terminal: int) -> bytes:
-    """What comes next; nothing where the other side is closed and all is read."""
-    try:
-        return os.read(terminal, 4096)
-    except OSError:
-        return b""
 
 
 @pytest.mark.parametrize(

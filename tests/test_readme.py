@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY, clean_environment, write_images
-from s3_server import S3Server
+from support.images import write_images
+from support.jobs import clean_environment
+from support.paths import REPOSITORY
+from support.s3_server import S3Server
 
 from cnn.core.directory import Directory
 

@@ -6,17 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import (
-    ESCAPED,
-    HOSTILE,
-    Page,
-    command,
-    epochs,
-    refused,
-    result,
-    run_directory,
-    trial,
-)
+from support.made_up import ESCAPED, HOSTILE, epochs, result, run_directory, trial
+from support.pages import Page, command, refused
 
 from cnn.report.page import render_report, write_report
 from cnn.rundir.trials import EpochResult
@@ -87,7 +78,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_plots_take_their_colours_from_the_page(tmp_path: Path) -> None:
     plots = re.findall(r"<svg.*?</svg>", render_report(run_directory(tmp_path, result())), re.S)
-    assert plots
+    assert len(plots) > 5
     for svg in plots:
         assert not re.search(r"(?:fill|stroke): #", svg)
         assert "currentColor" in svg
@@ -126,10 +117,73 @@ def test_hostile_text_is_escaped_wherever_it_stands(tmp_path: Path) -> None:
     assert 'onload="' not in html
 
 
-@pytest.mark.parametrize("missing", [*result(), None])
-def test_what_is_null_or_absent_is_a_dash(tmp_path: Path, missing: str | None) -> None:
-    content = {} if missing is None else result() | {missing: None}
-    assert "<h2>The search</h2>" in render_report(run_directory(tmp_path, content, [trial(7)]))
+# By key of result.json: what the page says where it is null.
+ABSENT = {
+    "schema_version": [],
+    "params": ["phase search class weights – parameters 53,858"],
+    "winner": [
+        "The winner: – conv layers",
+        "validation, in the search – validation",
+        "seed of the winner\N{RIGHT SINGLE QUOTATION MARK}s trial – seed",
+    ],
+    "phases": ["Nothing is known of how the winner was chosen", "Phase search 1 ok Best so far"],
+    "validation": ["validation, final training – test"],
+    "test": [
+        "– Test accuracy. There is no test result.",
+        "– test, balanced accuracy – test, ROC AUC – test loss – Data",
+        "Test images by class –",
+    ],
+    "baseline": ["always the larger class accuracy 99.2 % – 95 %"],
+    "final": ["On – images. Best epoch: –.", "seed of the final training –"],
+    "trials": [],
+    "seconds": ["The cost Trials on their slots"],
+    "versions": ["seed of the final training 4711 settings.toml"],
+    "architecture": ["53,858 parameters. – The final training"],
+    "parameters": ["class weights – parameters – How", "The network – parameters."],
+    "data": [
+        "Image classifier search",
+        "Data: –. Licence: –.",
+        "pixels – colours – files rejected – Fingerprint –",
+    ],
+    "command": ["How to repeat it – configuration"],
+    "configs": ["configuration – started"],
+    "notes": ["less than the test found. The winner:"],
+    "started": ["started – ended 2026"],
+    "ended": ["ended – seed"],
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The text of a page of which nothing is missing."""
+    folder = tmp_path_factory.mktemp("whole")
+    return Page(render_report(run_directory(folder, result(), [trial(7)]))).text
+
+
+@pytest.mark.parametrize("missing", result())
+def test_what_is_null_is_a_dash(tmp_path: Path, whole: str, missing: str) -> None:
+    content = result() | {missing: None}
+    text = Page(render_report(run_directory(tmp_path, content, [trial(7)]))).text
+    for said in ABSENT[missing]:
+        assert said in text
+        assert said not in whole
+    assert (text == whole) is (not ABSENT[missing])
+    assert "None" not in text
+
+
+def test_of_an_empty_result_all_is_a_dash(tmp_path: Path) -> None:
+    text = Page(render_report(run_directory(tmp_path, {}, [trial(7)]))).text
+    for said in (
+        "– test accuracy Image classifier search – Test accuracy. There is no test result.",
+        "The winner: – class weights – parameters – How it scored validation, in the search – "
+        "validation, final training – test – test, balanced accuracy – test, ROC AUC – "
+        "test loss – Data: –. Licence: –.",
+        "The network – parameters. – The final training On – images. Best epoch: –.",
+        "pixels – colours – files rejected – Fingerprint – How to repeat it – configuration – "
+        "started – ended – seed of the winner\N{RIGHT SINGLE QUOTATION MARK}s trial – "
+        "seed of the final training – settings",
+    ):
+        assert said in text
 
 
 def test_nulls_inside_of_tables_are_dashes(tmp_path: Path) -> None:
@@ -229,13 +283,18 @@ def test_infinite_and_missing_values_are_drawn_as_gaps(tmp_path: Path) -> None:
     odd = trial(1, "diverged", loss=float("inf"), accuracy=0.4, epochs=(*epochs(1, 0.5), broken))
     final = {"epochs": [epochs(1, 0.5)[0].model_dump(), broken.model_dump() | {"accuracy": None}]}
     html = render_report(run_directory(tmp_path, result(final=final), [trial(0), odd]))
+    assert "accuracy by epoch" in Page(html).labels
     assert not re.search(r'[ "](nan|inf)[ "]', html)
 
 
-def test_write_report_writes_what_render_report_makes(tmp_path: Path) -> None:
+def test_the_report_is_written_into_the_run(tmp_path: Path) -> None:
     run = run_directory(tmp_path, result())
+    run.write("report.html", b"an older one")
     assert write_report(run) == f"{run.uri}/report.html"
-    assert run.read("report.html").decode() == render_report(run)
+    written = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert written.startswith("<!doctype html>")
+    assert written.rstrip().endswith("</html>")
+    assert "Better than always naming “faces”" in Page(written).text
 
 
 def test_the_command_makes_the_report_again(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from report_runs import HOSTILE, Page, many_classes, result, run_directory, trial, write_answers
+from support.made_up import HOSTILE, many_classes, result, run_directory, trial, write_answers
+from support.pages import Page
 
 from cnn.core.directory import Directory
 from cnn.report.page import render_report

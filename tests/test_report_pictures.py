@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from report_runs import ESCAPED, HOSTILE, Page, result, run_directory, trial
+from support.made_up import ESCAPED, HOSTILE, result, run_directory, trial
+from support.pages import Page
 
 from cnn.core.directory import Directory
 from cnn.model.picture_file import PICTURE_SCHEMA, PICTURES

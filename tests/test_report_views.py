@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import START, Page, epochs, result, run_directory, trial
+from support.made_up import START, epochs, result, run_directory, trial
+from support.pages import Page
 
 from cnn.report.cost import Clock, fill_slots, phase_costs
 from cnn.report.importance import importances

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from support.made_up import bare_trial
 
 from cnn.core.clock import now
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.rundir.trials import (
-    TrialResult,
     best_trial,
     count_by_status,
     objective_key,
@@ -24,35 +24,20 @@ from cnn.rundir.wilson import wilson_interval
 from cnn.settings.schema import Objective
 
 
-def trial(number: int = 0, **changes: Any) -> TrialResult:
-    started = now()
-    known = {
-        "number": number,
-        "phase": "search",
-        "params": {"filters": 8},
-        "status": "ok",
-        "accuracy": 0.5,
-        "loss": 0.7,
-        "started": started,
-        "ended": started,
-    }
-    return TrialResult.model_validate({**known, **changes})
-
-
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "reason"),
     [
-        {"accuracy": None},
-        {"loss": None},
-        {"status": "crashed", "error": None},
-        {"status": "happy"},
-        {"ended": now() - timedelta(hours=1)},
-        {"surprise": 1},
+        ({"accuracy": None}, "status ok must have accuracy and loss"),
+        ({"loss": None}, "status ok must have accuracy and loss"),
+        ({"status": "crashed", "error": None}, "status crashed must have an error"),
+        ({"status": "happy"}, r"status\n  Input should be 'ok'"),
+        ({"ended": now() - timedelta(hours=1)}, "a trial must end after"),
+        ({"surprise": 1}, r"surprise\n  Extra inputs"),
     ],
 )
-def test_a_result_that_contradicts_itself_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
-        trial(**changes)
+def test_a_result_that_contradicts_itself_is_refused(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        bare_trial(**changes)
 
 
 def key(objective: Objective, loss: float | None, accuracy: float | None) -> tuple[float, float]:
@@ -75,10 +60,10 @@ def test_loss_ranks_by_loss_alone_and_what_is_not_finite_last() -> None:
 
 def test_the_best_trial_is_a_finished_one_and_the_earlier_of_equals() -> None:
     trials = [
-        trial(0, status="diverged", accuracy=1.0, loss=0.0),
-        trial(2, accuracy=0.9),
-        trial(1, accuracy=0.9),
-        trial(3, accuracy=0.8),
+        bare_trial(0, status="diverged", accuracy=1.0, loss=0.0),
+        bare_trial(2, accuracy=0.9),
+        bare_trial(1, accuracy=0.9),
+        bare_trial(3, accuracy=0.8),
     ]
     best = best_trial(trials, "val_accuracy")
     assert best is not None
@@ -89,7 +74,10 @@ def test_the_best_trial_is_a_finished_one_and_the_earlier_of_equals() -> None:
 
 def test_trials_are_read_as_they_were_written_and_other_files_ignored(tmp_path: Path) -> None:
     run = Directory(tmp_path)
-    written = [trial(0), trial(12, status="invalid", accuracy=None, loss=None, error="too deep")]
+    written = [
+        bare_trial(0),
+        bare_trial(12, status="invalid", accuracy=None, loss=None, error="too deep"),
+    ]
     for one in reversed(written):
         write_trial(run, one)
     (tmp_path / "trials" / "notes.txt").write_text("mine")
@@ -99,7 +87,7 @@ def test_trials_are_read_as_they_were_written_and_other_files_ignored(tmp_path: 
 
 def test_a_torn_trial_file_is_said_and_not_trusted(tmp_path: Path) -> None:
     run = Directory(tmp_path)
-    write_trial(run, trial(0))
+    write_trial(run, bare_trial(0))
     path = tmp_path / "trials" / "00000.json"
     path.write_text(path.read_text()[:50])
     with pytest.raises(Error, match=r"00000\.json is not a trial"):

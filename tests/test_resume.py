@@ -1,6 +1,5 @@
 """A driver killed at any moment: what it had finished is kept, the rest is done, nothing twice."""
 
-import itertools
 import json
 import os
 import random
@@ -16,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, one_line, preprocess, write_images
+from support.images import write_images
+from support.jobs import Run, clean_environment, one_line, preprocess
+from support.paths import REPOSITORY
+from support.processes import descendants
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
@@ -25,7 +27,8 @@ from cnn.start import Wanted, resume_run
 
 TRIALS = 12
 # The others are run with --all.
-MOMENTS = [pytest.param(n, marks=[pytest.mark.slow] if n >= 3 else []) for n in range(10)]
+IN_CI = 2
+MOMENTS = [pytest.param(n, marks=[pytest.mark.slow] if n != IN_CI else []) for n in range(10)]
 GRID = range(3, 7)
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
@@ -91,7 +94,7 @@ def test_a_driver_killed_at_any_moment_loses_nothing(
     assert sum(result["trials"].values()) == TRIALS
     assert not (run / "set-aside").exists()
     assert not (run / "running").exists()
-    if moment == 0:
+    if moment == IN_CI:
         again = submit("jobs/tune.py", "--resume", run)
         assert again.returncode == 0
         assert again.stdout.splitlines() == ["the run had finished", f"report: {run}/report.html"]
@@ -162,21 +165,6 @@ def _exists(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-def descendants(pid: int) -> Iterable[int]:
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        children.setdefault(parent, []).append(int(path.parent.name))
-    waiting = [pid]
-    while waiting:
-        below = list(itertools.chain.from_iterable(children.get(one, []) for one in waiting))
-        yield from below
-        waiting = below
-
-
 @pytest.mark.slow
 def test_trials_that_the_end_of_the_time_cancelled_run_when_resumed(
     submit: Run, noise_data: Path, undisturbed: Any, tmp_path: Path
@@ -241,17 +229,27 @@ def unfinished(noise_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
             ["--set", "search.epochs=5"],
             "--resume must go on with the run's own search.epochs, 2, but got 5",
         ),
-        (
+        pytest.param(
             ["--seed", "3"],
             "--resume must go on with the run's own search.seed, 0, but got 3",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             ["--set", "space.dropout=0.1"],
             "--resume must go on with the run's own space.dropout, 0.0, but got 0.1",
+            marks=pytest.mark.slow,
         ),
         (["--out", "elsewhere"], "--resume cannot be combined with --out"),
-        (["--overwrite"], "--resume cannot be combined with --overwrite"),
-        (["--warm-start", "elsewhere"], "--resume cannot be combined with --warm-start"),
+        pytest.param(
+            ["--overwrite"],
+            "--resume cannot be combined with --overwrite",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["--warm-start", "elsewhere"],
+            "--resume cannot be combined with --warm-start",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_would_make_it_another_search_is_refused_by_name(

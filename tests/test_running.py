@@ -99,6 +99,7 @@ def test_what_cannot_be_told_harms_no_trial(tmp_path: Path) -> None:
     HostTeller(Directory(tmp_path), "host")(0.5)
     forget(Directory(tmp_path), 0)
     Teller(Directory(tmp_path), 0, -1, 0).after_epochs(1)
+    assert (tmp_path / RUNNING).read_bytes() == b"a file where the folder should be"
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import Run, one_line, write_images
-from s3_server import BUCKET, SECRET, S3Server
+from support.images import write_images
+from support.jobs import Run, one_line
+from support.s3_server import BUCKET, SECRET, S3Server
 
 from cnn.core.commit import claim, staged
 from cnn.core.directory import Directory, reachable

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Run, clean_environment, one_line
-from s3_server import S3Server
+from support.jobs import Run, clean_environment, one_line
+from support.paths import REPOSITORY
+from support.s3_server import S3Server
 
 from cnn.core.directory import Directory
 from cnn.rundir.trials import read_trials

@@ -57,7 +57,9 @@ def test_choices_reach_the_objective_as_values(spark: Any) -> None:
         lambda point: {"loss": 0.0, "status": STATUS_OK, "seen": point["c"]},
         space=space,
     )
-    assert {result["seen"] for result in trials.results} <= {"a", "b"}
+    assert {result["seen"] for result in trials.results} == {"a", "b"}
+    for trial in trials.trials:
+        assert trial["result"]["seen"] == "ab"[trial["misc"]["vals"]["c"][0]]
 
 
 def test_an_objective_that_raises_is_a_failed_result_that_stays_known(spark: Any) -> None:
@@ -139,7 +141,8 @@ def test_early_stopping_ends_the_search(spark: Any) -> None:
 
     trials = Trials(spark, 2)
     search(trials, lambda _: 1.0, max_evals=30, early_stop_fn=no_progress_loss(2))
-    assert len(trials.trials) < 30
+    # The first is the best; at the second without a better one, those that run are awaited.
+    assert 2 <= len(trials.trials) <= 6
     assert trials.fmin_cancelled_reason == "early stopping condition"
 
 

@@ -10,10 +10,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import CONF_DIR, REPOSITORY, Run, clean_environment, preprocess, write_images
-from test_resume import descendants
-from test_security import save
-from test_session import listening_addresses
+from support.jobs import clean_environment
+from support.models import save
+from support.paths import CONF_DIR, REPOSITORY
+from support.processes import descendants, listening_addresses
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
@@ -39,14 +39,6 @@ CONF = {
 URI_PASSWORD = "uri-password-5d41402a"
 
 
-@pytest.fixture(scope="module")
-def small(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory of two classes of noise."""
-    root = tmp_path_factory.mktemp("small")
-    write_images(root / "images", {"cats": 30, "dogs": 30})
-    return preprocess(submit, root)
-
-
 def asked_of_the_ui(log: Path, process: "subprocess.Popen[bytes]") -> str:
     """Spark's environment page and its API's, once it says where its UI is."""
     while process.poll() is None:
@@ -69,7 +61,7 @@ def asked_of_the_ui(log: Path, process: "subprocess.Popen[bytes]") -> str:
 
 
 @pytest.fixture(scope="module")
-def told(small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def told(noise_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """All that a search writes, says and shows where secrets are set in every way, by name."""
     root = tmp_path_factory.mktemp("told")
     (root / "events").mkdir()
@@ -82,7 +74,7 @@ def told(small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str
     }
     options = [word for key, value in conf.items() for word in ("--conf", f"{key}={value}")]
     uri = f"http://user:{URI_PASSWORD}@127.0.0.1:9"
-    job = ("jobs/tune.py", "--data", str(small), "--out", str(root / "run"), "--mlflow", uri)
+    job = ("jobs/tune.py", "--data", str(noise_data), "--out", str(root / "run"), "--mlflow", uri)
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [
@@ -125,8 +117,8 @@ def test_a_password_in_a_uri_is_refused() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mask", [0o077, 0o022])
-def test_files_have_the_users_umask(small: Path, tmp_path: Path, mask: int) -> None:
-    run, images = tmp_path / "run", small.parent / "images"
+def test_files_have_the_users_umask(noise_data: Path, tmp_path: Path, mask: int) -> None:
+    run, images = tmp_path / "run", noise_data.parent / "images"
     jobs: list[tuple[str | Path, ...]]
     if mask == 0o077:
         # These Spark writes itself.
@@ -135,7 +127,7 @@ def test_files_have_the_users_umask(small: Path, tmp_path: Path, mask: int) -> N
         out = ("--out", tmp_path / "predictions", "--csv")
         jobs = [("jobs/predict.py", "--model", tmp_path / "model", "--images", images, *out)]
     else:
-        flags = ("--data", small, "--out", run, "--config", CONF_DIR / "test.toml")
+        flags = ("--data", noise_data, "--out", run, "--config", CONF_DIR / "test.toml")
         jobs = [("jobs/preprocess.py", "--images", images, "--out", tmp_path / "data")]
         jobs.append(("jobs/tune.py", *flags))
     for job in jobs:
@@ -192,9 +184,11 @@ LAUNCHERS = {
     ("launcher", "master"),
     [*((name, "local[2]") for name in LAUNCHERS), ("./spark-submit.sh", "local-cluster[2,1,1024]")],
 )
-def test_every_port_is_on_loopback(small: Path, tmp_path: Path, launcher: str, master: str) -> None:
+def test_every_port_is_on_loopback(
+    noise_data: Path, tmp_path: Path, launcher: str, master: str
+) -> None:
     words, environment = LAUNCHERS[launcher]
-    job = ("jobs/tune.py", "--data", str(small), "--out", str(tmp_path / "run"))
+    job = ("jobs/tune.py", "--data", str(noise_data), "--out", str(tmp_path / "run"))
     log = tmp_path / "log"
     with log.open("w") as sink:
         process = subprocess.Popen(

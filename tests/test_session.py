@@ -5,13 +5,12 @@ import queue
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY, clean_environment
+from support.jobs import clean_environment
+from support.paths import REPOSITORY, TESTS
 
 from cnn.core.errors import failure
 from cnn.spark.slots import Slots, count_slots
@@ -32,23 +31,7 @@ def test_trials_share_an_executors_cores(slots: Slots, parallelism: int, threads
     assert slots.threads(parallelism) == threads
 
 
-def listening_addresses(pid: int) -> Iterator[str]:
-    """The addresses that a process listens on, from the kernel's tables."""
-    links = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            _, local, _, state, *_, inode = line.split()[:10]
-            if state == "0A" and f"socket:[{inode}]" in links:
-                words = bytes.fromhex(local.partition(":")[0])
-                # The kernel writes 32-bit words in the machine's byte order.
-                packed = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
-                address = ip_address(packed)
-                yield str(getattr(address, "ipv4_mapped", None) or address)
-
-
-def in_a_session(
-    code: str, options: str, path: Path = REPOSITORY / "tests"
-) -> subprocess.CompletedProcess[str]:
+def in_a_session(code: str, options: str, path: Path = TESTS) -> subprocess.CompletedProcess[str]:
     """Runs code with `spark` in a process of its own, under Spark's options."""
     script = (
         "from cnn.core.errors import failure\n"
@@ -77,7 +60,7 @@ def test_what_the_user_has_configured_stays_and_ports_are_on_loopback() -> None:
         "conf = spark.sparkContext.getConf()\n"
         "print(conf.get('spark.speculation'), conf.get('spark.python.worker.reuse'),"
         " conf.get('spark.python.daemon.module'), tuple(count_slots(spark.sparkContext)))\n"
-        "from test_session import listening_addresses\n"
+        "from support.processes import listening_addresses\n"
         "print(*listening_addresses(spark.sparkContext._gateway.proc.pid))",
         "--master local[6] --conf spark.speculation=true --conf spark.task.cpus=2",
     )

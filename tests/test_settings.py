@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CONF_DIR
+from support.paths import CONF_DIR
 
 from cnn.core.errors import InputError
 from cnn.settings.dimension import Dimension
@@ -20,7 +20,9 @@ def toml(tmp_path: Path, text: str, name: str = "overlay.toml") -> Path:
 
 
 def test_every_overlay_that_is_shipped_can_be_used_and_written_again() -> None:
-    for path in CONF_DIR.glob("*.toml"):
+    paths = sorted(CONF_DIR.glob("*.toml"))
+    assert {"default.toml", "test.toml", "report.toml"} <= {path.name for path in paths}
+    for path in paths:
         overlays = [] if path.name == "default.toml" else [path]
         settings = load_settings(overlays)
         assert read_settings(dump_settings(settings)) == settings
@@ -89,6 +91,11 @@ def test_an_assignment_reaches_into_a_phase_and_a_space() -> None:
     [
         ("search.max_trials=0", "search.max_trials must be greater than or equal to 1, but got 0"),
         ("search.epochs=many", "search.epochs must be a valid integer"),
+        ("search.timeout=-1", "search.timeout must be greater than 0, but got -1"),
+        (
+            "space.filters.choices=[0]",
+            "space.filters must be greater than or equal to 1, but got 0",
+        ),
         ("search.strategy=luck", "search.strategy must be 'grid', 'random' or 'tpe', but got"),
         ("search.epoch=3", "did you mean epochs? There are strategy, max_trials, "),
         ("search.max_trails=3", "but got 'max_trails'; did you mean max_trials? There are"),

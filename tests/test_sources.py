@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import Run, one_line, write_images
+from support.images import write_images
+from support.jobs import Run, one_line
 
 from cnn.core.errors import Error, InputError
 from cnn.data.kaggle import fetch_kaggle, unpack

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import write_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from preprocessed import images_of
+from support.data_sets import images_of
+from support.images import write_images
 
 from cnn.core.errors import InputError
 from cnn.data.listing import list_images, real_path

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import SPARK_HOME, Cluster, standalone
-from conftest import REPOSITORY, Run, clean_environment, write_images
-from test_gpus import search
+from support.cluster import SPARK_HOME, Cluster, standalone
+from support.gpu_search import search
+from support.images import write_images
+from support.jobs import Run, clean_environment
+from support.paths import REPOSITORY
 
 from cnn.core.directory import Directory
 from cnn.rundir.trials import read_trials

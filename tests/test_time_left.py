@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import CONF_DIR
-from made_up import manifest
-from test_progress import on_a_terminal
+from support.made_up import manifest
+from support.paths import CONF_DIR
+from support.terminal import on_a_terminal
 
 from cnn.core.directory import Directory
 from cnn.core.display import OnStdout

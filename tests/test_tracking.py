@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.made_up import bare_trial
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
-from test_results import trial
 
 from cnn.core.directory import Directory
 from cnn.search.tensorboard import write_events
@@ -35,7 +35,7 @@ def load(run: Path, name: str) -> Any:
 
 def test_curves_and_parameters_are_read_back(tmp_path: Path) -> None:
     params = {"filters": [8, 16], "dropout": 0.25, "batch_norm": True, "conv_layers": 2}
-    done = trial(17, params=params, epochs=EPOCHS)
+    done = bare_trial(17, params=params, epochs=EPOCHS)
     done = done.model_copy(update={"ended": done.started + timedelta(seconds=5)})
     for _ in range(2):
         write_events(Directory(tmp_path), done)
@@ -62,7 +62,7 @@ def test_curves_and_parameters_are_read_back(tmp_path: Path) -> None:
 def test_a_trial_that_failed_is_told_apart(
     tmp_path: Path, changes: dict[str, Any], status: int
 ) -> None:
-    write_events(Directory(tmp_path), trial(3, **changes))
+    write_events(Directory(tmp_path), bare_trial(3, **changes))
     reader = load(tmp_path, "00003")
     content = reader.SummaryMetadata(metadata.SESSION_END_INFO_TAG).plugin_data.content
     assert metadata.parse_session_end_info_plugin_data(content).status == status

@@ -156,8 +156,11 @@ def test_a_training_of_known_length_cools_down_at_its_end() -> None:
 def test_patience_ends_a_training_that_no_longer_improves() -> None:
     images = bright_or_dark(32)
     model = model_for(SMALL.model_copy(update={"learning_rate": 1e-9}))
-    found = fitted(model, images, epochs=50, patience=2)
-    assert len(found.epochs) < 50
+    found = fitted(model, images, epochs=50, patience=2, objective="val_loss")
+    losses = [epoch.val_loss for epoch in found.epochs]
+    # The first epoch is the best, and the two after it are no better.
+    assert losses == [losses[0]] * 3
+    assert found.best_epoch == 1
 
 
 @pytest.mark.parametrize("rungs", [(), (0.25, 0.5)])

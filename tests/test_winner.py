@@ -1,9 +1,9 @@
 """Which trial wins, what repetitions say of it, and the simplest that is as good."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from support.made_up import bare_trial
 
 from cnn.rundir.trials import TrialResult
 from cnn.search.winner import choose, confirmation, expected_accuracy, simplest
@@ -11,17 +11,8 @@ from cnn.settings.schema import Confirmation, PhaseSettings
 
 
 def trial(number: int, accuracy: float, **fields: Any) -> TrialResult:
-    now = datetime.now(UTC)
-    known = {"loss": 1 - accuracy, "status": "ok", "validation_images": 100, "parameters": 1000}
-    return TrialResult(
-        number=number,
-        phase="search",
-        params={"filters": 4 + number},
-        accuracy=accuracy,
-        started=now,
-        ended=now,
-        **{**known, **fields},
-    )
+    known = {"params": {"filters": 4 + number}, "validation_images": 100, "parameters": 1000}
+    return bare_trial(number, accuracy=accuracy, **{"loss": 1 - accuracy, **known, **fields})
 
 
 def phase(**changes: Any) -> PhaseSettings:

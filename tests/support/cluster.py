@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 import pyspark
-from conftest import clean_environment
+
+from support.jobs import clean_environment
 
 SPARK_HOME = Path(pyspark.__file__).parent
 _HOST = ("--host", "127.0.0.1", "--port", "0", "--webui-port", "0")

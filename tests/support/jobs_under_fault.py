@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import ClassVar
 
 import keras
-import made_up
 import numpy as np
 import pyarrow.parquet as pq
-from faults import pythons
 from PIL import Image
 
 from cnn.core.directory import Directory
 from cnn.data.manifest import read_manifest
 from cnn.data.splits import TEST, TRAIN
 from cnn.rundir.trials import read_trials
+from support import made_up
+from support.faults import pythons
 
 IMAGES = 1000
 SIZE = 32

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from cluster import Cluster
+
+from support.cluster import Cluster
 
 # In the environment of every process of a job, with a value of its own.
 MARK = "CNN_CHAOS"

@@ -1,21 +1,22 @@
-"""Run directories as jobs/tune.py writes them, made up; and what a browser would see of a page."""
+"""What no job has made: descriptions of data sets and models, trials, and run directories."""
 
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from conftest import one_line
 
+from cnn.core.clock import now
 from cnn.core.directory import Directory
+from cnn.core.seeds import derive_seed
+from cnn.data.manifest import DataSettings, Manifest, Source
+from cnn.model.card import ModelCard
 from cnn.rundir.test_predictions import TEST_SCHEMA, TESTED
 from cnn.rundir.trials import EpochResult, Status, TrialResult, write_trial
+from cnn.settings.toml import load_settings
 
 START = datetime(2026, 11, 23, 8, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>"
@@ -181,46 +182,68 @@ def many_classes(folder: Path, count: int = 120, each: int = 12, **changes: Any)
     return run
 
 
-class Page(HTMLParser):
-    """What a browser would load, show and count of a page."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.references: list[str] = []
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.labels: list[str] = []
-        self.text = ""
-        self.feed(html)
-        self.text = " ".join(self.text.split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        for name, value in attrs:
-            if name in {"src", "href", "xlink:href", "srcset", "action", "data", "poster"}:
-                self.references.append(value or "")
-            if name == "id":
-                self.ids.append(value or "")
-            if tag == "svg" and name == "aria-label":
-                self.labels.append(value or "")
-
-    def handle_data(self, data: str) -> None:
-        if self.tags[-1:] not in (["style"], ["script"]):
-            self.text += data + " "
-
-
-def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cnn.report", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+def manifest(size: int, counts: dict[str, int], *, channels: Literal[1, 3] = 1) -> Manifest:
+    """A data set of training images alone: so many of each class."""
+    total = sum(counts.values())
+    return Manifest(
+        size=size,
+        channels=channels,
+        classes=tuple(counts),
+        counts={"train": counts, "test": dict.fromkeys(counts, 0)},
+        groups=total,
+        duplicates=0,
+        listed=total,
+        rejects=0,
+        reasons={},
+        ignored=0,
+        settings=DataSettings(image_size=size, color_mode="grayscale" if channels == 1 else "rgb"),
+        source=Source(name="drawn"),
+        sample=False,
+        inputs="",
+        fingerprint="0" * 64,
+        seconds=0,
     )
 
 
-def refused(*arguments: str | Path) -> str:
-    """The one line on stderr of a command that must exit with 2."""
-    done = command(*arguments)
-    assert done.returncode == 2, done.stderr
-    return one_line(done.stderr)
+def card(size: int, classes: tuple[str, ...], **params: Any) -> ModelCard:
+    """A model for grey images."""
+    return ModelCard(
+        size=size,
+        channels=1,
+        color_mode="grayscale",
+        fit="stretch",
+        classes=classes,
+        params=params,
+        builder="cnn.model:build",
+        versions={},
+    )
+
+
+SETTINGS = load_settings()
+
+
+def default_trial(number: int, **fields: Any) -> TrialResult:
+    """A trial of the search that the default settings ask for."""
+    phase = SETTINGS.phases[0]
+    known: dict[str, Any] = {"phase": phase.name, "params": {"conv_layers": 1}}
+    known["seed"] = derive_seed(phase.seed, "trial", phase.name, number)
+    return bare_trial(number, **{**known, **fields})
+
+
+def bare_trial(number: int = 0, status: str = "ok", **fields: Any) -> TrialResult:
+    """A trial with what every one of its status has, and with `fields`; epochs it has none."""
+    time = now()
+    known: dict[str, Any] = {"number": number, "phase": "search", "params": {"filters": 8}}
+    known |= {"status": status, "started": time, "ended": time}
+    if status in {"ok", "pruned"}:
+        accuracy = fields.get("accuracy", 0.5)
+        loss = None if accuracy is None else 1 - accuracy
+        known |= {"accuracy": accuracy, "balanced_accuracy": accuracy, "loss": loss}
+    elif status != "cancelled":
+        known["error"] = "why"
+    if status == "pruned":
+        known["rung"] = 0
+    return TrialResult.model_validate({**known, **fields})
+
+
+CARD = card(16, ("a", "b"), filters=3).model_dump(mode="json")
