@@ -115,13 +115,16 @@ def limit_files(soft: int, hard: int) -> Callable[[], None]:
 
 
 def test_the_limit_of_open_files_is_raised_as_far_as_it_may(tmp_path: Path) -> None:
-    code = "from cnn import machine; machine.prepare(); print(machine.open_files())"
+    code = "from cnn.spark import machine; machine.prepare(); print(machine.open_files())"
     done = python(code, {"HOME": str(tmp_path)}, limit_files(300, 4000))
     assert done.stdout == "(4000, 4000)\n", done.stderr
 
 
 def test_too_few_open_files_are_refused() -> None:
-    code = "from cnn import cli, machine; cli.run_job(lambda _: machine.prepare())"
+    code = (
+        "from cnn.core import cli; from cnn.spark import machine; "
+        "cli.run_job(lambda _: machine.prepare())"
+    )
     done = python(code, preexec=limit_files(256, 256))
     assert done.returncode == 2
     assert one_line(done.stderr).startswith(
@@ -163,9 +166,10 @@ def test_without_file_locks_there_is_a_lease(tmp_path: Path, error: int) -> None
     if environment is None:
         pytest.skip("needs cc")
     code = (
-        "import os\nfrom cnn.lease import held\nfrom cnn.core.directory import Directory\n"
+        "import os\nfrom cnn.core.lock import held\nfrom cnn.core.directory import Directory\n"
+        "from cnn.core.errors import InputError\n"
         f"run = Directory({str(tmp_path / 'there' / 'run')!r})\n"
-        "with held(run, 'taken'):\n    print(os.listdir(run.local_path.parent))"
+        "with held(run, InputError('taken')):\n    print(os.listdir(run.local_path.parent))"
     )
     done = python(code, environment)
     said, listed = done.stdout.splitlines()
@@ -182,8 +186,9 @@ def test_without_file_locks_a_lease_keeps_a_second_writer_out(tmp_path: Path) ->
     if environment is None:
         pytest.skip("needs cc")
     code = (
-        "import sys\nfrom cnn.lease import held\nfrom cnn.core.directory import Directory\n"
-        f"with held(Directory({str(tmp_path / 'there' / 'run')!r}), 'taken'):\n"
+        "import sys\nfrom cnn.core.lock import held\nfrom cnn.core.directory import Directory\n"
+        "from cnn.core.errors import InputError\n"
+        f"with held(Directory({str(tmp_path / 'there' / 'run')!r}), InputError('taken')):\n"
         "    print('held', flush=True)\n    sys.stdin.read()"
     )
     first = subprocess.Popen(
