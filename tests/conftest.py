@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The table of faults that jobs have survived, where tests/test_chaos.py has run."""
+    """The table of faults that jobs have survived, where tests/jobs/test_chaos.py has run."""
     passed = terminalreporter.getreports("passed")
     hits = [value for report in passed for key, value in report.user_properties if key == "chaos"]
     if hits:

@@ -1,4 +1,4 @@
-"""What tests/test_chaos.py found, as a table of Markdown: the README's section on reliability."""
+"""What test_chaos.py found, as a table of Markdown: the one in docs/reliability.md."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

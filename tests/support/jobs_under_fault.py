@@ -1,4 +1,4 @@
-"""The jobs that tests/test_chaos.py hits: how to run and repeat them, and what must have come."""
+"""The jobs that test_chaos.py hits: how to run and repeat them, and what must have come."""
 
 import io
 import json

@@ -94,7 +94,7 @@ def data(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
             marks=pytest.mark.slow,
         ),
         (["--config", "none.toml"], "--config must name a readable file, but got none.toml"),
-        # What tests/test_settings.py shows without a job.
+        # What tests/settings/test_settings.py shows without a job.
         *(
             pytest.param(["--set", assignment], expected, marks=pytest.mark.slow)
             for assignment, expected in (

@@ -1,7 +1,7 @@
 """Jobs on a standalone cluster, hit at random moments: each completes, now or when run again.
 
-    pytest tests/test_chaos.py --all                # 54 faults, at the same moments each time
-    CHAOS_SEED=7 pytest tests/test_chaos.py --all   # at others; CHAOS_SEED=random: nobody knows
+    pytest tests/jobs/test_chaos.py --all                # 54 faults, at the same moments each time
+    CHAOS_SEED=7 pytest tests/jobs/test_chaos.py --all   # at others; or CHAOS_SEED=random
 
 Each run prints its seed. Linux alone; as root also with disks that are full or read-only.
 """
