@@ -90,12 +90,15 @@ class GivenSplit:
         *,
         look: bool = False,
     ) -> list[PartResult]:
-        # The parts of the training images come before the others.
+        # The parts of the training images come before the others. Of deep images one side alone
+        # may have some, whose parts are then the only ones to be written again.
         mine = [part for part in parts if part.split == TRAIN]
         others = [part for part in parts if part.split != TRAIN]
         return [
-            *self._images.write(spark, mine, staging, how, look=look),
-            *self._tests.write(spark, others, staging, how, look=look),
+            result
+            for source, some in ((self._images, mine), (self._tests, others))
+            if some
+            for result in source.write(spark, some, staging, how, look=look)
         ]
 
 

@@ -130,7 +130,7 @@ class DataSet:
 
     def blank(self) -> list[BlankImage]:
         """The images of which nothing is to be seen, or hardly anything."""
-        return read_blank(Directory(self.path)) if self.manifest.blank else []
+        return read_blank(Directory(self.path))
 
     def __str__(self) -> str:
         manifest = self.manifest

@@ -195,4 +195,4 @@ def test_without_hidden_names_both_readers_give_one_fingerprint(
 )
 def test_a_uri_that_spark_cannot_read_is_refused(spark: Any, uri: str, rule: str) -> None:
     with pytest.raises(InputError, match=rule):
-        SparkSource(spark, uri)
+        SparkSource(spark, uri).find(SETTINGS)

@@ -215,7 +215,7 @@ def test_a_data_set_of_version_1_means_what_it_meant(data: Path, tmp_path: Path)
     (tmp_path / "manifest.json").write_text(json.dumps(tree))
     manifest = read_manifest(Directory(tmp_path))
     assert (manifest.settings.background, manifest.blank) == ("white", None)
-    assert DataSet(str(tmp_path), manifest).blank() == []
+    assert DataSet(str(tmp_path), manifest).blank() == read_blank(Directory(tmp_path)) == []
     old = Decoding(SIZE, 1, "stretch", "white", None, version_1=True)
     found = classifier(manifest, tmp_path / "run")
     assert (found.card.schema_version, found.card.decoding) == (1, old)
