@@ -68,8 +68,10 @@ class SparkSource(ImageSource):
     def opener(self) -> Callable[[bytes], bytes]:
         return lambda content: content
 
-    def frame(self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
-        """As of any source, but for an item's being a file's bytes, in tasks of Spark's own."""
+    def frame(
+        self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int | None = None
+    ) -> "DataFrame":
+        """Columns `path` and `item`, a file's bytes; how many tasks there are is up to Spark."""
         from pyspark.sql.functions import broadcast
 
         spark.conf.set("spark.sql.execution.arrow.maxBytesPerBatch", _BATCH_BYTES)
@@ -82,12 +84,11 @@ class SparkSource(ImageSource):
         if not whole or not files:
             # Spark reads files whole: reading them once is enough.
             return [""] * len(files)
-        from pyspark.sql.functions import broadcast, sha2
+        from pyspark.sql.functions import sha2
 
-        wanted = spark.createDataFrame(pa.table({"path": [self._uri(file.path) for file in files]}))
-        found = self._files().join(broadcast(wanted), "path").select("path", sha2("content", 256))
+        found = self.frame(spark, files).select("path", sha2("item", 256))
         digests = dict(map(tuple, collected(found)))
-        return [digests.get(self._uri(file.path)) for file in files]
+        return [digests.get(file.path) for file in files]
 
     def write(
         self,
