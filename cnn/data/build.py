@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from cnn.core.commit import staged
 from cnn.core.console import say
 from cnn.core.directory import Directory
-from cnn.core.errors import Error, InputError, failure
+from cnn.core.errors import Error, InputError, Option, failure
 from cnn.data.blank_images import BlankImage, write_blank
 from cnn.data.deep_images import ValueRange
 from cnn.data.duplicates import (
@@ -241,8 +241,12 @@ def _check_rejects(rejected: Sequence[Reject], listed: int, settings: DataSettin
     allowed = limit * listed if limit < 1 else limit
     if len(rejected) > allowed:
         raise Error(
-            f"--max-rejects must not be exceeded: at most {allowed:g} of {listed} files may be "
-            f"rejected, but {len(rejected)} were: {'; '.join(describe_rejects(rejected))}"
+            "{} must not be exceeded: at most {:g} of {} files may be rejected, but {} were: {}",
+            Option("max_rejects"),
+            allowed,
+            listed,
+            len(rejected),
+            "; ".join(describe_rejects(rejected)),
         )
 
 

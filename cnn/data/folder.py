@@ -39,7 +39,7 @@ def _walk(
         with os.scandir(folder) as entries:
             every = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise InputError(f"{side.flag} must be readable throughout, but got {error}") from None
+        raise InputError("{} must be readable throughout, but got {}", side.option, error) from None
     kept = [entry for entry in every if not is_rubbish(entry.name)]
     folders = [entry for entry in kept if entry.is_dir() and side.has(relative + entry.name)]
     found = [_found(entry, relative + entry.name) for entry in kept if not entry.is_dir()]

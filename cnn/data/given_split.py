@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnn.core.directory import Directory
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.data.decode import Decoding
 from cnn.data.duplicates import Digests
 from cnn.data.listing import Gathered, Listing, Side, escape
@@ -24,6 +24,8 @@ from cnn.data.splits import TRAIN, ImageFile
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+IMAGES, TESTS = Option("images"), Option("test_images")
+
 
 def sides(images: str, tests: str) -> tuple[Side, Side]:
     """What distinguishes the two folders, given as paths or URIs.
@@ -33,10 +35,14 @@ def sides(images: str, tests: str) -> tuple[Side, Side]:
     one, other = _comparable(images), _comparable(tests)
     for at, test in zip(one, other, strict=True):
         if at == test:
-            raise InputError(f"--test-images must be another folder than --images, but got {tests}")
+            raise InputError("{} must be another folder than {}, but got {}", TESTS, IMAGES, tests)
         if f"{at}/".startswith(f"{test}/"):
             raise InputError(
-                f"--test-images must not hold the folder of --images, but {tests} is above {images}"
+                "{} must not hold the folder of {}, but {} is above {}",
+                TESTS,
+                IMAGES,
+                tests,
+                images,
             )
     for at, test in zip(one, other, strict=True):
         if test.startswith(f"{at}/"):
@@ -108,13 +114,16 @@ def _joined(listing: Listing, found: Gathered) -> Listing:
     tested = {file.class_name for file in files}
     for name in sorted(tested - set(listing.classes)):
         raise InputError(
-            f"--test-images must hold folders of the classes of --images "
-            f"({', '.join(listing.classes)}), but {name!r} is none of them"
+            "{} must hold folders of the classes of {} ({}), but {!r} is none of them",
+            TESTS,
+            IMAGES,
+            ", ".join(listing.classes),
+            name,
         )
     for name in listing.classes:
         if name not in tested:
             raise InputError(
-                f"--test-images must hold images of every class, but {name!r} has none there"
+                "{} must hold images of every class, but {!r} has none there", TESTS, name
             )
     inputs = hashlib.sha256(f"{listing.inputs} {found.stats}".encode())
     return Listing(

@@ -57,8 +57,10 @@ class SparkSource(ImageSource):
             is_folder = exists and self._system.getFileStatus(path).isDirectory()
         except Py4JJavaError as error:
             raise InputError(
-                f"{side.flag} must be a path or a URI that Spark can read, but got {place}: "
-                f"{error.java_exception.getMessage()}"
+                "{} must be a path or a URI that Spark can read, but got {}: {}",
+                side.option,
+                place,
+                error.java_exception.getMessage(),
             ) from None
         super().__init__(place, side, is_folder=is_folder, is_file=exists and not is_folder)
         self._spark = spark

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.data.decode import SUFFIXES
 from cnn.data.manifest import DataSettings
 from cnn.data.splits import ImageFile
@@ -16,6 +16,7 @@ _NO_UTF8 = re.compile("[\udc80-\udcff]")
 _ESCAPED = re.compile(rb"%(25|[89A-F][0-9A-F])")
 _RUBBISH = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _KNOWN_ORDER = ("faces", "comics")
+IMAGES, CLASSES = Option("images"), Option("classes")
 
 
 class Side(NamedTuple):
@@ -29,8 +30,9 @@ class Side(NamedTuple):
     without: str | None = None
 
     @property
-    def flag(self) -> str:
-        return "--test-images" if self.tested else "--images"
+    def option(self) -> Option:
+        """The setting that names the folder."""
+        return Option("test_images") if self.tested else IMAGES
 
     def has(self, path: str) -> bool:
         """Whether a path below the folder is part of it."""
@@ -178,29 +180,37 @@ def _class_order(
     place: str, found: set[str], leaves: set[str], settings: DataSettings
 ) -> tuple[str, ...]:
     if not found:
-        raise InputError(f"--images must hold images, but {place} has none")
+        raise InputError("{} must hold images, but {} has none", IMAGES, place)
     if settings.classes is not None:
         if len(set(settings.classes)) != len(settings.classes) or len(settings.classes) < 2:
             raise InputError(
-                "--classes must name two or more different folders, "
-                f"but got {','.join(settings.classes)}"
+                "{} must name two or more different folders, but got {}",
+                CLASSES,
+                ",".join(settings.classes),
             )
         for name in settings.classes:
             if name not in found:
                 raise InputError(
-                    f"--classes must name folders that hold images, but {name!r} has none; "
-                    f"found: {', '.join(sorted(found))}"
+                    "{} must name folders that hold images, but {!r} has none; found: {}",
+                    CLASSES,
+                    name,
+                    ", ".join(sorted(found)),
                 )
         return settings.classes
     empty = sorted(leaves - found)
     if empty:
         raise InputError(
-            f"every class folder must hold images, but {empty[0]!r} has none; "
-            "name the classes to use with --classes"
+            "every class folder must hold images, but {!r} has none; name the classes to use "
+            "with {}",
+            empty[0],
+            CLASSES,
         )
     if len(found) < 2:
         raise InputError(
-            f"--images must hold two classes or more, but {place} has one: {next(iter(found))!r}"
+            "{} must hold two classes or more, but {} has one: {!r}",
+            IMAGES,
+            place,
+            next(iter(found)),
         )
     if found == set(_KNOWN_ORDER):
         return _KNOWN_ORDER

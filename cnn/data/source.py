@@ -83,7 +83,7 @@ class ImageSource(ABC):
         self._check_folder()
         found = gather(self.folders(), classes, self.side)
         if not found.files and not found.rejects:
-            raise InputError(f"{self.side.flag} must hold images, but {self.place} has none")
+            raise InputError("{} must hold images, but {} has none", self.side.option, self.place)
         return found
 
     def gather_new(self) -> Gathered:
@@ -95,17 +95,21 @@ class ImageSource(ABC):
         if self.is_file:
             return one_file(self.place.rstrip("/").rpartition("/")[2])
         if not self.is_folder:
-            raise InputError(f"--images must be a folder or a file, but got {self.place}")
+            raise InputError(
+                "{} must be a folder or a file, but got {}", self.side.option, self.place
+            )
         return self.gather()
 
     def _check_folder(self) -> None:
         if self.is_file:
             raise InputError(
-                f"{self.side.flag} must be a folder that holds one folder of images for each "
-                f"class, but {self.place} is a file"
+                "{} must be a folder that holds one folder of images for each class, but {} is a "
+                "file",
+                self.side.option,
+                self.place,
             )
         if not self.is_folder:
-            raise InputError(f"{self.side.flag} must be a folder, but got {self.place}")
+            raise InputError("{} must be a folder, but got {}", self.side.option, self.place)
 
     def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
         """Digests files on the executors, to tell which are identical.

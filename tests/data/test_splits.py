@@ -173,7 +173,7 @@ def test_a_stable_split_moves_no_old_image() -> None:
 
 
 def test_a_stable_split_needs_groups_that_stay() -> None:
-    with pytest.raises(ValueError, match="--split stable must come with"):
+    with pytest.raises(InputError, match="--split stable must come with"):
         DataSettings(split="stable")
 
 
