@@ -105,24 +105,24 @@ def resume_run(
     A run that had finished is returned as it is; asked to change, it is refused.
     """
     start = read_start(run)
+    finished = Run.load(run.uri) if run.exists(RESULT) else None
     settings, changes = resume_settings(
         settings_text(run),
         tables=wanted.tables,
         flags=wanted.flags,
         assignments=wanted.assignments,
     )
-    if run.exists(RESULT):
+    if finished is not None:
         check_unchanged(changes, run)
         if data is not None:
             _check_data(data, read_manifest(data), start)
         if not run.exists(REPORT):
             write_report(run)
         print("the run had finished")
-        found = Run.load(run.uri)
         log = _log(run, start, wanted)
         if log is not None:
-            log_finished(log, read_trials(run), found.result)
-        return found
+            log_finished(log, read_trials(run), finished.result)
+        return finished
     check_named_function(run, settings, _names_function(wanted))
     data = data or Directory(start.data)
     manifest = check_inputs(data, settings, wanted.build)

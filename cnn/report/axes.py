@@ -1,7 +1,7 @@
 """A varied parameter as numbers along a line: for plots and for the forest of importances.
 
-What the line is follows from the search space. Where that is not known, as of an old run, it is
-guessed from the values.
+What the line is follows from the search space. Where that does not say, as of what has a value for
+each layer, it is guessed from the values.
 """
 
 import json
@@ -13,9 +13,8 @@ from typing import Any
 
 from cnn.core.console import told_apart
 from cnn.report.formats import readable
-from cnn.rundir.settings_file import Space
 from cnn.rundir.trials import TrialResult
-from cnn.settings.dimension import Dimension
+from cnn.settings.dimension import Dimension, Space
 
 # So many different numbers are still choices, not from a range, unless none occurs twice.
 _FEW = 6
@@ -51,7 +50,7 @@ def varied(trials: Sequence[TrialResult]) -> list[str]:
 
 
 def axis(name: str, trials: Sequence[TrialResult], space: Space | None = None) -> Axis:
-    """The axis of a parameter; `space` is that of the trials' phase, where it is known."""
+    """The axis of a parameter; `space` is that of the trials' phase."""
     raw = [trial.params.get(name) for trial in trials]
     numbers = [_number(value) for value in raw]
     known = [number for number in numbers if number is not None]

@@ -22,7 +22,7 @@ from cnn.report.plots import (
 )
 from cnn.report.plots_search import best_so_far
 from cnn.report.render import render
-from cnn.rundir.record import Run, searched
+from cnn.rundir.finished import FinishedRun, searched
 from cnn.rundir.trials import TrialResult, count_by_status
 
 # One run differs from the next by its line's colour and by how it is broken.
@@ -32,17 +32,16 @@ _DASHES = ("-", "--", ":", "-.")
 _MUCH_LONGER = 8
 
 
-def render_comparison(runs: Sequence[Run]) -> str:
+def render_comparison(runs: Sequence[FinishedRun]) -> str:
     """The page, the runs in the order given."""
     names = _names(runs)
-    fingerprints = {run.record.data.fingerprint for run in runs}
+    fingerprints = {run.result.data.fingerprint for run in runs}
     return render(
         "comparison.html.j2",
         rows=[_row(name, run) for name, run in zip(names, runs, strict=True)],
-        different_data=len(fingerprints) > 1 or None in fingerprints,
+        different_data=len(fingerprints) > 1,
         accuracies=_accuracies(names, runs),
         curves=_curves(names, runs),
-        untested=[n for n, r in zip(names, runs, strict=True) if r.record.test.accuracy is None],
         without_curve=[
             (name, reason)
             for name, run in zip(names, runs, strict=True)
@@ -52,7 +51,7 @@ def render_comparison(runs: Sequence[Run]) -> str:
     )
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
+def _names(runs: Sequence[FinishedRun]) -> list[str]:
     """The folders' names, with as much of their paths as tells them apart."""
     paths = [run.directory.uri.split("/") for run in runs]
     for length in range(1, max(map(len, paths))):
@@ -62,53 +61,41 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return [run.directory.uri for run in runs]
 
 
-def _row(name: str, run: Run) -> dict[str, Any]:
-    record = run.record
-    low, high = record.interval()
-    spent = [seconds for seconds in record.seconds.values() if seconds is not None]
+def _row(name: str, run: FinishedRun) -> dict[str, Any]:
     return {
         "name": name,
-        "result": record,
-        "builder": run.known_settings.foreign_builder,
-        "low": low,
-        "high": high,
+        "result": run.result,
+        "model": run.settings.model,
         "statuses": count_by_status(run.trials),
-        "total": sum(spent) if spent else None,
+        "total": sum(run.result.seconds.values()),
         "image_epochs": sum(trial.image_epochs() for trial in run.trials),
     }
 
 
-def _accuracies(names: Sequence[str], runs: Sequence[Run]) -> str | None:
-    known = [
-        (name, run.record.test.accuracy, *run.record.interval())
-        for name, run in zip(names, runs, strict=True)
-        if run.record.test.accuracy is not None
-    ]
-    if not known:
-        return None
+def _accuracies(names: Sequence[str], runs: Sequence[FinishedRun]) -> str:
     style = {**STYLE, "axes.grid.axis": "x", "ytick.color": INK}
     with mpl.rc_context(style):
-        figure, axes = new_figure("test accuracy", whole=False, height=1 + 0.4 * len(known))
-        for place, (_, accuracy, low, high) in enumerate(known):
-            if low is not None and high is not None:
-                axes.plot([low, high], [place, place], color=TRAIN, lw=5, alpha=0.4)
-            axes.plot(accuracy, place, "o", color=TRAIN, ms=6)
-        full = [name for name, *_ in known]
-        short = told_apart(full)
-        axes.set_yticks(range(len(known)), short)
-        axes.set_ylim(len(known) - 0.5, -0.5)
+        figure, axes = new_figure("test accuracy", whole=False, height=1 + 0.4 * len(runs))
+        for place, run in enumerate(runs):
+            test = run.result.test
+            ends = [test.interval.low, test.interval.high]
+            axes.plot(ends, [place, place], color=TRAIN, lw=5, alpha=0.4)
+            axes.plot(test.accuracy, place, "o", color=TRAIN, ms=6)
+        short = told_apart(names)
+        axes.set_yticks(range(len(runs)), short)
+        axes.set_ylim(len(runs) - 0.5, -0.5)
         axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
-        whole = dict(zip(short, full, strict=True))
+        whole = dict(zip(short, names, strict=True))
         return svg("accuracies", figure, "test accuracies with their intervals", whole=whole)
 
 
-def _finished(run: Run) -> list[TrialResult]:
+def _finished(run: FinishedRun) -> list[TrialResult]:
     """The trials with a score by when they ended; none where no one ran to its end."""
     done = sorted(scored(searched(run.trials)), key=lambda t: (t.ended, t.number))
     return done if any(trial.status == "ok" for trial in done) else []
 
 
-def _no_curve(run: Run) -> str | None:
+def _no_curve(run: FinishedRun) -> str | None:
     """Why a run has no curve; None where it has one."""
     if _finished(run):
         return None
@@ -119,7 +106,7 @@ def _no_curve(run: Run) -> str | None:
     return "none of its trials ran to its end"
 
 
-def _curves(names: Sequence[str], runs: Sequence[Run]) -> str | None:
+def _curves(names: Sequence[str], runs: Sequence[FinishedRun]) -> str | None:
     """The best validation accuracy so far of each run over its own time."""
     found = []
     for name, run in zip(names, runs, strict=True):

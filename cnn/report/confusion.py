@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cnn.rundir.record import Interval, Run, RunRecord, share_interval
-from cnn.rundir.test_predictions import MANY_CLASSES, count_top5
+from cnn.rundir.result import RunResult
 
 # More classes than these fill a page with their confusions.
 MOST_CLASSES = 20
@@ -21,17 +20,17 @@ class Pair:
     share: float
 
 
-def by_class(record: RunRecord) -> list[dict[str, Any]]:
+def by_class(result: RunResult) -> list[dict[str, Any]]:
     """A row for each true class: its counts with their shares, its recall and its precision.
 
     Few classes stand in their own order. Of many the counts are left out, and the class that is
     recognised worst comes first.
     """
-    matrix, classes = record.test.confusion, record.data.classes
-    named = [sum(column) for column in zip(*matrix, strict=False)]
+    matrix, classes = result.test.confusion, result.data.classes
+    named = [sum(column) for column in zip(*matrix, strict=True)]
     few = len(classes) <= MOST_CLASSES
     rows = []
-    for label, (name, counts) in enumerate(zip(classes, matrix, strict=False)):
+    for label, (name, counts) in enumerate(zip(classes, matrix, strict=True)):
         total = sum(counts)
         cells = [
             {"count": n, "share": n / total if total else 0.0, "right": i == label}
@@ -51,31 +50,14 @@ def by_class(record: RunRecord) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["recall"] is None, row["recall"] or 0.0))
 
 
-def pairs(record: RunRecord) -> tuple[list[Pair], int]:
+def pairs(result: RunResult) -> tuple[list[Pair], int]:
     """The classes that are confused most often, worst first, and how many pairs are at all."""
-    classes = record.data.classes
+    classes = result.data.classes
     found = [
         Pair(classes[true], classes[named], count, count / sum(counts))
-        for true, counts in enumerate(record.test.confusion[: len(classes)])
+        for true, counts in enumerate(result.test.confusion)
         for named, count in enumerate(counts)
         if count and named != true
     ]
     found.sort(key=lambda pair: (-pair.count, -pair.share))
     return found[:_MOST_PAIRS], len(found)
-
-
-def top5(run: Run) -> tuple[float, Interval] | None:
-    """How often the true class is among the five most likely, with its interval; of many classes.
-
-    Of a run whose result.json says nothing of it, it is counted in test.parquet.
-    """
-    record, classes = run.record, len(run.record.data.classes)
-    images = record.test.images()
-    if classes < MANY_CLASSES or not images:
-        return None
-    share = record.test.top5_accuracy
-    if share is None:
-        count = count_top5(run.directory, classes)
-        share = None if count is None else count / images
-    interval = share_interval(share, images)
-    return None if share is None or interval is None else (share, interval)

@@ -69,11 +69,8 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-def moment(text: str | None) -> str:
-    try:
-        return f"{datetime.fromisoformat(text or ''):%Y-%m-%d %H:%M %Z}".strip()
-    except ValueError:
-        return text or UNKNOWN
+def moment(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M %Z}"
 
 
 def short_path(path: str) -> str:

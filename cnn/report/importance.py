@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnn.report.axes import Axis, axis, varied
-from cnn.rundir.settings_file import Space
 from cnn.rundir.trials import TrialResult
+from cnn.settings.dimension import Space
 
 FEWEST = 8
 _RESAMPLES = 10

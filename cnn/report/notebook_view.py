@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cnn.core.html import block, table, text
+from cnn.rundir.result import RunResult
 from cnn.rundir.trials import TrialResult, trial_key
 from cnn.settings.schema import Objective
 
@@ -13,20 +14,18 @@ from cnn.settings.schema import Objective
 _SHOWN = 5
 
 
-def run_html(path: str, report: str, result: dict[str, Any], trials: Sequence[TrialResult]) -> str:
+def run_html(path: str, report: str, result: RunResult, trials: Sequence[TrialResult]) -> str:
     """How accurate, with what parameters, against which baseline, and the best trials."""
-    test, baseline = result["test"], result["baseline"]
-    low, high = test["interval"]["low"], test["interval"]["high"]
-    counts = ", ".join(f"{count} {status}" for status, count in result["trials"].items())
-    winner, last = result["winner"], result["phases"][-1]
-    mine = [trial for trial in trials if trial.phase == last["name"]]
+    test, baseline, last = result.test, result.baseline, result.phases[-1]
+    counts = ", ".join(f"{count} {status}" for status, count in result.trials.items())
+    mine = [trial for trial in trials if trial.phase == last.name]
     return block(
-        f"<b>Test accuracy {test['accuracy']:.4f}</b> on {test['count']:,} images "
-        f"(95 % interval {low:.4f} to {high:.4f})",
-        f"Always saying {text(baseline['class'])} gives {baseline['accuracy']:.4f}",
-        f"The winner, trial {winner['number']}: {_params(result['params'])}",
+        f"<b>Test accuracy {test.accuracy:.4f}</b> on {test.count:,} images "
+        f"(95 % interval {test.interval.low:.4f} to {test.interval.high:.4f})",
+        f"Always saying {text(baseline.class_name)} gives {baseline.accuracy:.4f}",
+        f"The winner, trial {result.winner.number}: {_params(result.params)}",
         f"Trials: {text(counts)}",
-        _trials_table(mine, last["objective"]),
+        _trials_table(mine, last.objective),
         f"Report: {_link(report)}",
         f"<code>Run.load({text(repr(path))})</code>",
     )

@@ -21,8 +21,10 @@ from cnn.report.importance import FEWEST, importances, scored
 from cnn.report.pictures import read_pictures
 from cnn.report.plots_cost import gantt
 from cnn.report.render import render
-from cnn.rundir.record import PhaseRecord, Run, read_run, searched, share_interval
+from cnn.rundir.finished import FinishedRun, read_run, searched
+from cnn.rundir.result import PhaseResult
 from cnn.rundir.trials import TrialResult, count_by_status, trial_key
+from cnn.rundir.wilson import share_interval
 
 REPORT = "report.html"
 COMPARISON = "comparison.html"
@@ -37,27 +39,25 @@ def write_report(run: Directory) -> str:
 def render_report(directory: Directory) -> str:
     """The report as HTML. Raises InputError where there is no finished run."""
     run = read_run(directory)
-    record = run.record
-    validated = any(epoch.val_accuracy is not None for epoch in record.final.epochs)
+    result = run.result
+    validated = any(epoch.val_accuracy is not None for epoch in result.final.epochs)
     winner = run.winner()
     return render(
         "report.html.j2",
-        result=record,
-        headline=verdict.headline(record),
+        result=result,
         checks=verdict.checks(run),
-        versus=verdict.versus_baseline(record),
-        confusion=confusion.by_class(record),
+        versus=verdict.versus_baseline(result),
+        confusion=confusion.by_class(result),
         most_classes=confusion.MOST_CLASSES,
-        pairs=confusion.pairs(record),
-        top5=confusion.top5(run),
+        pairs=confusion.pairs(result),
         selection=verdict.selection(run),
-        pictures=read_pictures(directory, record.data.classes),
-        own=run.known_settings,
+        pictures=read_pictures(directory, result.data.classes),
+        model=run.settings.model,
         intervals={
             "search": verdict.trial_interval(winner) if winner else None,
-            "final": share_interval(record.validation.accuracy, record.validation.count),
+            "final": share_interval(result.validation.accuracy, result.validation.count),
         },
-        final_plots=plots.training("final", record.final.epochs, record.final.best_epoch),
+        final_plots=plots.training("final", result.final.epochs, result.final.best_epoch),
         winner=winner,
         winner_plots=plots.training("winner", winner.epochs, winner.best_epoch)
         if winner and not validated
@@ -67,16 +67,16 @@ def render_report(directory: Directory) -> str:
         table=_table(run),
         failures=_failures(run.trials),
         cost=_cost(run),
-        tower=verdict.tower(record),
-        command=shlex.join(record.command),
-        settings=run.settings,
+        tower=verdict.tower(result),
+        command=shlex.join(result.command),
+        settings=run.settings_text,
     )
 
 
-def _phase_view(place: int, phase: PhaseRecord, run: Run) -> dict[str, Any]:
+def _phase_view(place: int, phase: PhaseResult, run: FinishedRun) -> dict[str, Any]:
     own = [trial for trial in run.trials if trial.phase == phase.name]
     found = searched(own)
-    space = run.known_settings.spaces.get(phase.name)
+    space = next(one.space for one in run.settings.phases if one.name == phase.name)
     known = importances(found, space)
     clock = Clock(own)
     important = [one.name for one in known.each[:2]] if known else []
@@ -110,7 +110,7 @@ def _no_importance(trials: Sequence[TrialResult]) -> str:
     return "all trials have the same validation accuracy."
 
 
-def _cost(run: Run) -> dict[str, Any]:
+def _cost(run: FinishedRun) -> dict[str, Any]:
     slots = fill_slots(run.trials)
     return {
         "gantt": gantt("gantt", slots),
@@ -119,7 +119,7 @@ def _cost(run: Run) -> dict[str, Any]:
     }
 
 
-def _table(run: Run) -> dict[str, Any]:
+def _table(run: FinishedRun) -> dict[str, Any]:
     """All trials, the winner's phase first and the best of a phase first in it."""
     trials = run.trials
     phases = {phase.name: phase for phase in run.phases()}
@@ -129,7 +129,7 @@ def _table(run: Run) -> dict[str, Any]:
         key = trial_key(phases[trial.phase].objective, trial)
         later = -order.index(trial.phase)
         return (
-            trial.phase != run.record.winner.phase,
+            trial.phase != run.result.winner.phase,
             later,
             trial.repeats is not None,
             trial.status != "ok",

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn.rundir.record import Run
+from cnn.rundir.finished import FinishedRun
 from cnn.rundir.test_predictions import Answers, Unreadable, read_answers
 
 # Below it two runs are called different.
@@ -56,7 +56,7 @@ class Paired:
     alone: tuple[tuple[str, str], ...]
 
 
-def paired_tests(names: Sequence[str], runs: Sequence[Run]) -> Paired:
+def paired_tests(names: Sequence[str], runs: Sequence[FinishedRun]) -> Paired:
     """The tests of all runs that have their test images in common with another one."""
     alike: dict[Any, list[tuple[str, np.ndarray]]] = {}
     reasons: dict[str, str] = {}
@@ -74,18 +74,13 @@ def paired_tests(names: Sequence[str], runs: Sequence[Run]) -> Paired:
     return Paired(groups, tuple((name, reasons[name]) for name in names if name in reasons))
 
 
-def _tested(run: Run) -> tuple[Any, np.ndarray]:
+def _tested(run: FinishedRun) -> tuple[Any, np.ndarray]:
     """What is the same for runs of the same test images, and of each image whether it is right."""
-    if run.record.data.fingerprint is None:
-        raise Unreadable("no fingerprint of its data")
     answers = read_answers(run.directory)
     order = _order(answers)
     images = tuple((answers.paths[place], int(answers.labels[place])) for place in order)
-    return (
-        run.record.data.fingerprint,
-        tuple(run.record.data.classes),
-        images,
-    ), answers.right[order]
+    data = run.result.data
+    return (data.fingerprint, data.classes, images), answers.right[order]
 
 
 def _order(answers: Answers) -> np.ndarray:

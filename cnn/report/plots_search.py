@@ -27,8 +27,8 @@ from cnn.report.plots import (
     svg,
     time_unit,
 )
-from cnn.rundir.settings_file import Space
 from cnn.rundir.trials import TrialResult
+from cnn.settings.dimension import Space
 
 _WIDE = 11.0
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from cnn.report.confusion import MOST_CLASSES, by_class
 from cnn.report.formats import area, count, percent, points, readable, words
-from cnn.rundir.record import Interval, PhaseRecord, Run, RunRecord, searched, share_interval
+from cnn.rundir.finished import FinishedRun, searched
+from cnn.rundir.result import PhaseResult, RunResult
 from cnn.rundir.trials import TrialResult
+from cnn.rundir.wilson import Interval, share_interval
 
 # Half an interval from which on it says little, and below which it says much.
 _WIDE, _NARROW = 0.05, 0.02
@@ -22,33 +24,16 @@ class Check:
     text: str
 
 
-def headline(record: RunRecord) -> dict[str, Any]:
-    """The test in numbers; what is not known is None."""
-    baseline = record.baseline.accuracy
-    low, high = record.interval()
-    beats = low > baseline if low is not None and baseline is not None else None
-    return {
-        "count": record.test.images(),
-        "right": record.right(),
-        "low": low,
-        "high": high,
-        "beats_baseline": beats,
-    }
-
-
-def checks(run: Run) -> list[Check]:
-    record = run.record
-    found = [_width(record), _promise(record), _luck(run)]
+def checks(run: FinishedRun) -> list[Check]:
+    """How wide the interval is, whether validation said the same, how far the choice was luck."""
+    found = [_width(run.result), _promise(run.result), _luck(run)]
     return [check for check in found if check is not None]
 
 
-def _width(record: RunRecord) -> Check | None:
-    low, high = record.interval()
-    images = record.test.images()
-    if low is None or high is None or images is None:
-        return None
-    half = (high - low) / 2
-    text = f"± about {points(half)}: {count(images)} test images "
+def _width(result: RunResult) -> Check:
+    interval = result.test.interval
+    half = (interval.high - interval.low) / 2
+    text = f"± about {points(half)}: {count(result.test.count)} test images "
     if half >= _WIDE:
         return Check(False, text + "are few.")
     if half >= _NARROW:
@@ -56,23 +41,20 @@ def _width(record: RunRecord) -> Check | None:
     return Check(True, text + "are many enough for a number this exact.")
 
 
-def _promise(record: RunRecord) -> Check | None:
+def _promise(result: RunResult) -> Check:
     """Whether the test is what validation let expect."""
-    low, high = record.interval()
-    expected = record.validation.accuracy
-    if expected is None or low is None or high is None:
-        return None
+    interval, expected = result.test.interval, result.validation.accuracy
     said = f"Validation said {percent(expected)}"
-    if expected > high:
+    if expected > interval.high:
         return Check(False, f"{said}, more than the test bears out.")
-    if expected < low:
+    if expected < interval.low:
         return Check(None, f"{said}, less than the test found.")
     return Check(True, f"{said}, which the test bears out: it lies within the interval.")
 
 
-def _luck(run: Run) -> Check | None:
+def _luck(run: FinishedRun) -> Check | None:
     """Whether the winner was chosen by more than one lucky score."""
-    phase = next((p for p in run.phases() if p.name == run.record.winner.phase), None)
+    phase = next((p for p in run.phases() if p.name == run.result.winner.phase), None)
     if phase is None:
         return None
     candidates = phase.confirmation.candidates if phase.confirmation else []
@@ -96,25 +78,20 @@ def trial_interval(trial: TrialResult) -> Interval | None:
     return share_interval(trial.accuracy, trial.validation_images)
 
 
-def versus_baseline(record: RunRecord) -> list[tuple[str, str, str]]:
+def versus_baseline(result: RunResult) -> list[tuple[str, str, str]]:
     """(what, the network's, that of always naming the larger class)."""
-    test, classes = record.test, record.data.classes
-    low, high = record.interval()
-    known = low is not None and high is not None
+    test, classes, baseline = result.test, result.data.classes, result.baseline
+    interval = f"{percent(test.interval.low)} to {percent(test.interval.high)}"
     rows = [
-        ("accuracy", percent(test.accuracy), percent(record.baseline.accuracy)),
-        ("95 % interval", f"{percent(low)} to {percent(high)}" if known else "–", "–"),
-        (
-            "balanced accuracy",
-            percent(test.balanced_accuracy),
-            percent(1 / len(classes) if classes else None),
-        ),
+        ("accuracy", percent(test.accuracy), percent(baseline.accuracy)),
+        ("95 % interval", interval, "–"),
+        ("balanced accuracy", percent(test.balanced_accuracy), percent(1 / len(classes))),
         ("ROC AUC", area(test.roc_auc), "0.5"),
     ]
     if len(classes) <= MOST_CLASSES:
-        for row in by_class(record):
-            always = row["name"] == record.baseline.name
-            precision = record.baseline.accuracy if always else None
+        for row in by_class(result):
+            always = row["name"] == baseline.class_name
+            precision = baseline.accuracy if always else None
             rows.append((f"recall, {row['name']}", percent(row["recall"]), percent(float(always))))
             rows.append(
                 (f"precision, {row['name']}", percent(row["precision"]), percent(precision))
@@ -122,7 +99,7 @@ def versus_baseline(record: RunRecord) -> list[tuple[str, str, str]]:
     return rows
 
 
-def selection(run: Run) -> list[dict[str, Any]]:
+def selection(run: FinishedRun) -> list[dict[str, Any]]:
     """For each phase with a best trial: how far its score is luck, and a simpler choice."""
     views = []
     for phase in run.phases():
@@ -139,7 +116,6 @@ def selection(run: Run) -> list[dict[str, Any]]:
                 "best": best,
                 "interval": trial_interval(best) if best is not None else None,
                 "flattery": _flattery(phase),
-                "simplest": _simplest(phase),
                 "losses": _objective(phase) == "val_loss",
                 "score": words(_objective(phase)).replace("val ", "validation "),
             }
@@ -147,14 +123,14 @@ def selection(run: Run) -> list[dict[str, Any]]:
     return views
 
 
-def _objective(phase: PhaseRecord) -> str:
+def _objective(phase: PhaseResult) -> str:
     return phase.confirmation.objective if phase.confirmation else phase.objective
 
 
-def _flattery(phase: PhaseRecord) -> str | None:
+def _flattery(phase: PhaseResult) -> str | None:
     """By how much the best score of the search was better than the same network's mean."""
     found = phase.confirmation
-    if found is None or found.flattery is None or not found.candidates:
+    if found is None or found.flattery is None:
         return None
     first = found.candidates[0]
     if found.objective == "val_loss":
@@ -169,34 +145,25 @@ def _flattery(phase: PhaseRecord) -> str | None:
     return f"{who} scored {amount} worse on average with other seeds: so much was luck."
 
 
-def _simplest(phase: PhaseRecord) -> dict[str, Any] | None:
-    found = phase.simplest
-    if found is None or found.number is None:
-        return None
-    return {"smaller": found.number != phase.best, "found": found}
-
-
-def shape(dimensions: Sequence[Any]) -> str:
+def shape(dimensions: Sequence[int | None]) -> str:
+    """The shape of what a layer gives, as 64 × 64 × 1."""
     return " × ".join("?" if size is None else str(size) for size in dimensions) or "–"
 
 
-def tower(record: RunRecord) -> list[dict[str, Any]]:
+def tower(result: RunResult) -> list[dict[str, Any]]:
     """The layers from the image to the answer; a box is as wide as the log of its values."""
-    sizes = [
-        math.prod(size for size in layer.shape if isinstance(size, int) and size > 0)
-        for layer in record.layers
-    ]
+    sizes = [math.prod(size for size in layer.shape if size) for layer in result.layers]
     widest = max((math.log2(size + 1) for size in sizes), default=1.0)
     return [
         {
-            "name": words(layer.name or "–"),
-            "kind": layer.kind or "–",
-            "group": _group(layer.kind or ""),
+            "name": words(layer.name),
+            "kind": layer.kind,
+            "group": _group(layer.kind),
             "shape": shape(layer.shape),
             "parameters": layer.parameters,
             "width": math.log2(size + 1) / widest,
         }
-        for layer, size in zip(record.layers, sizes, strict=True)
+        for layer, size in zip(result.layers, sizes, strict=True)
     ]
 
 

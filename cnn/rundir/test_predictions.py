@@ -47,19 +47,6 @@ def read_answers(run: Directory) -> Answers:
     return Answers(paths, table["label"].to_numpy(), table["prediction"].to_numpy())
 
 
-def count_top5(run: Directory, classes: int) -> int | None:
-    """Images whose true class is among the five most likely; None where that cannot be said."""
-    try:
-        table = _read(run, ["label", "probabilities"])
-    except Unreadable:
-        return None
-    values = table["probabilities"].combine_chunks()
-    flat = values.values.to_numpy(zero_copy_only=False)
-    if len(flat) != classes * len(table) or set(values.value_lengths().to_pylist()) != {classes}:
-        return None
-    return count_in_top(flat.reshape(-1, classes), table["label"].to_numpy())
-
-
 def _read(run: Directory, columns: list[str]) -> pa.Table:
     """Columns without a null, of a file of some size at least and at most."""
     schema = pa.schema([TEST_SCHEMA.field(name) for name in columns])

@@ -164,7 +164,7 @@ def best_trial(trials: Iterable[TrialResult], objective: Objective) -> TrialResu
     return min(finished, key=lambda t: (trial_key(objective, t), t.number), default=None)
 
 
-def count_by_status(trials: Iterable[TrialResult]) -> dict[str, int]:
+def count_by_status(trials: Iterable[TrialResult]) -> dict[Status, int]:
     """How many trials ended in each status that occurs, in the statuses' order."""
     counts = Counter(trial.status for trial in trials)
     return {status: counts[status] for status in STATUSES if counts[status]}

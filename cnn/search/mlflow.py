@@ -11,10 +11,10 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +23,7 @@ from cnn.core.console import redacted, say
 from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_model
 from cnn.core.errors import InputError
+from cnn.rundir.result import RunResult
 from cnn.rundir.trials import TrialResult
 from cnn.search.mlflow_runs import log_result, log_trial, milliseconds, nested_runs
 from cnn.settings.defaults import EXPERIMENT
@@ -93,7 +94,7 @@ class MlflowLog:
         self._queue: queue.SimpleQueue[TrialResult | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._waiting: list[TrialResult] = []
-        self._result: Mapping[str, Any] | None = None
+        self._result: RunResult | None = None
         self._status = "FINISHED"
         self._ended = False
         self._failed_at: float | None = None
@@ -110,8 +111,8 @@ class MlflowLog:
         """Takes a finished trial; returns at once."""
         self._queue.put(trial)
 
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Takes what the whole run came to: the content of result.json."""
+    def finish(self, result: RunResult) -> None:
+        """Takes what the whole run came to."""
         self._result = result
 
     def __exit__(
@@ -233,7 +234,7 @@ def _credentials(uri: str) -> dict[str, str]:
     return {name: unquote(value) for name, value in found.items() if value}
 
 
-def log_finished(log: MlflowLog, trials: Sequence[TrialResult], result: Mapping[str, Any]) -> None:
+def log_finished(log: MlflowLog, trials: Sequence[TrialResult], result: RunResult) -> None:
     """Logs what is missing of a run that was finished before."""
     with log:
         log.begin()

@@ -3,17 +3,17 @@
 mlflow is imported inside the functions: it is an extra.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cnn.core.directory import Directory
 from cnn.model.card import MODEL_CARD
 from cnn.model.file_check import MODEL
 from cnn.report.page import REPORT
-from cnn.rundir.result import RESULT
+from cnn.rundir.result import RESULT, RunResult
 from cnn.rundir.trials import Status, TrialResult, trial_name
 
 if TYPE_CHECKING:
@@ -94,17 +94,18 @@ def _metrics(trial: TrialResult) -> "Iterator[Metric]":
             yield Metric(f"best_val_{key}", value, round(1000 * end), trial.best_epoch or 0)
 
 
-def log_result(
-    client: "MlflowClient", parent: "Run", run: Directory, result: Mapping[str, Any]
-) -> None:
+def log_result(client: "MlflowClient", parent: "Run", run: Directory, result: RunResult) -> None:
     """The winner's parameters, its test, and the files of the run directory."""
     from mlflow.entities import Metric, Param
 
-    run_id, at = parent.info.run_id, milliseconds(datetime.fromisoformat(result["ended"]))
-    params = [Param(key, str(value)[:_MOST_CHARACTERS]) for key, value in result["params"].items()]
-    params.append(Param("winner", str(result["winner"]["number"])))
-    numbers = {f"test_{key}": value for key, value in result["test"].items()}
-    metrics = [Metric(k, v, at, 0) for k, v in numbers.items() if isinstance(v, int | float)]
+    run_id, at = parent.info.run_id, milliseconds(result.ended)
+    params = [Param(key, str(value)[:_MOST_CHARACTERS]) for key, value in result.params.items()]
+    params.append(Param("winner", str(result.winner.number)))
+    metrics = [
+        Metric(f"test_{name}", value, at, 0)
+        for name, value in result.test
+        if isinstance(value, int | float)
+    ]
     client.log_batch(run_id, metrics=metrics, params=params)
     with TemporaryDirectory(prefix="cnn-mlflow-") as folder:
         for name in (RESULT, REPORT, MODEL, MODEL_CARD):

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from cnn.core.clock import now
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
+from cnn.rundir.result import PhaseResult
 from cnn.rundir.trials import TRIALS, TrialResult, count_by_status
 from cnn.search.context import Search
 from cnn.search.phase import run_phase
@@ -25,9 +25,9 @@ class History:
     """What the phases have come to so far."""
 
     trials: list[TrialResult] = field(default_factory=list)
-    # The best trial of each phase that has one, and what result.json says of it.
+    # The best trial of each phase that has one, and what the run's result says of it.
     best: dict[str, TrialResult] = field(default_factory=dict)
-    entries: list[dict[str, Any]] = field(default_factory=list)
+    entries: list[PhaseResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -66,7 +66,7 @@ def run_phases(search: Search) -> History:
         history.best[phase.name] = best
         history.entries.append(_phase_entry(phase, best, trials))
         which = f"{best.number}{_among(trials)}"
-        search.say(f"phase {phase.name}: best is trial {which}, {_describe(search, space, best)}")
+        search.say(f"phase {phase.name}: best is trial {which}, {_describe(space, best)}")
     return history
 
 
@@ -90,19 +90,19 @@ def _all_failed(run: Directory, phase: PhaseSettings, trials: Sequence[TrialResu
 
 def _phase_entry(
     phase: PhaseSettings, best: TrialResult, trials: Sequence[TrialResult]
-) -> dict[str, Any]:
-    return {
-        "name": phase.name,
-        "strategy": phase.strategy,
-        "objective": phase.objective,
-        "best": best.number,
-        "params": best.params,
-        "trials": count_by_status(trials),
-        "train_images": best.train_images,
-        "epochs": phase.epochs,
-        "confirmation": confirmation(phase, trials),
-        "simplest": simplest(best, trials),
-    }
+) -> PhaseResult:
+    return PhaseResult(
+        name=phase.name,
+        strategy=phase.strategy,
+        objective=phase.objective,
+        best=best.number,
+        params=best.params,
+        trials=count_by_status(trials),
+        train_images=best.train_images,
+        epochs=phase.epochs,
+        confirmation=confirmation(phase, trials),
+        simplest=simplest(best, trials),
+    )
 
 
 def _among(trials: Sequence[TrialResult]) -> str:
@@ -113,10 +113,9 @@ def _among(trials: Sequence[TrialResult]) -> str:
     return f" ({done} done, {', '.join(apart)})" if apart else ""
 
 
-def _describe(search: Search, space: SearchSpace, trial: TrialResult) -> str:
+def _describe(space: SearchSpace, trial: TrialResult) -> str:
     """A trial's score and parameters, first those that the search varied."""
-    known = search.settings.known(trial.params)
-    names = in_order([name for name in known if name in space.varying])
-    names += [name for name in known if name not in names]
-    values = ", ".join(f"{name} {short(known[name])}" for name in names)
+    names = in_order([name for name in trial.params if name in space.varying])
+    names += [name for name in trial.params if name not in names]
+    values = ", ".join(f"{name} {short(trial.params[name])}" for name in names)
     return f"validation accuracy {trial.accuracy:.4f} with {values}"

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pyspark.resource import ResourceProfile
 
@@ -14,12 +13,13 @@ from cnn.data.splits import TEST, TRAIN
 from cnn.model.card import MODEL_CARD
 from cnn.report.page import write_report
 from cnn.rundir.heartbeat import forget_all, read_brought, read_reached
-from cnn.rundir.result import RESULT, make_result, model_card, to_json
+from cnn.rundir.result import RunResult, WinnerOutcome, write_result
 from cnn.rundir.trials import CHECKPOINTS, LOGS, TrialResult, write_log
 from cnn.search.context import Search, isolation, method_of
 from cnn.search.forecast import images_outside, seconds_an_image
 from cnn.search.journal import Start, write_start
 from cnn.search.network_check import check_network
+from cnn.search.outcome import make_result, model_card
 from cnn.search.phases import run_phases
 from cnn.search.preflight import check_visible
 from cnn.search.progress import hosts_progress
@@ -45,8 +45,8 @@ def run_search(
     *,
     resume: bool = False,
     on_start: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
-    """Searches, trains and tests the winner, writes the run directory; returns result.json.
+) -> RunResult:
+    """Searches, trains and tests the winner, writes the run directory; returns its result.
 
     What was at the run directory is replaced, unless it is the same run, resumed. `on_start` is
     called when it can be. Raises Error where every trial of a phase failed; what is in the run
@@ -88,19 +88,12 @@ def run_search(
     winner = list(history.best.values())[-1]
     trained = read_tested(run, winner.number) or _train_final(search, winner, history.trials)
 
-    result = make_result(manifest, winner, history.entries, history.trials, trained)
     earlier = max((trial.ended for trial in search.earlier), default=start.started)
-    result["seconds"] = {
-        "preprocess": manifest.seconds,
-        "search": round((searched - began + (earlier - start.started)).total_seconds(), 3),
-        **trained["seconds"],
-    }
-    result |= {"command": list(start.command), "configs": list(start.configs)}
-    result |= {"notes": history.notes}
-    result |= {"started": start.started.isoformat(), "ended": now().isoformat()}
-    card = model_card(manifest, settings, winner, trained)
+    spent = (searched - began + (earlier - start.started)).total_seconds()
+    result = make_result(manifest, start, history, winner, trained, search_seconds=round(spent, 3))
+    card = model_card(manifest, settings, winner, trained.versions)
     run.write(MODEL_CARD, f"{card.model_dump_json(indent=1)}\n".encode())
-    run.write(RESULT, to_json(result))
+    write_result(run, result)
     run.sub(CHECKPOINTS).remove()
     if run.exists(TESTED):
         run.delete(TESTED)
@@ -135,7 +128,7 @@ def _phase_of(search: Search, winner: TrialResult) -> PhaseSettings:
 
 def _train_final(
     search: Search, winner: TrialResult, trials: Sequence[TrialResult]
-) -> dict[str, Any]:
+) -> WinnerOutcome:
     assert winner.seed is not None
     phase, final = _phase_of(search, winner), search.settings.final
     found = winner.best_epoch if final.data == "all" else None
@@ -164,7 +157,7 @@ def _train_final(
 
 def _train_and_test(
     search: Search, phase: PhaseSettings, job: FinalJob, slots: Slots
-) -> dict[str, Any]:
+) -> WinnerOutcome:
     context = search.spark.sparkContext
     profile = task_profile(context, phase.resource_profile)
     if job.workers > 1:
@@ -173,7 +166,7 @@ def _train_and_test(
     apart = dataclasses.replace(isolation(search, phase, slots, 1), timeout=None)
     context.setJobDescription("training and testing the winner")
     try:
-        trained: dict[str, Any] = launch(
+        trained: WinnerOutcome | str = launch(
             context,
             Task(run_final, apart, final_value),
             job,
@@ -182,9 +175,9 @@ def _train_and_test(
         )
     except TaskFailed as error:
         raise _failed(search, failure(error)) from None
-    if "error" in trained:
-        write_log(search.run, LOG_OF_FINAL, trained["error"])
-        cause = trained["error"].strip().splitlines()[-1]
+    if isinstance(trained, str):
+        write_log(search.run, LOG_OF_FINAL, trained)
+        cause = trained.strip().splitlines()[-1]
         raise _failed(search, cause, f"/{LOGS}/{LOG_OF_FINAL}.log")
     return trained
 

@@ -8,8 +8,8 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from cnn.rundir.result import CandidateResult, Confirmation, Simplest
 from cnn.rundir.trials import Key, TrialResult, best_trial, trial_key
 from cnn.settings.schema import Objective, PhaseSettings
 
@@ -59,34 +59,30 @@ def choose(phase: PhaseSettings, trials: Sequence[TrialResult]) -> TrialResult |
     return min(found, key=lambda c: (c.mean_key(phase.objective), c.trial.number)).trial
 
 
-def confirmation(phase: PhaseSettings, trials: Sequence[TrialResult]) -> dict[str, Any] | None:
-    """What result.json says of the repetitions; None where there are none.
-
-    `flattery` is by how much the search's own best scored better than the mean of its repetitions.
-    """
+def confirmation(phase: PhaseSettings, trials: Sequence[TrialResult]) -> Confirmation | None:
+    """What the repetitions say; None where there are none."""
     found = candidates(phase, trials)
     if not any(candidate.repeats for candidate in found):
         return None
     objective = phase.objective
-    entries: list[dict[str, Any]] = []
+    entries = []
     for candidate in found:
         scores = candidate.scores(objective)
         entries.append(
-            {
-                "number": candidate.trial.number,
-                "score": _score(objective, candidate.trial),
-                "repeats": [trial.number for trial in candidate.repeats],
-                "scores": scores,
-                "mean": statistics.fmean(scores) if scores else None,
-                "spread": statistics.stdev(scores) if len(scores) > 1 else None,
-            }
+            CandidateResult(
+                number=candidate.trial.number,
+                score=_score(objective, candidate.trial),
+                repeats=tuple(trial.number for trial in candidate.repeats),
+                scores=tuple(scores),
+                mean=statistics.fmean(scores) if scores else None,
+                spread=statistics.stdev(scores) if len(scores) > 1 else None,
+            )
         )
-    first = entries[0]
-    flattery = None
-    if first["mean"] is not None:
-        flattery = first["score"] - first["mean"]
+    first, flattery = entries[0], None
+    if first.score is not None and first.mean is not None:
+        flattery = first.score - first.mean
         flattery = -flattery if objective == "val_loss" else flattery
-    return {"objective": objective, "candidates": entries, "flattery": flattery}
+    return Confirmation(objective=objective, candidates=tuple(entries), flattery=flattery)
 
 
 def expected_accuracy(winner: TrialResult, trials: Sequence[TrialResult]) -> float:
@@ -96,7 +92,7 @@ def expected_accuracy(winner: TrialResult, trials: Sequence[TrialResult]) -> flo
     return statistics.fmean(again) if again else winner.accuracy
 
 
-def simplest(winner: TrialResult, trials: Sequence[TrialResult]) -> dict[str, Any] | None:
+def simplest(winner: TrialResult, trials: Sequence[TrialResult]) -> Simplest | None:
     """The smallest network that is as good as the winner: the one-standard-error rule.
 
     Breiman et al., Classification and Regression Trees (1984), section 3.4.3: of all within one
@@ -123,13 +119,15 @@ def simplest(winner: TrialResult, trials: Sequence[TrialResult]) -> dict[str, An
     # Of equal sizes the first: the winner, or else the most accurate.
     ranked = sorted(as_good, key=lambda t: (-(t.accuracy or 0), t.number))
     best = min([winner, *ranked], key=lambda t: t.parameters or 0)
-    return {
-        "number": best.number,
-        "params": dict(best.params),
-        "accuracy": best.accuracy,
-        "parameters": best.parameters,
-        "standard_error": error,
-    }
+    assert best.accuracy is not None
+    assert best.parameters is not None
+    return Simplest(
+        number=best.number,
+        params=best.params,
+        accuracy=best.accuracy,
+        parameters=best.parameters,
+        standard_error=error,
+    )
 
 
 def _score(objective: Objective, trial: TrialResult) -> float:

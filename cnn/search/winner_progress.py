@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
@@ -12,6 +11,7 @@ from cnn.core.console import plain
 from cnn.core.display import Display, Say, silent
 from cnn.core.html import block, text
 from cnn.rundir.heartbeat import Reached
+from cnn.rundir.result import WinnerOutcome
 from cnn.search.forecast import Span, around_the_test
 from cnn.search.remaining import Pace
 
@@ -50,13 +50,13 @@ class WinnerProgress:
         self._ended = self._accuracy = ""
         self._say: Say = silent
 
-    def run(self, work: Callable[[], dict[str, Any]], display: Display) -> dict[str, Any]:
-        """Does the work, which returns its part of result.json, and shows how far it is."""
+    def run(self, work: Callable[[], WinnerOutcome], display: Display) -> WinnerOutcome:
+        """Does the work, and shows how far it is."""
         with display.show(self) as self._say:
             self._say(self.opening)
             outcome = work()
             self._ended = _ended(outcome, time.monotonic() - self._began)
-            self._accuracy = f"test accuracy {outcome['test']['accuracy']:.4f}"
+            self._accuracy = f"test accuracy {outcome.test.accuracy:.4f}"
             self._say(lambda: self._ended)
         return outcome
 
@@ -132,9 +132,9 @@ class WinnerProgress:
         return (max(1.0, low), high) if high > 0 else None
 
 
-def _ended(outcome: Mapping[str, Any], seconds: float) -> str:
-    count = len(outcome["final"]["epochs"])
+def _ended(outcome: WinnerOutcome, seconds: float) -> str:
+    count = len(outcome.final.epochs)
     return (
         f"trained for {count} epoch{'s' if count != 1 else ''} and tested on "
-        f"{outcome['test']['count']:,} images in {duration(seconds)}"
+        f"{outcome.test.count:,} images in {duration(seconds)}"
     )

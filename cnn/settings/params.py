@@ -1,6 +1,5 @@
 """Model parameters: what one configuration of a network is, and how it is trained."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -50,15 +49,6 @@ class TrainingParams(Frozen):
             raise AttributeError(
                 f"params.{name} must be named in [space], but that has {known}", name=name
             )
-
-
-def own_params(params: dict[str, Any], named: Iterable[str]) -> dict[str, Any]:
-    """What of a trial's parameters another network than ours has: what its space names.
-
-    An earlier version of this program wrote those of our own network with them.
-    """
-    kept = {"learning_rate", "batch_size", *named}
-    return {name: value for name, value in params.items() if name in kept}
 
 
 class ModelParams(TrainingParams):

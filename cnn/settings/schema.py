@@ -17,7 +17,7 @@ from pydantic import (
 
 from cnn.core.near_misses import unknown_parameter
 from cnn.settings.dimension import Dimension, Space
-from cnn.settings.params import ModelParams, TrainingParams, own_params
+from cnn.settings.params import ModelParams, TrainingParams
 from cnn.settings.validation import MOST, Frozen, PositiveInt, as_tuple, explain
 
 FOLDS = 10
@@ -209,11 +209,6 @@ class Settings(Frozen):
     final: FinalSettings = FinalSettings()
     model: ModelSettings = ModelSettings()
     cache: CacheSettings = CacheSettings()
-
-    def known(self, params: dict[str, Any]) -> dict[str, Any]:
-        """What of a trial's parameters its network has (`own_params`)."""
-        named = [name for phase in self.phases for name in phase.space]
-        return params if self.model.is_ours else own_params(params, named)
 
     @model_validator(mode="after")
     def _phases_fit_together(self) -> "Settings":

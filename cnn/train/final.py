@@ -3,25 +3,34 @@
 TensorFlow is imported inside the functions: the driver imports this module too.
 """
 
-import json
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cnn.core.directory import Directory
-from cnn.core.documents import Malformed, read_json
+from cnn.core.documents import Malformed, read_model
 from cnn.core.seeds import derive_seed
 from cnn.data.arrays import open_pixels
 from cnn.data.splits import TEST, TRAIN
 from cnn.model.file_check import MODEL
 from cnn.rundir.heartbeat import Teller, tell_testing
+from cnn.rundir.result import (
+    Attempt,
+    ConfidenceInterval,
+    FinalTraining,
+    Layer,
+    Metrics,
+    TestMetrics,
+    WinnerOutcome,
+)
 from cnn.rundir.trials import trial_name
 from cnn.settings.params import TrainingParams
+from cnn.settings.validation import Frozen
 from cnn.spark.child import Ended
 from cnn.train.job import Job, all_images, choose_images, compiled, part, run_fit, snapshot
 from cnn.train.scores import Evaluation, evaluate
@@ -47,7 +56,7 @@ class FinalJob:
     number: int
     seed: int
     params: TrainingParams
-    data: str
+    data: Literal["train", "all"]
     # None: as many as the phase's.
     epochs: int | None
     expected_accuracy: float
@@ -60,23 +69,30 @@ class FinalJob:
     continued: int = 0
 
 
-def final_value(number: int, final: FinalJob, ended: Ended) -> dict[str, Any]:
-    """What `run_final` returned, or {"error": the evidence} where its process did not return."""
-    return dict(ended.value) if ended.returned else {"error": ended.evidence()}
+class Tested(Frozen):
+    """RUN/tested.json: what training and testing a trial's network came to."""
+
+    number: int
+    outcome: WinnerOutcome
 
 
-def read_tested(run: Directory, number: int) -> dict[str, Any] | None:
+def final_value(number: int, final: FinalJob, ended: Ended) -> WinnerOutcome | str:
+    """What `run_final` returned, or the evidence where its process did not return."""
+    outcome: WinnerOutcome | str = ended.value if ended.returned else ended.evidence()
+    return outcome
+
+
+def read_tested(run: Directory, number: int) -> WinnerOutcome | None:
     """What `run_final` returned for trial `number` before the driver died, if it came to that."""
     try:
-        found = read_json(run, TESTED)
+        found = read_model(Tested, run, TESTED)
     except (FileNotFoundError, Malformed):
         return None
-    known = isinstance(found, dict) and found.get("number") == number
-    return dict(found["outcome"]) if known and isinstance(found.get("outcome"), dict) else None
+    return found.outcome if found.number == number else None
 
 
-def run_final(final: FinalJob) -> dict[str, Any]:
-    """Trains the winner, saves it, and tests what was saved: the part of result.json that is new.
+def run_final(final: FinalJob) -> WinnerOutcome:
+    """Trains the winner, saves it, and tests what was saved.
 
     What came of it is left in the run directory too: a driver that dies here and is resumed does
     not open the test set again.
@@ -96,13 +112,13 @@ def run_final(final: FinalJob) -> dict[str, Any]:
     clock = time.monotonic()
     run, classes = Directory(job.run), len(job.manifest.classes)
     train, validation = final_images(final)
-    attempts: list[dict[str, Any]] = []
+    attempts: list[Attempt] = []
     kept: tuple[float, keras.Model, Fit, Evaluation] | None = None
     for attempt in range(final.attempts):
         seed, model, fitted = _attempt(final, attempt, train, validation)
         found = evaluate(model, validation, classes=classes)
         accepted = found.accuracy >= final.expected_accuracy - final.tolerance
-        attempts.append({"seed": seed, "accuracy": found.accuracy, "accepted": accepted})
+        attempts.append(Attempt(seed=seed, accuracy=found.accuracy, accepted=accepted))
         if kept is None or found.accuracy > kept[0]:
             kept = (found.accuracy, model, fitted, found)
         if accepted:
@@ -124,37 +140,40 @@ def run_final(final: FinalJob) -> dict[str, Any]:
     tell_testing(run, final.number, job.manifest.total(TEST))
     examined = examine(saved, job)
     tested = examined.scores
-    outcome = {
-        "final": {
-            "data": final.data,
-            "best_epoch": fitted.best_epoch,
-            "epochs": [epoch.model_dump() for epoch in fitted.epochs],
-            "train_images": len(train),
-            "cooldown": final.cooldown,
-            "attempts": attempts,
-            "workers": final.workers,
-            "continued": final.continued,
-            "batch_size": final.params.batch_size,
-            "learning_rate": final.params.learning_rate,
-        },
+    in_top5 = None if examined.in_top5 is None else examined.in_top5 / tested.count
+    outcome = WinnerOutcome(
+        final=FinalTraining(
+            data=final.data,
+            best_epoch=fitted.best_epoch,
+            epochs=tuple(fitted.epochs),
+            train_images=len(train),
+            cooldown=final.cooldown,
+            attempts=tuple(attempts),
+            workers=final.workers,
+            continued=final.continued,
+            batch_size=final.params.batch_size,
+            learning_rate=final.params.learning_rate,
+        ),
         # With final.data = "all" these images were trained on: not a validation result.
-        "validation": _scores(found) if final.data == "train" else None,
-        "test": {
+        validation=Metrics(**_scores(found)) if final.data == "train" else None,
+        test=TestMetrics(
             **_scores(tested),
-            "roc_auc": examined.roc_auc,
-            "top5_accuracy": None if examined.in_top5 is None else examined.in_top5 / tested.count,
-            "confusion": tested.confusion.tolist(),
-        },
-        "architecture": summary(saved),
-        "layers": layers(saved),
-        "parameters": saved.count_params(),
-        "versions": versions(),
-        "seconds": {
+            roc_auc=examined.roc_auc,
+            top5_accuracy=in_top5,
+            confusion=tested.confusion.tolist(),
+            interval=ConfidenceInterval.of(tested.accuracy, tested.count),
+            top5_interval=None if in_top5 is None else ConfidenceInterval.of(in_top5, tested.count),
+        ),
+        architecture=summary(saved),
+        layers=tuple(Layer(**layer) for layer in layers(saved)),
+        parameters=saved.count_params(),
+        versions=versions(),
+        seconds={
             "final": round(trained - clock, 3),
             "test": round(time.monotonic() - trained, 3),
         },
-    }
-    run.write(TESTED, json.dumps({"number": final.number, "outcome": outcome}).encode())
+    )
+    run.write(TESTED, Tested(number=final.number, outcome=outcome).model_dump_json().encode())
     return outcome
 
 
@@ -235,7 +254,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _scores(found: Evaluation) -> Mapping[str, Any]:
+def _scores(found: Evaluation) -> dict[str, Any]:
     return {
         "accuracy": found.accuracy,
         "loss": found.loss,

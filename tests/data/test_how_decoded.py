@@ -27,7 +27,7 @@ from cnn.data.splits import assign
 from cnn.data.store import StoreSource
 from cnn.model.card import MODEL_CARD, ModelCard, read_card
 from cnn.model.classifier import Classifier
-from cnn.rundir.result import model_card
+from cnn.search.outcome import model_card
 
 SIZE = 16
 SETTINGS = DataSettings(image_size=SIZE, group="none", max_rejects=0)
@@ -96,7 +96,7 @@ def stored(data: Path) -> dict[str, np.ndarray]:
 def classifier(manifest: Manifest, folder: Path) -> Classifier:
     """A classifier that has read its description from a run's folder; it has no network."""
     made: Any = SimpleNamespace(params={}, model=SimpleNamespace(builder="cnn.model:build"))
-    card = model_card(manifest, made, made, {"versions": {}})
+    card = model_card(manifest, made, made, {})
     folder.mkdir()
     (folder / MODEL_CARD).write_text(card.model_dump_json())
     nothing: Any = None

@@ -30,7 +30,7 @@ from cnn.data.listing import real_path
 from cnn.data.manifest import DataSettings, read_manifest
 from cnn.model.card import read_card
 from cnn.rundir.heartbeat import read_brought, read_reached
-from cnn.rundir.record import read_run
+from cnn.rundir.result import RunResult, read_result
 from cnn.rundir.trials import read_trials, write_trial
 from cnn.search.journal import read_start, recover_trials
 from cnn.settings.schema import Settings
@@ -155,41 +155,33 @@ def test_a_runs_start(tmp_path: Path, content: bytes) -> None:
         is_short(error)
 
 
-RESULT = {
-    "params": {"filters": 3},
-    "winner": {"number": 0, "phase": "search", "accuracy": 0.5},
-    "phases": [{"name": "search", "best": 0}],
-    "test": {"accuracy": 0.5, "confusion": [[1, 1], [1, 1]], "interval": {"low": 0, "high": 1}},
-    "data": {"classes": ["a", "b"], "counts": {"train": {"a": 1, "b": 1}}},
-}
-
-
 def test_what_is_unspoilt_is_read(tmp_path: Path) -> None:
     for name, content in (
         ("manifest", MANIFEST),
         ("model", CARD),
         ("run", START),
-        ("result", RESULT),
+        ("result", made_up.result()),
     ):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     place = Directory(tmp_path)
     assert read_manifest(place).total("train") == 16
     assert read_card(place).classes == ("a", "b")
     assert read_start(place).fingerprint == "f"
-    assert read_run(place).record.test.mistakes() == 2
+    assert read_result(place).test.correct == 119
 
 
 @fuzz
-@given(documents(RESULT))
+@given(documents(made_up.result()))
 @example(DEEP.encode())
 def test_a_result(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "result.json").write_bytes(content)
     try:
-        record = read_run(Directory(tmp_path)).record
-        record.interval()
-        record.test.mistakes()
+        found = read_result(Directory(tmp_path))
     except InputError as error:
         is_short(error)
+    else:
+        assert 0 <= found.test.correct <= found.test.count
+        assert RunResult.model_validate_json(found.model_dump_json()) == found
 
 
 REACHED = {"number": 1, "epoch": 2.5, "max_epochs": 6, "accuracy": 0.5}

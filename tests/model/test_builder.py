@@ -17,7 +17,7 @@ from cnn.core.directory import Directory
 from cnn.model.contract import Broken, Contract
 from cnn.report.comparison import render_comparison
 from cnn.report.page import render_report
-from cnn.rundir.record import read_run
+from cnn.rundir.finished import read_run
 from cnn.rundir.trials import TrialResult, read_trials
 from cnn.settings.params import TrainingParams
 
@@ -195,8 +195,10 @@ def test_trials_have_the_spaces_parameters_and_no_others(found: tuple[Run, str])
     assert [trial.phase for trial in trials.values()][-3:] == ["first", "second", "second"]
     for trial in trials.values():
         assert set(trial.params) == NAMES | ({"augment"} if trial.phase == "second" else set())
-    assert set(run.params) == set(run.result["params"]) == {*NAMES, "augment"}
-    assert set(run.result["phases"][0]["simplest"]["params"]) == NAMES
+    assert set(run.params) == set(run.result.params) == {*NAMES, "augment"}
+    simplest = run.result.phases[0].simplest
+    assert simplest is not None
+    assert set(simplest.params) == NAMES
     card = json.loads((Path(run.path) / "model.json").read_text())
     assert card["params"] == run.params
     assert {f"params.{name}" for name in NAMES} <= set(run.trials().columns)
@@ -230,26 +232,6 @@ def test_a_run_whose_trials_are_gone_is_resumed(
     kept = {t.name: t.read_bytes() for t in (whole / "trials").iterdir() if t.name != last.name}
     assert kept.items() <= {t.name: t.read_bytes() for t in (run / "trials").iterdir()}.items()
     assert json.loads(last.read_text())["params"] == found[0].params
-
-
-def test_a_run_with_our_networks_parameters_too_is_shown_without_them(
-    found: tuple[Run, str], tmp_path: Path
-) -> None:
-    """As an earlier version of this program left it."""
-    run = tmp_path / "run"
-    shutil.copytree(found[0].path, run)
-    ours = {"conv_layers": 7, "dense_units": 32, "batch_norm": False}
-    for path in [run / "result.json", *(run / "trials").iterdir()]:
-        content = json.loads(path.read_text())
-        content["params"] |= ours
-        for phase in content.get("phases", []):
-            phase["simplest"]["params"] |= ours
-        path.write_text(json.dumps(content))
-    old = Run.load(run)
-    assert old.params == found[0].params
-    assert list(old.trials().columns) == list(found[0].trials().columns)
-    page = render_report(Directory(run)) + render_comparison([read_run(Directory(run))] * 2)
-    assert not re.search(r"conv.layers|dense.units|batch.norm", page)
 
 
 def test_what_is_shown_has_the_networks_own_names(found: tuple[Run, str]) -> None:

@@ -5,13 +5,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.made_up import ESCAPED, HOSTILE, result, run_directory, trial, write_answers
+from support.made_up import (
+    ESCAPED,
+    HOSTILE,
+    result,
+    run_directory,
+    settings_text,
+    trial,
+    write_answers,
+)
 from support.pages import Page, command, refused
 
 from cnn.core.directory import Directory
 from cnn.report.comparison import render_comparison
 from cnn.report.paired import holm, mcnemar
-from cnn.rundir.record import read_run
+from cnn.rundir.finished import read_run
 
 
 def page_of(*runs: Directory) -> str:
@@ -47,30 +55,19 @@ def test_runs_stand_side_by_side(tmp_path: Path) -> None:
     assert html == page_of(first, second)
 
 
-@pytest.mark.parametrize("fingerprint", ["ffff", None])
-def test_other_data_is_a_warning(tmp_path: Path, fingerprint: str | None) -> None:
-    other = run_named(tmp_path, "b", data={"fingerprint": fingerprint})
+def test_other_data_is_a_warning(tmp_path: Path) -> None:
+    other = run_named(tmp_path, "b", data={"fingerprint": "ffff"})
     assert "Not the same data." in Page(page_of(run_named(tmp_path, "a"), other)).text
 
 
-def test_runs_of_which_little_is_known_are_compared(tmp_path: Path) -> None:
-    empty = [run_directory(tmp_path / name, {}, []) for name in "ab"]
-    page = Page(page_of(*empty))
-    assert "2 runs compared" in page.text
-    assert page.labels == []
-
-
-def test_runs_without_a_curve_or_accuracy_are_named_with_the_reason(tmp_path: Path) -> None:
+def test_runs_without_a_curve_are_named_with_the_reason(tmp_path: Path) -> None:
     stopped = trial(0, "pruned", rung=0, accuracy=0.7, loss=0.3)
     of = {"none": [], "crashed": [trial(0, "crashed", error="no")], "stopped": [stopped]}
     runs = [run_directory(tmp_path / name, result(), trials) for name, trials in of.items()]
-    runs.append(run_directory(tmp_path / "untested", result(test=None)))
     text = Page(page_of(*runs)).text
     assert "none/run has no curve: it has no trials." in text
     assert "crashed/run has no curve: none of its trials came to a validation accuracy." in text
     assert "stopped/run has no curve: none of its trials ran to its end." in text
-    assert "untested/run has no test accuracy." in text
-    assert "untested/run has no curve" not in text
 
 
 def test_names_that_are_alike_stay_apart_in_plots(tmp_path: Path) -> None:
@@ -82,14 +79,12 @@ def test_names_that_are_alike_stay_apart_in_plots(tmp_path: Path) -> None:
         assert html.count(f"<title>{name}/run</title>{short}</text>") == 2
 
 
-def test_the_builder_is_named_and_only_parameters_of_its_space(tmp_path: Path) -> None:
-    run = run_named(tmp_path, "a", params={"depth": 7, "conv_layers": 3})
-    run.write(
-        "settings.toml",
-        b'[model]\nbuilder = "my.nets:wide"\n[[phases]]\nname = "search"\nspace = {depth = 7}\n',
-    )
+def test_another_networks_function_is_named(tmp_path: Path) -> None:
+    run = run_named(tmp_path, "a")
+    tables = {"model": {"builder": "my.nets:wide"}, "space": {"depth": 7}}
+    run.write("settings.toml", settings_text(**tables).encode())
     text = Page(page_of(run, run_named(tmp_path, "b"))).text
-    assert "a/run Made by my.nets:wide . learning rate 0.00123, depth 7 b/run" in text
+    assert "a/run Made by my.nets:wide ." in text
     assert text.count("Made by") == 1
 
 

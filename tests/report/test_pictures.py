@@ -62,12 +62,18 @@ def test_mistakes_uncertain_ones_and_samples_are_shown(tmp_path: Path) -> None:
 
 
 def test_more_mistakes_than_pictures_are_counted(tmp_path: Path) -> None:
-    run = run_with(tmp_path, [picture("mistake")], test={"confusion": [[55, 5], [2, 58]]})
+    run = run_with(
+        tmp_path,
+        [picture("mistake")],
+        test={"accuracy": 113 / 120, "confusion": [[55, 5], [2, 58]]},
+    )
     assert "1 of 7" in Page(render_report(run)).text
 
 
 def test_no_mistakes_is_said(tmp_path: Path) -> None:
-    run = run_with(tmp_path, [picture("sample")], test={"confusion": [[60, 0], [0, 60]]})
+    run = run_with(
+        tmp_path, [picture("sample")], test={"accuracy": 1.0, "confusion": [[60, 0], [0, 60]]}
+    )
     assert "There were none on the test images." in Page(render_report(run)).text
 
 
@@ -139,7 +145,9 @@ def test_many_large_pictures_leave_the_page_below_2_mb(tmp_path: Path) -> None:
     rows = [picture("mistake", png=png(160, seed)) for seed in range(24)]
     rows += [picture("uncertain", png=png(160, seed)) for seed in range(12)]
     rows += [picture("sample", png=png(160, s), label=label) for label in (0, 1) for s in range(6)]
-    html = render_report(run_with(tmp_path, rows, test={"confusion": [[36, 24], [0, 60]]}))
+    html = render_report(
+        run_with(tmp_path, rows, test={"accuracy": 0.8, "confusion": [[36, 24], [0, 60]]})
+    )
     assert len(html) < 2_000_000
     text = Page(html).text
     shown = len(re.findall("named comics, 87.5 % truly faces", text))

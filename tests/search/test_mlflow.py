@@ -137,14 +137,15 @@ def test_the_winner_and_its_files_are_the_searchs(
 def test_logging_imports_no_framework(server: str, tuned: tuple[Path, str]) -> None:
     run, _ = tuned
     code = f"""
-import json, sys
+import sys
 from datetime import UTC, datetime
 from cnn.search.mlflow import MlflowLog, log_finished
+from cnn.rundir.result import read_result
 from cnn.rundir.trials import read_trials
 from cnn.core.directory import Directory
 run = Directory({str(run)!r})
 log = MlflowLog({server!r}, run, datetime.now(UTC), experiment="no framework")
-log_finished(log, read_trials(run), json.loads(run.read("result.json")))
+log_finished(log, read_trials(run), read_result(run))
 print([name for name in ("mlflow", "tensorflow", "keras") if name in sys.modules])
 """
     command = [sys.executable, "-c", code]

@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support.made_up import manifest
+from support.made_up import epochs, manifest, result
 from support.paths import CONF_DIR
 from support.terminal import on_a_terminal
 
 from cnn.core.directory import Directory
 from cnn.core.display import OnStdout
 from cnn.rundir.heartbeat import Reached, Teller, read_reached, tell_testing
+from cnn.rundir.result import WinnerOutcome
 from cnn.rundir.trials import EpochResult, TrialResult
 from cnn.search.forecast import Forecast, images_an_epoch
 from cnn.search.time_left import TimeLeft
@@ -158,7 +159,7 @@ def winner(run: Directory) -> WinnerProgress:
     )
 
 
-def train(run: Directory, pause: Callable[[], None]) -> dict[str, object]:
+def train(run: Directory, pause: Callable[[], None]) -> WinnerOutcome:
     """What tells the driver in the winner's training, and what that comes to."""
     pause()
     tell = Teller(run, 7, 15, 0, attempt=2)
@@ -166,10 +167,9 @@ def train(run: Directory, pause: Callable[[], None]) -> dict[str, object]:
     pause()
     tell_testing(run, 7, 250)
     pause()
-    return {
-        "final": {"epochs": [{}] * 15},
-        "test": {"count": 250, "accuracy": 0.875},
-    }
+    curve = [epoch.model_dump() for epoch in epochs(15, 0.9)]
+    made = result(final={"epochs": curve}, test={"count": 250, "accuracy": 0.875})
+    return WinnerOutcome(**{name: made[name] for name in WinnerOutcome.model_fields})
 
 
 def test_the_winners_training_is_a_line_that_redraws(

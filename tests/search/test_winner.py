@@ -63,15 +63,16 @@ def test_a_repetition_never_wins_itself() -> None:
 def test_how_much_the_best_was_flattered() -> None:
     found = confirmation(phase(), [*SEARCHED, *REPEATS])
     assert found is not None
-    assert found["flattery"] == pytest.approx(0.95 - 0.82)
-    first, second = found["candidates"]
-    assert (first["number"], first["repeats"], first["scores"]) == (1, [4, 6], [0.80, 0.84])
-    assert first["spread"] == pytest.approx(0.02 * 2**0.5)
-    assert (second["number"], second["mean"]) == (0, pytest.approx(0.89))
+    assert found.flattery == pytest.approx(0.95 - 0.82)
+    first, second = found.candidates
+    assert (first.number, first.repeats, first.scores) == (1, (4, 6), (0.80, 0.84))
+    assert first.spread == pytest.approx(0.02 * 2**0.5)
+    assert second.number == 0
+    assert second.mean == pytest.approx(0.89)
     by_loss = confirmation(phase(objective="val_loss"), [*SEARCHED, *REPEATS])
     assert by_loss is not None
     # A loss that is lower in the search than again was flattered too.
-    assert by_loss["flattery"] == pytest.approx(0.18 - 0.05)
+    assert by_loss.flattery == pytest.approx(0.18 - 0.05)
 
 
 def test_without_repetitions_nothing_is_said_of_them() -> None:
@@ -92,23 +93,23 @@ def test_the_simplest_within_one_standard_error() -> None:
     ]
     found = simplest(winner, trials)
     assert found is not None
-    assert (found["number"], found["parameters"]) == (2, 3000)
-    assert found["standard_error"] == pytest.approx(0.0245, abs=1e-3)
-    assert found["params"]["filters"] == 6
+    assert (found.number, found.parameters) == (2, 3000)
+    assert found.standard_error == pytest.approx(0.0245, abs=1e-3)
+    assert found.params["filters"] == 6
 
 
 def test_at_100_percent_the_error_is_not_zero() -> None:
     winner = trial(0, 1.0, parameters=9000)
     found = simplest(winner, [winner, trial(1, 0.99, parameters=10)])
     assert found is not None
-    assert found["number"] == 1
+    assert found.number == 1
 
 
 def test_the_winner_may_be_the_simplest_and_old_trials_say_nothing() -> None:
     winner = trial(0, 0.95, parameters=10)
     found = simplest(winner, [winner, trial(1, 0.95, parameters=20)])
     assert found is not None
-    assert found["number"] == 0
+    assert found.number == 0
     assert simplest(trial(0, 0.95, parameters=None), []) is None
 
 
@@ -116,4 +117,4 @@ def test_a_network_as_large_as_the_winners_is_no_smaller_one() -> None:
     winner = trial(1, 0.95)
     found = simplest(winner, [trial(0, 0.95), winner])
     assert found is not None
-    assert found["number"] == 1
+    assert found.number == 1

@@ -14,9 +14,10 @@ from cnn.core.directory import Directory
 from cnn.core.seeds import derive_seed
 from cnn.data.manifest import DataSettings, Manifest, Source
 from cnn.model.card import ModelCard
+from cnn.rundir.result import ConfidenceInterval
 from cnn.rundir.test_predictions import TEST_SCHEMA, TESTED
 from cnn.rundir.trials import EpochResult, Status, TrialResult, write_trial
-from cnn.settings.toml import load_settings
+from cnn.settings.toml import dump_settings, load_settings
 
 START = datetime(2026, 11, 23, 8, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>"
@@ -53,31 +54,27 @@ def trial(number: int, status: Status = "ok", phase: str = "search", **fields: A
 
 
 def result(**changes: Any) -> dict[str, Any]:
-    """result.json of a run whose trial 7 won; `changes` replace tables or are merged into them."""
+    """result.json of a run whose trial 7 won; `changes` replace tables or are merged into them.
+
+    Phases are merged into one that has all keys; an interval and a confusion matrix that are not
+    given follow from the rest.
+    """
     made: dict[str, Any] = {
         "schema_version": 1,
         "params": {"conv_layers": 4, "learning_rate": 0.00123, "batch_norm": True, "dropout": None},
         "winner": {"number": 7, "phase": "search", "accuracy": 0.94, "loss": 0.06},
-        "phases": [
-            {
-                "name": "search",
-                "strategy": "tpe",
-                "objective": "val_accuracy",
-                "best": 7,
-                "params": {"conv_layers": 4},
-                "trials": {"ok": 8},
-                "train_images": 4000,
-                "epochs": 6,
-            }
-        ],
+        "phases": [{}],
         "validation": {"accuracy": 0.95, "loss": 0.05, "balanced_accuracy": 0.95, "count": 96},
         "test": {
             "accuracy": 119 / 120,
             "loss": 0.0402,
             "balanced_accuracy": 119 / 120,
-            "interval": {"low": 0.9543, "high": 0.9985},
             "count": 120,
+            "roc_auc": None,
+            "top5_accuracy": None,
             "confusion": [[59, 1], [0, 60]],
+            "interval": {"low": 0.9543, "high": 0.9985},
+            "top5_interval": None,
         },
         "baseline": {"accuracy": 0.5, "class": "faces"},
         "final": {
@@ -85,12 +82,17 @@ def result(**changes: Any) -> dict[str, Any]:
             "best_epoch": 5,
             "epochs": [epoch.model_dump() for epoch in epochs(6, 0.98)],
             "train_images": 384,
+            "cooldown": 0.0,
             "attempts": [{"seed": 4711, "accuracy": 0.98, "accepted": True}],
+            "workers": 1,
+            "continued": 0,
+            "batch_size": 32,
+            "learning_rate": 0.00123,
         },
         "trials": {"ok": 8},
-        "seconds": {"preprocess": 6.1, "search": 7300.2, "final": 8.0, "test": None},
         "versions": {"cnn": "0.1.0", "keras": "3.15.1"},
         "architecture": "Model: CNN\n convolution_1",
+        "layers": [],
         "parameters": 53858,
         "data": {
             "classes": ["faces", "comics"],
@@ -99,6 +101,7 @@ def result(**changes: Any) -> dict[str, Any]:
                 "test": {"faces": 60, "comics": 60},
             },
             "rejects": 3,
+            "reasons": {},
             "size": 128,
             "channels": 1,
             "fingerprint": "ab12cd",
@@ -109,6 +112,7 @@ def result(**changes: Any) -> dict[str, Any]:
                 "url": "https://example.org/faces",
             },
         },
+        "seconds": {"preprocess": 6.1, "search": 7300.2, "final": 8.0, "test": 1.0},
         "command": ["jobs/tune.py", "--data", "my data"],
         "configs": ["default.toml", "sample.toml"],
         "notes": ["the 4,000 images asked for were 480: all are used"],
@@ -118,16 +122,46 @@ def result(**changes: Any) -> dict[str, Any]:
     for key, value in changes.items():
         merged = isinstance(made.get(key), dict) and value
         made[key] = made[key] | value if merged else value
+    made["phases"] = [phase_result() | phase for phase in made["phases"]]
+    test, classes = made["test"], len(made["data"]["classes"])
+    test["confusion"] = test["confusion"] or [[0] * classes] * classes
+    test["interval"] = (
+        test["interval"] or ConfidenceInterval.of(test["accuracy"], test["count"]).model_dump()
+    )
     return made
+
+
+def phase_result() -> dict[str, Any]:
+    """What result.json says of a phase whose trial 7 was the best."""
+    return {
+        "name": "search",
+        "strategy": "tpe",
+        "objective": "val_accuracy",
+        "best": 7,
+        "params": {"conv_layers": 4},
+        "trials": {"ok": 8},
+        "train_images": 4000,
+        "epochs": 6,
+        "confirmation": None,
+        "simplest": None,
+    }
+
+
+def settings_text(*phases: str, **tables: Any) -> str:
+    """settings.toml of a run of these phases."""
+    named = {"phases": [{"name": name} for name in phases or ["search"]]}
+    return dump_settings(load_settings(tables=named | tables))
 
 
 def run_directory(
     folder: Path, content: dict[str, Any], trials: list[TrialResult] | None = None
 ) -> Directory:
     run = Directory(folder / "run")
+    trials = [trial(number) for number in range(8)] if trials is None else trials
     run.write("result.json", json.dumps(content).encode())
-    run.write("settings.toml", b"[search]\nmax_trials = 8\n")
-    for one in [trial(number) for number in range(8)] if trials is None else trials:
+    phases = dict.fromkeys(one.phase for one in trials)
+    run.write("settings.toml", settings_text(*phases).encode())
+    for one in trials:
         write_trial(run, one)
     return run
 

@@ -1,0 +1,86 @@
+"""What a run came to, put together for result.json and model.json."""
+
+from collections.abc import Mapping
+
+from cnn.core.clock import now
+from cnn.data.manifest import Manifest
+from cnn.data.splits import TEST, TRAIN
+from cnn.model.card import ModelCard
+from cnn.rundir.result import Baseline, DataSummary, Metrics, RunResult, Winner, WinnerOutcome
+from cnn.rundir.trials import TrialResult, count_by_status
+from cnn.search.journal import Start
+from cnn.search.phases import History
+from cnn.settings.schema import Settings
+
+
+def make_result(
+    manifest: Manifest,
+    start: Start,
+    history: History,
+    winner: TrialResult,
+    outcome: WinnerOutcome,
+    *,
+    search_seconds: float,
+) -> RunResult:
+    """The result of a run that ends now.
+
+    Args:
+        manifest: That of the data set.
+        start: What the run was started on.
+        history: What the phases of the search came to.
+        winner: The trial that won.
+        outcome: What training and testing it came to.
+        search_seconds: How long the search took, interruptions left out.
+    """
+    assert winner.accuracy is not None
+    trained = manifest.counts[TRAIN]
+    larger = max(trained, key=lambda name: trained[name])
+    return RunResult(
+        params=winner.params,
+        winner=Winner(
+            number=winner.number, phase=winner.phase, accuracy=winner.accuracy, loss=winner.loss
+        ),
+        phases=tuple(history.entries),
+        validation=outcome.validation
+        or Metrics(
+            accuracy=winner.accuracy,
+            loss=winner.loss,
+            balanced_accuracy=winner.balanced_accuracy,
+        ),
+        test=outcome.test,
+        baseline=Baseline(
+            accuracy=manifest.counts[TEST][larger] / manifest.total(TEST), class_name=larger
+        ),
+        final=outcome.final,
+        trials=count_by_status(history.trials),
+        versions=outcome.versions,
+        architecture=outcome.architecture,
+        layers=outcome.layers,
+        parameters=outcome.parameters,
+        data=DataSummary.model_validate(manifest.model_dump(include={*DataSummary.model_fields})),
+        seconds={"preprocess": manifest.seconds, "search": search_seconds, **outcome.seconds},
+        command=start.command,
+        configs=start.configs,
+        notes=tuple(history.notes),
+        started=start.started,
+        ended=now(),
+    )
+
+
+def model_card(
+    manifest: Manifest, settings: Settings, winner: TrialResult, versions: Mapping[str, str]
+) -> ModelCard:
+    """What the model expects of an image, and what it was made with."""
+    return ModelCard(
+        schema_version=manifest.schema_version,
+        size=manifest.size,
+        channels=manifest.channels,
+        color_mode=manifest.settings.color_mode,
+        fit=manifest.settings.fit,
+        background=manifest.settings.background,
+        value_range=manifest.value_range,
+        classes=manifest.classes,
+        params=dict(winner.params),
+        builder=settings.model.builder,
+        versions=dict(versions),
+    )
