@@ -24,7 +24,6 @@ from cnn.report.render import render
 from cnn.rundir.finished import FinishedRun, read_run, searched
 from cnn.rundir.result import PhaseResult
 from cnn.rundir.trials import TrialResult, count_by_status, trial_key
-from cnn.rundir.wilson import share_interval
 
 REPORT = "report.html"
 COMPARISON = "comparison.html"
@@ -55,7 +54,7 @@ def render_report(directory: Directory) -> str:
         model=run.settings.model,
         intervals={
             "search": verdict.trial_interval(winner) if winner else None,
-            "final": share_interval(result.validation.accuracy, result.validation.count),
+            "final": verdict.interval_of(result.validation.accuracy, result.validation.count),
         },
         final_plots=plots.training("final", result.final.epochs, result.final.best_epoch),
         winner=winner,

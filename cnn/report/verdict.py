@@ -8,9 +8,8 @@ from typing import Any
 from cnn.report.confusion import MOST_CLASSES, by_class
 from cnn.report.formats import area, count, percent, points, readable, words
 from cnn.rundir.finished import FinishedRun, searched
-from cnn.rundir.result import PhaseResult, RunResult
+from cnn.rundir.result import ConfidenceInterval, PhaseResult, RunResult
 from cnn.rundir.trials import TrialResult
-from cnn.rundir.wilson import Interval, share_interval
 
 # Half an interval from which on it says little, and below which it says much.
 _WIDE, _NARROW = 0.05, 0.02
@@ -73,9 +72,16 @@ def _has_score(trial: TrialResult) -> bool:
     return trial.accuracy is not None
 
 
-def trial_interval(trial: TrialResult) -> Interval | None:
+def interval_of(share: float | None, images: int | None) -> ConfidenceInterval | None:
+    """That of an accuracy on so many images; None where either is not known, or is none."""
+    if share is None or not images or not 0 <= share <= 1:
+        return None
+    return ConfidenceInterval.of(share, images)
+
+
+def trial_interval(trial: TrialResult) -> ConfidenceInterval | None:
     """That of a trial's validation accuracy."""
-    return share_interval(trial.accuracy, trial.validation_images)
+    return interval_of(trial.accuracy, trial.validation_images)
 
 
 def versus_baseline(result: RunResult) -> list[tuple[str, str, str]]:

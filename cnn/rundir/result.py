@@ -68,8 +68,6 @@ class Metrics(Frozen):
 class TestMetrics(Metrics):
     """The winner's one test, on images that no training and no choice has seen."""
 
-    __test__ = False  # pytest takes the name for a test's.
-
     count: PositiveInt
     # Of several classes the mean of each against the rest; None where a class has no image.
     roc_auc: Score
@@ -80,6 +78,12 @@ class TestMetrics(Metrics):
     # Of the accuracy, and of the top-5 accuracy where there is one.
     interval: ConfidenceInterval
     top5_interval: ConfidenceInterval | None
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        if {*map(len, self.confusion)} != {len(self.confusion)}:
+            raise ValueError("confusion must have as many columns as rows")
+        return self
 
     @property
     def correct(self) -> int:
@@ -251,9 +255,9 @@ class RunResult(Frozen):
     ended: AwareDatetime
 
     @model_validator(mode="after")
-    def _square(self) -> Self:
-        classes, matrix = len(self.data.classes), self.test.confusion
-        if {len(matrix), *map(len, matrix)} != {classes}:
+    def _of_its_classes(self) -> Self:
+        classes = len(self.data.classes)
+        if len(self.test.confusion) != classes:
             raise ValueError(
                 f"test.confusion must have a row and a column for each of {classes} classes"
             )

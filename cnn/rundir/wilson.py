@@ -1,23 +1,6 @@
 """Wilson's interval of a share, such as an accuracy."""
 
 import math
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A share of so many images, as exactly as they tell it: Wilson's 95 %."""
-
-    low: float
-    high: float
-    images: int
-
-
-def share_interval(share: float | None, images: int | None) -> Interval | None:
-    """None where that is not known, or is no share."""
-    if share is None or not images or not 0 <= share <= 1:
-        return None
-    return Interval(*wilson_interval(round(share * images), images), images)
 
 
 def wilson_interval(successes: int, count: int, z: float = 1.959964) -> tuple[float, float]:

@@ -86,7 +86,8 @@ def run_search(
         forget_all(run)
     searched = now()
     winner = list(history.best.values())[-1]
-    trained = read_tested(run, winner.number) or _train_final(search, winner, history.trials)
+    trained = read_tested(run, winner.number, classes=len(manifest.classes))
+    trained = trained or _train_final(search, winner, history.trials)
 
     earlier = max((trial.ended for trial in search.earlier), default=start.started)
     spent = (searched - began + (earlier - start.started)).total_seconds()

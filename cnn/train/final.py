@@ -82,13 +82,14 @@ def final_value(number: int, final: FinalJob, ended: Ended) -> WinnerOutcome | s
     return outcome
 
 
-def read_tested(run: Directory, number: int) -> WinnerOutcome | None:
+def read_tested(run: Directory, number: int, *, classes: int) -> WinnerOutcome | None:
     """What `run_final` returned for trial `number` before the driver died, if it came to that."""
     try:
         found = read_model(Tested, run, TESTED)
     except (FileNotFoundError, Malformed):
         return None
-    return found.outcome if found.number == number else None
+    known = found.number == number and len(found.outcome.test.confusion) == classes
+    return found.outcome if known else None
 
 
 def run_final(final: FinalJob) -> WinnerOutcome:

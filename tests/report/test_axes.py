@@ -64,10 +64,9 @@ def test_plots_take_the_space_from_the_runs_settings(tmp_path: Path) -> None:
     rates = [0.011, 0.02, 0.03, 0.041, 0.052, 0.063, 0.074, 0.082]
     trials = [trial(n, params={"learning_rate": rate}) for n, rate in enumerate(rates)]
     run = run_directory(tmp_path, result(), trials)
-    for high in (0.1, 1.0):
-        space = {"learning_rate": {"low": 1e-5, "high": high, "log": True}}
+    for low in (1e-5, 1e-7):
+        space = {"learning_rate": {"low": low, "high": 0.1, "log": True}}
         run.write("settings.toml", settings_text(space=space).encode())
         html = render_report(run)
         # In parallel coordinates, and against the accuracy.
-        assert html.count(">1e-05</text>") == 2
-        assert html.count(f">{high:.2g}</text>") == 2
+        assert html.count(f">{low}</text>") == 2
