@@ -185,7 +185,7 @@ class Layer(Frozen):
 
     name: str
     kind: str
-    shape: tuple[Count | None, ...]
+    shape: Annotated[tuple[Count | None, ...], Field(max_length=16)]
     parameters: Count
 
 
