@@ -60,7 +60,7 @@ def _luck(run: FinishedRun) -> Check | None:
     # Where one of them was not trained again, the score of the search decides.
     if candidates and all(candidate.mean is not None for candidate in candidates):
         text = "The winner was chosen by its mean over other seeds, which luck does not flatter."
-        return Check(True, f"{_flattery(phase) or ''} {text}".strip())
+        return Check(True, f"{_selection_bias(phase) or ''} {text}".strip())
     tried = len([t for t in searched(run.trials) if t.phase == phase.name and _has_score(t)])
     if tried < 2:
         return None
@@ -121,7 +121,7 @@ def selection(run: FinishedRun) -> list[dict[str, Any]]:
                 "folds": folds if folds > 1 else None,
                 "best": best,
                 "interval": trial_interval(best) if best is not None else None,
-                "flattery": _flattery(phase),
+                "selection_bias": _selection_bias(phase),
                 "losses": _objective(phase) == "val_loss",
                 "score": words(_objective(phase)).replace("val ", "validation "),
             }
@@ -133,20 +133,20 @@ def _objective(phase: PhaseResult) -> str:
     return phase.confirmation.objective if phase.confirmation else phase.objective
 
 
-def _flattery(phase: PhaseResult) -> str | None:
+def _selection_bias(phase: PhaseResult) -> str | None:
     """By how much the best score of the search was better than the same network's mean."""
     found = phase.confirmation
-    if found is None or found.flattery is None:
+    if found is None or found.selection_bias is None:
         return None
     first = found.candidates[0]
     if found.objective == "val_loss":
-        amount = readable(abs(found.flattery))
+        amount = readable(abs(found.selection_bias))
     else:
-        amount = points(found.flattery)
+        amount = points(found.selection_bias)
     who = f"The best of the search, trial {readable(first.number)},"
     if amount in {"0", points(0.0)}:
         return f"{who} scored the same on average with other seeds: luck did not flatter it."
-    if found.flattery < 0:
+    if found.selection_bias < 0:
         return f"{who} scored {amount} better on average with other seeds: luck did not flatter it."
     return f"{who} scored {amount} worse on average with other seeds: so much was luck."
 

@@ -28,7 +28,7 @@ from cnn.settings.validation import Frozen, PositiveInt, explain, shown
 
 RESULT = "result.json"
 # To be raised by whoever adds, renames or removes a key.
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -119,7 +119,7 @@ class Confirmation(Frozen):
     objective: Objective
     candidates: Annotated[tuple[CandidateResult, ...], Field(min_length=1)]
     # By how much the search's own best scored better than the mean of its repetitions.
-    flattery: Score
+    selection_bias: Score
 
 
 class Simplest(Frozen):
@@ -225,7 +225,7 @@ class RunResult(Frozen):
     `result.params["filters"]`. `model_dump()` gives it as dictionaries.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     # The winner's parameters.
     params: dict[str, Any]
     winner: Winner

@@ -78,11 +78,13 @@ def confirmation(phase: PhaseSettings, trials: Sequence[TrialResult]) -> Confirm
                 spread=statistics.stdev(scores) if len(scores) > 1 else None,
             )
         )
-    first, flattery = entries[0], None
+    first, selection_bias = entries[0], None
     if first.score is not None and first.mean is not None:
-        flattery = first.score - first.mean
-        flattery = -flattery if objective == "val_loss" else flattery
-    return Confirmation(objective=objective, candidates=tuple(entries), flattery=flattery)
+        selection_bias = first.score - first.mean
+        selection_bias = -selection_bias if objective == "val_loss" else selection_bias
+    return Confirmation(
+        objective=objective, candidates=tuple(entries), selection_bias=selection_bias
+    )
 
 
 def expected_accuracy(winner: TrialResult, trials: Sequence[TrialResult]) -> float:

@@ -57,7 +57,7 @@ def test_the_best_are_trained_again_with_other_seeds(shuffled: Path) -> None:
     found = phase["confirmation"]
     assert [len(candidate["scores"]) for candidate in found["candidates"]] == [2, 2]
     first = found["candidates"][0]
-    assert found["flattery"] == pytest.approx(first["score"] - sum(first["scores"]) / 2)
+    assert found["selection_bias"] == pytest.approx(first["score"] - sum(first["scores"]) / 2)
     trials = {trial.number: trial for trial in read_trials(Directory(shuffled))}
     for candidate in found["candidates"]:
         original = trials[candidate["number"]]

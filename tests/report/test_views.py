@@ -23,13 +23,13 @@ def text_of(folder: Path, trials: list[TrialResult] | None = None, **changes: An
     return Page(render_report(run_directory(folder, result(**changes), trials))).text
 
 
-def confirmation(flattery: float, **fields: Any) -> dict[str, Any]:
+def confirmation(selection_bias: float, **fields: Any) -> dict[str, Any]:
     candidates = [
         {"number": 7, "score": 0.94, "scores": [0.93, 0.91], "mean": 0.92, "spread": 0.0141},
         {"number": 3, "score": 0.93, "scores": [None, 0.9], "mean": 0.9, "spread": None},
     ]
     candidates = [{"repeats": [], **candidate} for candidate in candidates]
-    made = {"objective": "val_accuracy", "candidates": candidates, "flattery": flattery}
+    made = {"objective": "val_accuracy", "candidates": candidates, "selection_bias": selection_bias}
     return {"confirmation": made | fields}
 
 
@@ -49,9 +49,11 @@ def test_a_choice_in_which_one_has_no_mean_is_not_called_confirmed(tmp_path: Pat
     assert "somewhat flattered by luck" in text
 
 
-@pytest.mark.parametrize(("flattery", "said"), [(-0.01, "1 point better"), (0.0, "the same")])
-def test_a_best_that_was_not_flattered_is_said(tmp_path: Path, flattery: float, said: str) -> None:
-    text = text_of(tmp_path, [trial(7)], phases=phase(**confirmation(flattery)))
+@pytest.mark.parametrize(("selection_bias", "said"), [(-0.01, "1 point better"), (0.0, "the same")])
+def test_a_best_that_was_not_flattered_is_said(
+    tmp_path: Path, selection_bias: float, said: str
+) -> None:
+    text = text_of(tmp_path, [trial(7)], phases=phase(**confirmation(selection_bias)))
     assert f"scored {said} on average with other seeds: luck did not flatter it" in text
 
 

@@ -11,7 +11,7 @@ import pytest
 from support.jobs import Run as Submit
 from support.jobs import one_line
 from support.made_up import result, run_directory, settings_text, trial
-from support.pages import command, refused
+from support.pages import refused
 
 from cnn import Run
 from cnn.core.directory import Directory
@@ -34,13 +34,13 @@ SIMPLEST = {
 }
 # What earlier versions left: another number, none, or keys that came later.
 OLD: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "must have schema version 1, but has 0; a run is read by the version": lambda tree: (
-        tree | {"schema_version": 0}
+    "must have schema version 2, but has 1; a run is read by the version": lambda tree: (
+        tree | {"schema_version": 1}
     ),
-    "must have schema version 1, but has None": lambda tree: {"params": tree["params"]},
-    "must have schema version 1, but has '1'": lambda tree: tree | {"schema_version": "1"},
-    "must have schema version 1, but has True": lambda tree: tree | {"schema_version": True},
-    "must fit schema version 1, but does not: notes must be given": lambda tree: {
+    "must have schema version 2, but has None": lambda tree: {"params": tree["params"]},
+    "must have schema version 2, but has '2'": lambda tree: tree | {"schema_version": "2"},
+    "must have schema version 2, but has True": lambda tree: tree | {"schema_version": True},
+    "must fit schema version 2, but does not: notes must be given": lambda tree: {
         key: value for key, value in tree.items() if key != "notes"
     },
     "does not: test.roc_auc must be given": lambda tree: (
@@ -93,14 +93,14 @@ def test_a_result_of_another_schema_is_refused_by_all_who_read_it(
 def test_commands_refuse_an_old_run_in_one_line_with_exit_code_2(
     submit: Submit, tmp_path: Path
 ) -> None:
-    old = finished(tmp_path / "old", result(schema_version=0))
+    old = finished(tmp_path / "old", result(schema_version=1))
     new = finished(tmp_path / "new", result())
     resumed = submit("jobs/tune.py", "--resume", old.uri)
     assert resumed.returncode == 2
     page = tmp_path / "page.html"
     said = [refused(old.uri), refused(new.uri, old.uri, "--out", page), one_line(resumed.stderr)]
     for line in said:
-        assert f"{old.uri}/result.json must have schema version 1, but has 0" in line
+        assert f"{old.uri}/result.json must have schema version 2, but has 1" in line
     assert not page.exists()
     assert not old.exists("report.html")
 

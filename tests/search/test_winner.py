@@ -63,7 +63,7 @@ def test_a_repetition_never_wins_itself() -> None:
 def test_how_much_the_best_was_flattered() -> None:
     found = confirmation(phase(), [*SEARCHED, *REPEATS])
     assert found is not None
-    assert found.flattery == pytest.approx(0.95 - 0.82)
+    assert found.selection_bias == pytest.approx(0.95 - 0.82)
     first, second = found.candidates
     assert (first.number, first.repeats, first.scores) == (1, (4, 6), (0.80, 0.84))
     assert first.spread == pytest.approx(0.02 * 2**0.5)
@@ -72,7 +72,7 @@ def test_how_much_the_best_was_flattered() -> None:
     by_loss = confirmation(phase(objective="val_loss"), [*SEARCHED, *REPEATS])
     assert by_loss is not None
     # A loss that is lower in the search than again was flattered too.
-    assert by_loss.flattery == pytest.approx(0.18 - 0.05)
+    assert by_loss.selection_bias == pytest.approx(0.18 - 0.05)
 
 
 def test_without_repetitions_nothing_is_said_of_them() -> None:
