@@ -38,7 +38,7 @@ class Page(HTMLParser):
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cnn.report.page", *map(str, arguments)],
+        [sys.executable, "-m", "cnn.report", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
