@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn.core.cli import Parser, go_on_with, run_job
+from cnn.core.cli import Parser, run_job, set_resume_command
 from cnn.core.console import redacted
 from cnn.core.errors import InputError
 from cnn.settings.defaults import EXPERIMENT
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> None:
         command=("jobs/tune.py", *_recorded(arguments, args.mlflow)),
         mlflow=args.mlflow,
         mlflow_experiment=args.mlflow_experiment,
-        on_start=lambda run: go_on_with(*_resuming(run, args.mlflow)),
+        on_start=lambda run: set_resume_command(*_resuming(run, args.mlflow)),
     )
     session = spark_session("cnn tune", TUNE)
     if args.resume is not None:

@@ -199,9 +199,9 @@ def test_run_and_data_directories_without_file_locks(submit: Run, tmp_path: Path
     words = ("--images", place / "images", "--out", place / "data", "--image-size", "32")
     done = submit("jobs/preprocess.py", *words, env=env)
     assert done.returncode == 0, done.stderr
-    assert "has no file locks (flock): a lease keeps a second writer out" in done.stdout
+    assert "has no file locks (flock): a lease is used instead" in done.stdout
     said = whole(submit, place / "run", *tune(place / "data", place / "run"), env=env)
-    assert "has no file locks (flock): a lease keeps a second writer out" in said
+    assert "has no file locks (flock): a lease is used instead" in said
     assert {path.name for path in place.iterdir()} == {"images", "data", "run"}
     # Of the images as arrays every host has one, which several processes fill.
     cache = ("--cache-dir", str(place / "cache"))
@@ -232,7 +232,7 @@ def test_a_search_goes_on_when_nobody_reads_it(
     job.stdout.close()
     errors = job.stderr.read()
     assert job.wait(timeout=500) == 0, errors
-    assert errors.count("nobody reads the output any more; the job goes on\n") == 1
+    assert errors.count("the output has no reader any more; the job continues\n") == 1
     assert "Traceback" not in errors
     assert (run / "report.html").exists()
 
@@ -346,7 +346,7 @@ def test_ctrl_c_is_one_line_at_any_moment(
     assert job.returncode == 130
     own = [line for line in errors.splitlines() if not line.startswith("WARNING: Using incubator")]
     assert len(own) == 1, errors
-    assert own[0].startswith("error: interrupted; what was finished is on disk")
+    assert own[0].startswith("error: interrupted; finished work is on disk")
 
 
 @pytest.mark.slow

@@ -168,7 +168,7 @@ def test_without_file_locks_there_is_a_lease(tmp_path: Path, error: int) -> None
     )
     done = python(code, environment)
     said, listed = done.stdout.splitlines()
-    assert "has no file locks (flock): a lease keeps a second writer out, best effort" in said
+    assert "has no file locks (flock): a lease is used instead" in said
     assert listed == "['.run.lease']"
     assert list((tmp_path / "there").iterdir()) == []
 
@@ -194,7 +194,7 @@ def test_without_file_locks_a_lease_keeps_a_second_writer_out(tmp_path: Path) ->
     )
     assert first.stdout is not None
     said = first.stdout.readline()
-    assert "has no file locks (flock): a lease keeps a second writer out" in said
+    assert "has no file locks (flock): a lease is used instead" in said
     assert first.stdout.readline() == "held\n"
     second = python(code, environment)
     assert "InputError: taken" in second.stderr.splitlines()[-1]
@@ -276,7 +276,7 @@ def test_a_job_goes_on_when_nobody_reads_it(
     os.close(ours)
     _, errors = job.communicate(timeout=60)
     assert job.returncode == 0, errors
-    assert errors == "nobody reads the output any more; the job goes on\n"
+    assert errors == "the output has no reader any more; the job continues\n"
     assert done_file.exists()
 
 

@@ -186,7 +186,7 @@ def test_an_interrupted_cell_leaves_a_run_that_goes_on(
     (error,) = (o for o in notebook["stopped"] if o.output_type == "error")
     assert error.ename == "Interrupted"
     call = f"tune(spark, out='{run}', resume=True, build=...)"
-    hint = f"Interrupted: what was finished is on disk; go on with: {call}"
+    hint = f"Interrupted: finished work is on disk; resume with: {call}"
     assert error.traceback == [hint]
     assert "Traceback" not in outputs["stopped"]
     assert outputs["resumed"].strip().endswith("2 True")

@@ -150,7 +150,7 @@ def test_a_worker_that_cannot_start_says_why(module: str, reason: str, tmp_path:
         path=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(f"{reason} (of executors' Python, {sys.executable})\n")
+    assert done.stdout.endswith(f"{reason} (from the executors' Python, {sys.executable})\n")
     assert done.stdout.count("\n") == 1
 
 

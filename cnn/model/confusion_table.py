@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cnn.core.console import plain, told_apart
+from cnn.core.console import plain, shortened_distinctly
 
 # With more classes a table of all pairs says nothing to anybody.
 _MOST_CLASSES = 8
@@ -35,7 +35,7 @@ def confusion_lines(
     room = width - len(_GAP) - cells
     if room < _LEAST_NAME + len(numbers[-1]):
         return _worst(named, confusion, width, where)
-    short = told_apart(named, room - len(numbers[-1]) - 1)
+    short = shortened_distinctly(named, room - len(numbers[-1]) - 1)
     rows = [f"{number} {name}" for number, name in zip(numbers, short, strict=True)]
     return _table(rows, numbers, confusion)
 
@@ -67,7 +67,7 @@ def _worst(names: Sequence[str], confusion: np.ndarray, width: int, where: str) 
     first = max(map(len, counts))
     # Both names in what is left of the line.
     room = max(_LEAST_NAME, (width - 3 * len(_GAP) - first - len(" taken for ")) // 2)
-    short = told_apart(names, room)
+    short = shortened_distinctly(names, room)
     shown = [(short[folder], short[said]) for folder, said in places]
     lines = ["the classes that are confused most often:"]
     lines += [

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pyspark import TaskContext
 
-from cnn.core.directory import make_own
+from cnn.core.directory import make_private
 from cnn.core.errors import Error
 from cnn.core.lock import Locked, NoLocks, file_lock
 
@@ -76,7 +76,7 @@ def lease(gpus: Sequence[str], trials_per_gpu: int, folder: Path | None = None) 
     Waits until one is free. The emptiest are tried first.
     """
     folder = folder or Path(tempfile.gettempdir()) / f"cnn-gpus-{os.getuid()}"
-    if not make_own(folder):
+    if not make_private(folder):
         raise Error(
             "the directory of GPUs in use must be one that its user alone can write to, but "
             f"{folder} is not; set TMPDIR to another place"

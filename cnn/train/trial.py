@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cnn.core.clock import now
-from cnn.core.directory import Directory, is_stores
+from cnn.core.directory import Directory, is_store_error
 from cnn.core.seeds import derive_seed
 from cnn.data.arrays import open_pixels
 from cnn.data.splits import TRAIN
@@ -225,7 +225,7 @@ def died(job: Job, params: TrainingParams, number: int, ended: Ended) -> TrialRe
 
 def status_of(error: Exception) -> Status:
     """What a trial comes to that an exception ended."""
-    if is_stores(error):
+    if is_store_error(error):
         return "lost"
     # By name: the classes belong to frameworks that this module does not import.
     if type(error).__name__ == "Diverged":
@@ -236,6 +236,6 @@ def status_of(error: Exception) -> Status:
 
 
 def _explain(error: Exception) -> str:
-    if type(error).__name__ == "Diverged" or is_stores(error):
+    if type(error).__name__ == "Diverged" or is_store_error(error):
         return str(error)
     return "".join(traceback.format_exception(error))
