@@ -190,7 +190,7 @@ def test_what_cannot_be_reached_is_said_at_once(
 ) -> None:
     done = submit("jobs/tune.py", "--data", "s3://no-such-bucket/data", env=s3.env)
     assert done.returncode == 2
-    assert "there is none of s3://no-such-bucket/data" in one_line(done.stderr)
+    assert "that of s3://no-such-bucket/data does not" in one_line(done.stderr)
     with pytest.raises(InputError, match="must not be a root"), claim(Directory("s3://x"), "m"):
         pass
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")

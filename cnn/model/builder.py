@@ -16,7 +16,7 @@ from pyspark import cloudpickle
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError, Option
-from cnn.settings.schema import OUR_BUILDER, SETTINGS, ModelSettings, Settings
+from cnn.settings.schema import DEFAULT_BUILDER, SETTINGS, ModelSettings, Settings
 
 Build = Callable[..., Any]
 
@@ -33,7 +33,7 @@ def builder_name(build: Build) -> str:
     module, name = getattr(build, "__module__", None), getattr(build, "__qualname__", "build")
     imported = getattr(sys.modules.get(str(module)), name, None)
     if (module, name) == _OURS:
-        return OUR_BUILDER
+        return DEFAULT_BUILDER
     if module != _SENT and name.isidentifier() and imported is build:
         return f"{module}:{name}"
     last = re.sub(r"\W", "", name.rpartition(".")[2])
@@ -75,7 +75,7 @@ def check_named_function(run: Directory, settings: Settings, named: bool) -> Non
     user's own; who may write to an object store cannot be known.
     """
     builder = settings.model.builder
-    if settings.model.is_ours or named or _is_own(run):
+    if settings.model.is_built_in or named or _is_own(run):
         return
     raise InputError(
         "{} must be given model.builder={} again, since {}, which names it, may have been written "

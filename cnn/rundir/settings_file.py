@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from cnn.core.documents import Malformed, parse_toml
 from cnn.settings.dimension import Dimension
-from cnn.settings.params import own_params
-from cnn.settings.schema import OUR_BUILDER
+from cnn.settings.params import params_of_own_network
+from cnn.settings.schema import DEFAULT_BUILDER
 
 Space = dict[str, Dimension]
 
@@ -21,7 +21,7 @@ Space = dict[str, Dimension]
 class RunSettings:
     """What is known of a run's settings."""
 
-    builder: str = OUR_BUILDER
+    builder: str = DEFAULT_BUILDER
     class_weights: str | None = None
     # By phase.
     spaces: dict[str, Space] = field(default_factory=dict)
@@ -29,14 +29,14 @@ class RunSettings:
     @property
     def foreign_builder(self) -> str | None:
         """The function that made the network, where that is not this program's own."""
-        return None if self.builder == OUR_BUILDER else self.builder
+        return None if self.builder == DEFAULT_BUILDER else self.builder
 
     def known(self, params: dict[str, Any]) -> dict[str, Any]:
-        """What of a trial's parameters its network has (`own_params`)."""
+        """What of a trial's parameters its network has (`params_of_own_network`)."""
         named = {name for space in self.spaces.values() for name in space}
         if self.foreign_builder is None or not named:
             return params
-        return own_params(params, named)
+        return params_of_own_network(params, named)
 
 
 def parse_settings(text: str) -> RunSettings:
@@ -50,7 +50,7 @@ def parse_settings(text: str) -> RunSettings:
     phases = table.get("phases")
     tables = [_table(phase) for phase in phases] if isinstance(phases, list) else []
     return RunSettings(
-        builder=builder if isinstance(builder, str) else OUR_BUILDER,
+        builder=builder if isinstance(builder, str) else DEFAULT_BUILDER,
         class_weights=weights if isinstance(weights, str) else None,
         spaces={str(phase.get("name")): _space(_table(phase.get("space"))) for phase in tables},
     )

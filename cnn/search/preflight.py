@@ -37,7 +37,7 @@ def check_inputs(data: Directory, settings: Settings, build: bytes | None = None
         if phase.fix is None:
             space = SearchSpace(phase, kind=kind)
             _check_points(space)
-            if settings.model.is_ours:
+            if settings.model.is_built_in:
                 space.check_possible(lambda params: params.impossible(manifest.size))
         _check_validation(phase, manifest, folds, labels, winners=settings.phases[-1])
     return manifest

@@ -192,7 +192,7 @@ def _build(job: Job, params: TrainingParams, seed: int, count: int) -> "list[ker
     """So many networks, all the same, of which one is looked at."""
     try:
         models = [compiled(job, params, seed) for _ in range(count)]
-        if not job.model.is_ours:
+        if not job.model.is_built_in:
             job.contract().check_readable(models[0])
             job.contract().check_values(models[0])
     except ValueError as error:
