@@ -55,7 +55,7 @@ def refused(submit: Run, run: Path, *words: str, env: dict[str, str] | None = No
         (
             ["--conf", "spark.executor.pyspark.memory=1g"],
             {},
-            "spark.executor.pyspark.memory must not be set, since it limits virtual memory",
+            "spark.executor.pyspark.memory must not be set, because it limits virtual memory",
         ),
         (
             ["--conf", "spark.pyspark.python=/nowhere/python"],
@@ -65,7 +65,7 @@ def refused(submit: Run, run: Path, *words: str, env: dict[str, str] | None = No
         pytest.param(
             [],
             {"PYSPARK_PYTHON": "/nowhere/python"},
-            "/nowhere/python is not there or cannot be executed",
+            "/nowhere/python does not exist or cannot be executed",
             marks=pytest.mark.slow,
         ),
         ([], {"SPARK_HOME": "/nowhere"}, "SPARK_HOME must be a Spark 4.3, but /nowhere has no"),
@@ -181,7 +181,7 @@ def test_warnings_that_are_errors_end_no_job(submit: Run, tmp_path: Path) -> Non
     assert done.stdout.startswith("PYTHONWARNINGS is error: ignored")
     given = ("--conf", "spark.executorEnv.PYTHONWARNINGS=error")
     said = whole(submit, run, *given, *tune(data, run), env=env)
-    assert "spark.executorEnv.PYTHONWARNINGS is error: it is empty all the same" in said
+    assert "spark.executorEnv.PYTHONWARNINGS is error: ignored, it must be empty" in said
     places = ("--model", run, "--images", tmp_path / "images", "--out", tmp_path / "predictions")
     done = submit("jobs/predict.py", *places, env=env)
     assert done.returncode == 0, done.stderr
@@ -251,7 +251,7 @@ def test_what_is_honoured(
 ) -> None:
     run = tmp_path / "run"
     said = whole(submit, run, *tune(noise_data, run), env=env)
-    assert ("TMPDIR is /nowhere, where nothing can be written" in said) == ("TMPDIR" in env)
+    assert ("TMPDIR is /nowhere, which cannot be written to" in said) == ("TMPDIR" in env)
 
 
 @pytest.mark.slow

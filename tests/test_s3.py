@@ -205,7 +205,7 @@ def test_the_daemon_forks_before_the_client_has_threads(s3: S3Server) -> None:
     code = """
 from pathlib import Path
 from cnn.daemon import PRELOAD, preload
-from cnn.spark.session import EXECUTOR_ENVIRONMENT
+from cnn.spark.executor_env import EXECUTOR_ENVIRONMENT
 from cnn.core.directory import Directory
 
 def of_client():

@@ -16,7 +16,7 @@ from cnn.rundir.trials import best_trial, read_trials
 from cnn.search.space import SearchSpace, Vals
 from cnn.settings.schema import FOLDS, SETTINGS, PhaseSettings, Settings
 from cnn.settings.toml import read_settings, settings_text
-from cnn.spark.launch import TaskFailed, again_where_lost
+from cnn.spark.launch import TaskFailed, retry_if_lost
 from cnn.spark.slots import Slots
 
 _TOKEN = "token"
@@ -213,7 +213,7 @@ def check_visible(
 
     context, tasks = spark.sparkContext, 2 * slots.total
     try:
-        answers = again_where_lost(
+        answers = retry_if_lost(
             context,
             lambda: context.parallelize(range(tasks), tasks).map(unseen).collect(),
             max_lost,
