@@ -64,11 +64,12 @@ class Trials(SparkTrials):
 
     A failed trial has the status "fail", and the proposer knows of it.
 
+    >>> from hyperopt import fmin, hp, rand
     >>> trials = Trials(spark, parallelism=2)
     >>> space = {"x": hp.uniform("x", -1, 1)}
-    >>> best = fmin(lambda p: p["x"] ** 2, space, rand.suggest, 20, trials=trials)
+    >>> best = fmin(lambda p: p["x"] ** 2, space, rand.suggest, 4, trials=trials, verbose=False)
     >>> len(trials.losses())
-    20
+    4
     """
 
     # Threads that wait, one a trial, are cheap.
