@@ -58,8 +58,8 @@ class Ended:
     timed_out: bool = False
     # Whether the system probably killed it because memory was exhausted.
     out_of_memory: bool = False
-    # The last message that it sent with `tell`.
-    told: Any = None
+    # The last message that it sent with `send_to_parent`.
+    last_message: Any = None
     # The end of what it wrote to stdout and stderr.
     log: str = ""
 
@@ -71,13 +71,13 @@ class Ended:
         return "\n".join(parts)
 
 
-def tell(message: Any) -> None:
+def send_to_parent(message: Any) -> None:
     """In a child: sends a message that the parent keeps, even if the child never returns.
 
     It replaces the last message.
     """
     if _parent is not None:
-        _parent.send_bytes(_pickle.dumps(("told", message)))
+        _parent.send_bytes(_pickle.dumps(("message", message)))
 
 
 def supervise(
@@ -119,10 +119,10 @@ def supervise(
         )
         child.start()
         sender.close()
-        told, outcome, timed_out = _follow(child, receiver, timeout)
+        last_message, outcome, timed_out = _follow(child, receiver, timeout)
         _kill(child)
         receiver.close()
-        known: dict[str, Any] = {"started": started, "ended": now(), "told": told}
+        known: dict[str, Any] = {"started": started, "ended": now(), "last_message": last_message}
         if outcome is None:
             code = child.exitcode
             memory = code == -signal.SIGKILL and _out_of_memory_kills() > killed_before
@@ -137,7 +137,7 @@ def _follow(
     """Waits for the child: its last message, its outcome, and whether its time was up."""
     parent = os.getppid()
     deadline = None if timeout is None else time.monotonic() + timeout
-    told = None
+    last_message = None
     while True:
         left = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
         ready = wait([receiver, child.sentinel], timeout=max(0.0, left))
@@ -146,17 +146,17 @@ def _follow(
                 kind, content = _pickle.loads(receiver.recv_bytes())
             except (EOFError, OSError):
                 wait([child.sentinel], _EXIT_SECONDS)
-                return told, None, False
-            if kind == "told":
-                told = content
+                return last_message, None, False
+            if kind == "message":
+                last_message = content
             else:
                 wait([child.sentinel], _EXIT_SECONDS)
-                return told, content, False
+                return last_message, content, False
         elif child.sentinel in ready or child.exitcode is not None:
             # Processes that the child has started may keep the sentinel open after its end.
-            return told, None, False
+            return last_message, None, False
         elif deadline is not None and time.monotonic() >= deadline:
-            return told, None, True
+            return last_message, None, True
         if os.getppid() != parent:
             # The executor is gone, so the result is of no use.
             _kill(child)

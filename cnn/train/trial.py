@@ -19,7 +19,7 @@ from cnn.rundir.heartbeat import Teller, forget
 from cnn.rundir.trials import Status, TrialResult, trial_name, write_log, write_trial
 from cnn.settings.params import TrainingParams
 from cnn.settings.schema import PhaseSettings
-from cnn.spark.child import Ended, tell
+from cnn.spark.child import Ended, send_to_parent
 from cnn.spark.task import trial_number
 from cnn.train.halving import Rungs, ranking_loss, rung_epochs
 from cnn.train.job import Job, choose_folds, compiled, device, part, run_fit, snapshot
@@ -128,7 +128,7 @@ def _train(
     """Trains and validates; fills `known` on the way and returns the rest of the result."""
     clock = time.monotonic()
     known["device"] = device()
-    tell(known)
+    send_to_parent(known)
     split = open_pixels(Directory(job.data), job.manifest, TRAIN, job.cache)
     opened = time.monotonic()
     known["seconds"] = {"data": round(opened - clock, 4)}
@@ -156,7 +156,7 @@ def _train(
 
     def on_epoch(progress: "Progress") -> None:
         known["epochs"] = progress.epochs
-        tell(known)
+        send_to_parent(known)
         save(progress)
 
     fitted = run_fit(
@@ -219,7 +219,7 @@ def died(job: Job, params: TrainingParams, number: int, ended: Ended) -> TrialRe
         started=ended.started,
         ended=ended.ended,
         error=error,
-        **(ended.told or {}),
+        **(ended.last_message or {}),
     )
 
 
