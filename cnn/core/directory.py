@@ -195,8 +195,7 @@ class Directory:
         filesystem, path = self.path(name)
         content = memoryview(data)
         if self.is_store:
-            # The end of the block completes the upload, even after an error: nothing else inside
-            # it may fail.
+            # Even an error completes the upload when the block ends: nothing else may be in it.
             with filesystem.open_output_stream(path) as stream:
                 stream.write(content)
             return
