@@ -111,7 +111,7 @@ def tune(session: Any, data: Path, out: Path, name: str, **options: Any) -> Run:
     ("name", "line"),
     [
         ("own_networks:with_schedule", "not compiled, .*:with_schedule returned .* SGD and mse"),
-        ("own_networks:logits", 'are from -.* to .*: end it with Dense(2, activation="softmax")'),
+        ("own_networks:logits", 'range from -.* to .*: end it with Dense(2, activation="softmax")'),
         ("own_networks:with_lambda", "Keras's own layers"),
         ("own_networks:biuld", "own_networks has no biuld; did you mean build?"),
         ("own_networks:NUMBER", "must name a function, but own_networks:NUMBER is of type int"),

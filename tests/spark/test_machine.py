@@ -420,6 +420,6 @@ def test_an_installation_that_fails_shows_its_last_lines(tmp_path: Path) -> None
         "installing into .venv: TensorFlow, Spark and others, about 3 GB; usually 2 to 5 minutes;"
         " log: .venv/install.log"
     )
-    assert lines[-1].endswith(f"the whole is in {log}")
+    assert lines[-1].endswith(f"the whole log is {log}")
     assert [line[4:] for line in lines[:-1]] == log.read_text().splitlines()[-10:]
     assert "TOML" in log.read_text()
