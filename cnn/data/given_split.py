@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnn.core.directory import Directory
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.data.decode import Decoding
 from cnn.data.duplicates import Digests
 from cnn.data.listing import Gathered, Listing, Side, escape
 from cnn.data.manifest import DataSettings
 from cnn.data.parts import Part, PartResult
-from cnn.data.readers import FolderReader
+from cnn.data.source import ImageSource
 from cnn.data.splits import TRAIN, ImageFile
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+IMAGES, TESTS = Option("images"), Option("test_images")
 
 
 def sides(images: str, tests: str) -> tuple[Side, Side]:
@@ -33,10 +35,14 @@ def sides(images: str, tests: str) -> tuple[Side, Side]:
     one, other = _comparable(images), _comparable(tests)
     for at, test in zip(one, other, strict=True):
         if at == test:
-            raise InputError(f"--test-images must be another folder than --images, but got {tests}")
+            raise InputError("{} must be another folder than {}, but got {}", TESTS, IMAGES, tests)
         if f"{at}/".startswith(f"{test}/"):
             raise InputError(
-                f"--test-images must not hold the folder of --images, but {tests} is above {images}"
+                "{} must not hold the folder of {}, but {} is above {}",
+                TESTS,
+                IMAGES,
+                tests,
+                images,
             )
     for at, test in zip(one, other, strict=True):
         if test.startswith(f"{at}/"):
@@ -55,9 +61,12 @@ def _comparable(place: str) -> tuple[str, str]:
 
 
 class GivenSplit:
-    """A `cnn.data.readers.Reader` of two: the images to train on and the test images."""
+    """Two image sources as one: the images to train on and the test images.
 
-    def __init__(self, images: FolderReader, tests: FolderReader) -> None:
+    It does for preprocessing what an ImageSource does.
+    """
+
+    def __init__(self, images: ImageSource, tests: ImageSource) -> None:
         self._images = images
         self._tests = tests
 
@@ -67,13 +76,13 @@ class GivenSplit:
         return _joined(listing, self._tests.gather(settings.classes))
 
     def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
-        if not whole and type(self._images) is not type(self._tests):
-            # Each compares ends in a way of its own.
+        if not whole and not (self._images.reads_ends and self._tests.reads_ends):
+            # What of one end there is says nothing where there is no other.
             return [""] * len(files)
         digests: Digests = [None] * len(files)
-        for reader, tested in ((self._images, False), (self._tests, True)):
+        for source, tested in ((self._images, False), (self._tests, True)):
             mine = [i for i, file in enumerate(files) if file.tested == tested]
-            found = reader.digests(spark, [files[i] for i in mine], whole)
+            found = source.digests(spark, [files[i] for i in mine], whole)
             for i, digest in zip(mine, found, strict=True):
                 digests[i] = digest
         return digests
@@ -87,12 +96,15 @@ class GivenSplit:
         *,
         look: bool = False,
     ) -> list[PartResult]:
-        # The parts of the training images come before the others.
+        # The parts of the training images come before the others. Of deep images one side alone
+        # may have some, whose parts are then the only ones to be written again.
         mine = [part for part in parts if part.split == TRAIN]
         others = [part for part in parts if part.split != TRAIN]
         return [
-            *self._images.write(spark, mine, staging, how, look=look),
-            *self._tests.write(spark, others, staging, how, look=look),
+            result
+            for source, some in ((self._images, mine), (self._tests, others))
+            if some
+            for result in source.write(spark, some, staging, how, look=look)
         ]
 
 
@@ -102,13 +114,16 @@ def _joined(listing: Listing, found: Gathered) -> Listing:
     tested = {file.class_name for file in files}
     for name in sorted(tested - set(listing.classes)):
         raise InputError(
-            f"--test-images must hold folders of the classes of --images "
-            f"({', '.join(listing.classes)}), but {name!r} is none of them"
+            "{} must hold folders of the classes of {} ({}), but {!r} is none of them",
+            TESTS,
+            IMAGES,
+            ", ".join(listing.classes),
+            name,
         )
     for name in listing.classes:
         if name not in tested:
             raise InputError(
-                f"--test-images must hold images of every class, but {name!r} has none there"
+                "{} must hold images of every class, but {!r} has none there", TESTS, name
             )
     inputs = hashlib.sha256(f"{listing.inputs} {found.stats}".encode())
     return Listing(
@@ -118,3 +133,6 @@ def _joined(listing: Listing, found: Gathered) -> Listing:
         listing.ignored + found.ignored,
         inputs.hexdigest(),
     )
+
+
+Images = ImageSource | GivenSplit

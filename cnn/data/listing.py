@@ -3,12 +3,11 @@
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.data.decode import SUFFIXES
 from cnn.data.manifest import DataSettings
 from cnn.data.splits import ImageFile
@@ -17,6 +16,7 @@ _NO_UTF8 = re.compile("[\udc80-\udcff]")
 _ESCAPED = re.compile(rb"%(25|[89A-F][0-9A-F])")
 _RUBBISH = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _KNOWN_ORDER = ("faces", "comics")
+IMAGES, CLASSES = Option("images"), Option("classes")
 
 
 class Side(NamedTuple):
@@ -30,8 +30,9 @@ class Side(NamedTuple):
     without: str | None = None
 
     @property
-    def flag(self) -> str:
-        return "--test-images" if self.tested else "--images"
+    def option(self) -> Option:
+        """The setting that names the folder."""
+        return Option("test_images") if self.tested else IMAGES
 
     def has(self, path: str) -> bool:
         """Whether a path below the folder is part of it."""
@@ -72,50 +73,6 @@ class Folder(NamedTuple):
     found: list[Found]
     ignored: int
     has_folders: bool
-
-
-def list_images(root: Path, settings: DataSettings, side: Side = ALL) -> Listing:
-    """Finds the images under `root`; a class is the name of the folder that directly holds them.
-
-    Raises InputError where there are no two classes, or not those that were asked for.
-    """
-    check_folder(root.is_dir(), root.exists(), root, side)
-    return listing_of(_walk(os.fspath(root), "", (), side), os.fspath(root), settings, side)
-
-
-def find_images(root: Path, side: Side = ALL, classes: Collection[str] | None = None) -> "Gathered":
-    """The images under `root`, whatever their folders are called, or those of some classes.
-
-    Raises InputError where there are none.
-    """
-    check_folder(root.is_dir(), root.exists(), root, side)
-    found = gather(_walk(os.fspath(root), "", (), side), classes, side)
-    return some(found, os.fspath(root), side)
-
-
-def check_folder(is_folder: bool, exists: bool, root: object, side: Side) -> None:
-    """Raises InputError where what should be a folder of images is none."""
-    if exists and not is_folder:
-        raise InputError(
-            f"{side.flag} must be a folder that holds one folder of images for each class, "
-            f"but {root} is a file"
-        )
-    if not is_folder:
-        raise InputError(f"{side.flag} must be a folder, but got {root}")
-
-
-def listing_of(
-    folders: Iterator[Folder], root: str, settings: DataSettings, side: Side = ALL
-) -> Listing:
-    """Classes and files of folders, of the classes that the settings name or of all."""
-    found = gather(folders, settings.classes, side)
-    classes = _class_order(root, {file.class_name for file in found.files}, found.leaves, settings)
-    files = [file for file in found.files if file.class_name in classes]
-    # Where test images lie does not matter, as it does not for the others.
-    inputs = found.stats + settings.model_dump_json(exclude={"test_images"})
-    return Listing(
-        files, classes, found.rejects, found.ignored, hashlib.sha256(inputs.encode()).hexdigest()
-    )
 
 
 class Gathered(NamedTuple):
@@ -167,56 +124,34 @@ def gather(
     return Gathered(files, rejects, ignored, leaves, stats.hexdigest())
 
 
-def one_file(name: str, size: int) -> Gathered:
+def one_file(name: str) -> Gathered:
     """A single file, which was named itself: it is an image of no class."""
-    return Gathered([ImageFile(escape(name), "", size)], [], 0, set(), "")
+    return Gathered([ImageFile(escape(name), "", 0)], [], 0, set(), "")
 
 
-def some(found: Gathered, root: str, side: Side = ALL) -> Gathered:
-    """What was found, or InputError where that is nothing."""
-    if not found.files and not found.rejects:
-        raise InputError(f"{side.flag} must hold images, but {root} has none")
-    return found
+def listing_of(found: Gathered, place: str, settings: DataSettings) -> Listing:
+    """Puts the classes that the settings name, or else all, in the order of their labels.
+
+    Args:
+        found: What lies at `place`, as `gather` has it for the classes of the settings.
+        place: How messages name it.
+        settings: Of the data set.
+
+    Raises:
+        InputError: There are no two classes, or not those that were asked for.
+    """
+    classes = _class_order(place, {file.class_name for file in found.files}, found.leaves, settings)
+    files = [file for file in found.files if file.class_name in classes]
+    # Where test images lie does not matter, as it does not for the others.
+    inputs = found.stats + settings.model_dump_json(exclude={"test_images"})
+    return Listing(
+        files, classes, found.rejects, found.ignored, hashlib.sha256(inputs.encode()).hexdigest()
+    )
 
 
 def is_rubbish(name: str) -> bool:
     """Whether a name is hidden, or one that an archive or a desktop leaves behind."""
     return name.startswith(".") or name in _RUBBISH
-
-
-def _walk(
-    folder: str, relative: str, above: tuple[tuple[int, int], ...], side: Side
-) -> Iterator[Folder]:
-    """A folder and those below it, in the order of their names; links to folders are followed."""
-    try:
-        status = os.stat(folder)
-        here = (*above, (status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            every = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise InputError(f"{side.flag} must be readable throughout, but got {error}") from None
-    kept = [entry for entry in every if not is_rubbish(entry.name)]
-    folders = [entry for entry in kept if entry.is_dir() and side.has(relative + entry.name)]
-    found = [_found(entry, relative + entry.name) for entry in kept if not entry.is_dir()]
-    name = escape(os.path.basename(os.path.abspath(folder)))
-    yield Folder(name, found, len(every) - len(kept), bool(folders))
-    for entry in folders:
-        below = entry.stat()
-        # A link to a folder above would be walked for ever.
-        if (below.st_dev, below.st_ino) not in here:
-            yield from _walk(entry.path, f"{relative}{entry.name}/", here, side)
-
-
-def _found(entry: os.DirEntry[str], path: str) -> Found:
-    try:
-        # Not entry.stat(), which keeps what it returns: half a gigabyte for a million files.
-        status = os.stat(entry.path)
-    except OSError as error:
-        return Found(path, 0, 0, 0, f"unreadable: {error.strerror}")
-    reason = None if stat.S_ISREG(status.st_mode) else "not a regular file"
-    return Found(
-        path, status.st_size, status.st_mtime_ns, status.st_dev << 64 | status.st_ino, reason
-    )
 
 
 def _suffix(path: str) -> str:
@@ -232,39 +167,6 @@ def escape(path: str) -> str:
     return _NO_UTF8.sub(lambda found: f"%{ord(found[0]) - 0xDC00:02X}", path)
 
 
-def _class_order(
-    root: str, found: set[str], leaves: set[str], settings: DataSettings
-) -> tuple[str, ...]:
-    if not found:
-        raise InputError(f"--images must hold images, but {root} has none")
-    if settings.classes is not None:
-        if len(set(settings.classes)) != len(settings.classes) or len(settings.classes) < 2:
-            raise InputError(
-                "--classes must name two or more different folders, "
-                f"but got {','.join(settings.classes)}"
-            )
-        for name in settings.classes:
-            if name not in found:
-                raise InputError(
-                    f"--classes must name folders that hold images, but {name!r} has none; "
-                    f"found: {', '.join(sorted(found))}"
-                )
-        return settings.classes
-    empty = sorted(leaves - found)
-    if empty:
-        raise InputError(
-            f"every class folder must hold images, but {empty[0]!r} has none; "
-            "name the classes to use with --classes"
-        )
-    if len(found) < 2:
-        raise InputError(
-            f"--images must hold two classes or more, but {root} has one: {next(iter(found))!r}"
-        )
-    if found == set(_KNOWN_ORDER):
-        return _KNOWN_ORDER
-    return tuple(sorted(found))
-
-
 def real_path(root: Path, path: str) -> Path:
     """The file behind a listed path, whose bytes that are no UTF-8 were escaped."""
     direct = root / path
@@ -272,3 +174,44 @@ def real_path(root: Path, path: str) -> Path:
         return direct
     raw = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), path.encode())
     return root / os.fsdecode(raw)
+
+
+def _class_order(
+    place: str, found: set[str], leaves: set[str], settings: DataSettings
+) -> tuple[str, ...]:
+    if not found:
+        raise InputError("{} must hold images, but {} has none", IMAGES, place)
+    if settings.classes is not None:
+        if len(set(settings.classes)) != len(settings.classes) or len(settings.classes) < 2:
+            raise InputError(
+                "{} must name two or more different folders, but got {}",
+                CLASSES,
+                ",".join(settings.classes),
+            )
+        for name in settings.classes:
+            if name not in found:
+                raise InputError(
+                    "{} must name folders that hold images, but {!r} has none; found: {}",
+                    CLASSES,
+                    name,
+                    ", ".join(sorted(found)),
+                )
+        return settings.classes
+    empty = sorted(leaves - found)
+    if empty:
+        raise InputError(
+            "every class folder must hold images, but {!r} has none; name the classes to use "
+            "with {}",
+            empty[0],
+            CLASSES,
+        )
+    if len(found) < 2:
+        raise InputError(
+            "{} must hold two classes or more, but {} has one: {!r}",
+            IMAGES,
+            place,
+            next(iter(found)),
+        )
+    if found == set(_KNOWN_ORDER):
+        return _KNOWN_ORDER
+    return tuple(sorted(found))

@@ -17,10 +17,10 @@ from cnn.core.directory import Directory
 from cnn.core.errors import Error, InputError
 from cnn.data.arrays import choose, is_built, open_pixels, verify_pixels
 from cnn.data.build import make_dataset
+from cnn.data.folder import FolderSource
 from cnn.data.listing import real_path
 from cnn.data.manifest import DataSettings, Source, read_manifest
 from cnn.data.parts import Part, PartResult, decode_part, write_part
-from cnn.data.readers import FileReader
 from cnn.data.splits import Row
 from cnn.settings.schema import CacheSettings
 
@@ -30,7 +30,7 @@ def data(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Directory:
     root = write_images(tmp_path_factory.mktemp("images"), {"a": 60, "b": 60})
     out = Directory(tmp_path_factory.mktemp("out") / "data")
     settings = DataSettings(image_size=8)
-    reader = FileReader(root)
+    reader = FolderSource(root)
     listing = reader.find(settings)
     make_dataset(spark, reader, out, settings, listing, source=Source(name="t"))
     return out

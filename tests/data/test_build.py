@@ -13,16 +13,15 @@ from cnn.core.directory import Directory
 from cnn.core.errors import Error, InputError
 from cnn.data.build import existing_dataset, make_dataset, read_rejects
 from cnn.data.decode import Decoding, decode
-from cnn.data.hadoop import _HIDDEN, SparkReader
-from cnn.data.listing import list_images
+from cnn.data.folder import FolderSource
+from cnn.data.hadoop import _HIDDEN, SparkSource
 from cnn.data.manifest import DataSettings, Manifest, Source, read_manifest
-from cnn.data.readers import FileReader
 
 SETTINGS = DataSettings(image_size=16, max_rejects=5)
 
 
 def make(spark: Any, root: Path, out: Path, settings: DataSettings = SETTINGS) -> Manifest:
-    reader = FileReader(root)
+    reader = FolderSource(root)
     listing = reader.find(settings)
     return make_dataset(spark, reader, Directory(out), settings, listing, source=Source(name="t"))
 
@@ -131,9 +130,9 @@ def test_existing_dataset_knows_its_inputs(spark: Any, tmp_path: Path) -> None:
     root = write_images(tmp_path / "images", {"a": 20, "b": 20})
     manifest = make(spark, root, tmp_path / "data")
     out = Directory(tmp_path / "data")
-    assert existing_dataset(out, list_images(root, SETTINGS).inputs) == manifest
+    assert existing_dataset(out, FolderSource(root).find(SETTINGS).inputs) == manifest
     (root / "a" / "a-0.png").unlink()
-    assert existing_dataset(out, list_images(root, SETTINGS).inputs) is None
+    assert existing_dataset(out, FolderSource(root).find(SETTINGS).inputs) is None
 
 
 DATA_SET = {"marker": "manifest.json", "kind": "a data set"}
@@ -159,7 +158,7 @@ def test_spark_reads_a_uri_and_gives_the_same_bytes(spark: Any, tmp_path: Path) 
     (root / "a" / ".DS_Store").touch()
     (root / "notes.txt").touch()
     first = make(spark, root, tmp_path / "files", SETTINGS)
-    reader = SparkReader(spark, root.as_uri())
+    reader = SparkSource(spark, root.as_uri())
     listing = reader.find(SETTINGS)
     assert listing.ignored == 3
     assert listing.rejects == [("a/_hidden.png", _HIDDEN), ("a/empty.png", "empty file")]
@@ -179,7 +178,7 @@ def test_without_hidden_names_both_readers_give_one_fingerprint(
     spark: Any, sample_images: Path, tmp_path: Path
 ) -> None:
     first = make(spark, sample_images, tmp_path / "files")
-    reader = SparkReader(spark, sample_images.as_uri())
+    reader = SparkSource(spark, sample_images.as_uri())
     out = Directory(tmp_path / "spark")
     second = make_dataset(
         spark, reader, out, SETTINGS, reader.find(SETTINGS), source=Source(name="t")
@@ -196,4 +195,4 @@ def test_without_hidden_names_both_readers_give_one_fingerprint(
 )
 def test_a_uri_that_spark_cannot_read_is_refused(spark: Any, uri: str, rule: str) -> None:
     with pytest.raises(InputError, match=rule):
-        SparkReader(spark, uri)
+        SparkSource(spark, uri).find(SETTINGS)

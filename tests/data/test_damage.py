@@ -23,8 +23,8 @@ from support.paths import REPOSITORY
 from cnn.core.directory import Directory
 from cnn.data.build import make_dataset, read_rejects
 from cnn.data.decode import MAX_PIXELS, Decoding, Unreadable, decode_file
+from cnn.data.folder import FolderSource
 from cnn.data.manifest import DataSettings, Manifest, Source, read_manifest
-from cnn.data.readers import FileReader
 
 
 def good(rng: random.Random, kind: str) -> bytes:
@@ -104,7 +104,7 @@ def test_a_thousand_damaged_files_among_a_thousand_good_ones(spark: Any, tmp_pat
         damage = damages[number % len(damages)]
         (root / name / f"bad-{number}.jpg").write_bytes(damage(rng))
         expected[f"{name}/bad-{number}.jpg"] = DAMAGES[damage]
-    reader = FileReader(root)
+    reader = FolderSource(root)
     settings = DataSettings(image_size=16, max_rejects=1000)
     out = Directory(tmp_path / "data")
     manifest = make_dataset(

@@ -8,6 +8,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -263,7 +264,7 @@ def test_a_reader_finds_test_images_whose_folder_holds_one_of_its_name(
 def test_duplicates_are_listed(spark: Any, tmp_path: Path, names: tuple[str, str, str]) -> None:
     root = write_images(tmp_path / "images", {"a": 30, "b": 30})
     made = make(spark, root, tmp_path / "none")
-    assert not (tmp_path / "none" / "duplicates.csv").exists()
+    assert (tmp_path / "none" / "duplicates.csv").read_text() == '"path","same_as"\n'
     assert "0 duplicates" in str(made)
     assert "listed in" not in str(made)
     original, *copies = names
@@ -278,3 +279,21 @@ def test_duplicates_are_listed(spark: Any, tmp_path: Path, names: tuple[str, str
     others = sorted({f"a/{name}" for name in names} - {first})
     expected = [*([path, first] for path in others), ["b/b-3.png", "b/a.png"]]
     assert found == [["path", "same_as"], *expected]
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_deep_images_on_one_side_alone(spark: Any, tmp_path: Path, scheme: str) -> None:
+    """Those of the one side are written again for their range, and none of the other."""
+    for side, kind in (("train", np.uint16), ("test", np.uint8)):
+        for label, name in enumerate("ab"):
+            folder = tmp_path / side / name
+            folder.mkdir(parents=True)
+            for n in range(8):
+                rng = np.random.default_rng([n, label, kind(0).itemsize])
+                values = rng.integers(0, 200, (20, 20)).astype(kind)
+                Image.fromarray(values).save(folder / f"{n}.png")
+    train, tests = (f"{scheme}{tmp_path / side}" for side in ("train", "test"))
+    made = make(spark, train, tmp_path / "data", test_images=tests)
+    assert made.manifest.counts == {"train": {"a": 8, "b": 8}, "test": {"a": 8, "b": 8}}
+    assert made.manifest.value_range == (0, 255)
+    assert made.manifest.rejects == 0

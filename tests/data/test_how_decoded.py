@@ -18,12 +18,13 @@ from cnn.core.errors import InputError
 from cnn.data.blank_images import BLANK, read_blank
 from cnn.data.build import make_dataset, read_rejects
 from cnn.data.decode import Decoding, Unreadable
-from cnn.data.hadoop import SparkReader
+from cnn.data.folder import FolderSource
+from cnn.data.given_split import Images
+from cnn.data.hadoop import SparkSource
 from cnn.data.manifest import DataSettings, Manifest, Source, read_manifest
 from cnn.data.preprocess import DataSet
-from cnn.data.readers import FileReader, Reader
 from cnn.data.splits import assign
-from cnn.data.store_images import StoreReader
+from cnn.data.store import StoreSource
 from cnn.model.card import MODEL_CARD, ModelCard, read_card
 from cnn.model.classifier import Classifier
 from cnn.rundir.result import model_card
@@ -38,7 +39,7 @@ def deep(seed: int, high: int) -> np.ndarray:
     return values.astype(np.uint16)
 
 
-def the_tested(reader: Reader, settings: DataSettings = SETTINGS) -> set[str]:
+def the_tested(reader: Images, settings: DataSettings = SETTINGS) -> set[str]:
     """Paths of the test images, which follow from all images' names."""
     listing = reader.find(settings)
     keys = [file.path for file in listing.files]
@@ -66,13 +67,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.new("L", (20, 20), 50 * n + label).save(folder / f"blank-{n}.png")
     photograph(root / "a" / "large.jpg", (12_000, 9_000))
     # Test images must not count: theirs are values that no training image has.
-    for number, path in enumerate(the_tested(FileReader(root))):
+    for number, path in enumerate(the_tested(FolderSource(root))):
         if "deep" in path:
             (root / path).write_bytes(png(deep(900 + number, 60_000)))
     return root
 
 
-def make(spark: Any, reader: Reader, out: Path, settings: DataSettings = SETTINGS) -> Manifest:
+def make(spark: Any, reader: Images, out: Path, settings: DataSettings = SETTINGS) -> Manifest:
     listing = reader.find(settings)
     return make_dataset(spark, reader, Directory(out), settings, listing, source=Source(name="t"))
 
@@ -80,7 +81,7 @@ def make(spark: Any, reader: Reader, out: Path, settings: DataSettings = SETTING
 @pytest.fixture(scope="module")
 def data(spark: Any, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out") / "data"
-    make(spark, FileReader(images), out)
+    make(spark, FolderSource(images), out)
     return out
 
 
@@ -113,7 +114,7 @@ def test_the_range_is_that_of_the_training_images_and_is_said(data: Path, images
     ) in said
     # As bright as they are of 12 bits, and clipped in the test images.
     pixels = stored(data)
-    tests = the_tested(FileReader(images))
+    tests = the_tested(FolderSource(images))
     deeps = {path for path in pixels if "deep" in path}
     assert deeps & tests
     assert deeps - tests
@@ -137,9 +138,9 @@ def test_however_the_images_are_read_the_data_set_is_the_same(
     spark: Any, data: Path, images: Path, tmp_path: Path
 ) -> None:
     first = read_manifest(Directory(data))
-    readers: list[Reader] = [
-        StoreReader(Directory(images)),
-        SparkReader(spark, images.as_uri()),
+    readers: list[Images] = [
+        StoreSource(Directory(images)),
+        SparkSource(spark, images.as_uri()),
     ]
     for number, reader in enumerate(readers):
         manifest = make(spark, reader, tmp_path / str(number))
@@ -151,7 +152,7 @@ def test_however_the_images_are_read_the_data_set_is_the_same(
 def test_blank_images_stay_and_are_named(data: Path, images: Path) -> None:
     manifest, found = read_manifest(Directory(data)), read_blank(Directory(data))
     assert manifest.blank == len(found) == 6
-    tests = the_tested(FileReader(images))
+    tests = the_tested(FolderSource(images))
     assert found == sorted(
         (f"{name}/blank-{n}.png", "test" if f"{name}/blank-{n}.png" in tests else "train", name)
         for name in "ab"
@@ -170,7 +171,7 @@ def test_blank_images_stay_and_are_named(data: Path, images: Path) -> None:
 
 def test_a_range_that_is_given_is_taken(spark: Any, images: Path, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"value_range": (0.0, 2999.0), "background": "white"})
-    manifest = make(spark, FileReader(images), tmp_path / "data", settings)
+    manifest = make(spark, FolderSource(images), tmp_path / "data", settings)
     assert manifest.value_range == (0, 2999)
     pixels = stored(tmp_path / "data")
     assert {found[0, 0, 0] for path, found in pixels.items() if "deep" in path} == {255}
@@ -180,7 +181,7 @@ def test_a_range_that_is_given_is_taken(spark: Any, images: Path, tmp_path: Path
     assert white
     assert white <= blank
     assert "(as --value-range says)" in str(DataSet(str(tmp_path / "data"), manifest))
-    assert FileReader(images).find(settings).inputs != FileReader(images).find(SETTINGS).inputs
+    assert FolderSource(images).find(settings).inputs != FolderSource(images).find(SETTINGS).inputs
 
 
 def test_deep_images_in_the_test_part_alone_are_rejects(spark: Any, tmp_path: Path) -> None:
@@ -192,9 +193,9 @@ def test_deep_images_in_the_test_part_alone_are_rejects(spark: Any, tmp_path: Pa
             plain[0, 0] = "ab".index(name)
             Image.fromarray(plain).save(root / name / f"{n}.png")
     settings = SETTINGS.model_copy(update={"max_rejects": 1.0})
-    path = min(the_tested(FileReader(root), settings))
+    path = min(the_tested(FolderSource(root), settings))
     (root / path).write_bytes(png(deep(0, 4096)))
-    manifest = make(spark, FileReader(root), tmp_path / "data", settings)
+    manifest = make(spark, FolderSource(root), tmp_path / "data", settings)
     assert (manifest.value_range, manifest.blank) == (None, 0)
     [(rejected, reason)] = read_rejects(Directory(tmp_path / "data"))
     assert rejected == path
@@ -214,7 +215,7 @@ def test_a_data_set_of_version_1_means_what_it_meant(data: Path, tmp_path: Path)
     (tmp_path / "manifest.json").write_text(json.dumps(tree))
     manifest = read_manifest(Directory(tmp_path))
     assert (manifest.settings.background, manifest.blank) == ("white", None)
-    assert DataSet(str(tmp_path), manifest).blank() == []
+    assert DataSet(str(tmp_path), manifest).blank() == read_blank(Directory(tmp_path)) == []
     old = Decoding(SIZE, 1, "stretch", "white", None, version_1=True)
     found = classifier(manifest, tmp_path / "run")
     assert (found.card.schema_version, found.card.decoding) == (1, old)

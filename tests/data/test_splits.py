@@ -13,7 +13,8 @@ from support.data_sets import images_of
 from support.images import write_images
 
 from cnn.core.errors import InputError
-from cnn.data.listing import list_images, real_path
+from cnn.data.folder import FolderSource
+from cnn.data.listing import real_path
 from cnn.data.manifest import DataSettings
 from cnn.data.splits import TEST, TRAIN, ImageFile, Row, assign, connected_groups, tie_keys
 from cnn.settings.schema import FOLDS
@@ -106,7 +107,7 @@ def test_groups_are_the_connected_components_of_keys_and_bytes() -> None:
 def test_classes_are_the_folders_that_hold_images_at_any_depth(tmp_path: Path) -> None:
     write_images(tmp_path / "deep" / "er", {"cats": 2, "dogs": 1})
     write_images(tmp_path / "val", {"cats": 1}, seed=1)
-    listing = list_images(tmp_path, DataSettings())
+    listing = FolderSource(tmp_path).find(DataSettings())
     assert listing.classes == ("cats", "dogs")
     assert Counter(file.class_name for file in listing.files) == {"cats": 3, "dogs": 1}
     assert {file.path for file in listing.files if file.class_name == "dogs"} == {
@@ -117,15 +118,15 @@ def test_classes_are_the_folders_that_hold_images_at_any_depth(tmp_path: Path) -
 def test_faces_come_before_comics_and_others_by_name(tmp_path: Path) -> None:
     write_images(tmp_path / "known", {"comics": 1, "faces": 1})
     write_images(tmp_path / "other", {"b": 1, "a": 1})
-    assert list_images(tmp_path / "known", DataSettings()).classes == ("faces", "comics")
-    assert list_images(tmp_path / "other", DataSettings()).classes == ("a", "b")
+    assert FolderSource(tmp_path / "known").find(DataSettings()).classes == ("faces", "comics")
+    assert FolderSource(tmp_path / "other").find(DataSettings()).classes == ("a", "b")
     chosen = DataSettings(classes=("b", "a"))
-    assert list_images(tmp_path / "other", chosen).classes == ("b", "a")
+    assert FolderSource(tmp_path / "other").find(chosen).classes == ("b", "a")
 
 
 def test_classes_that_are_not_named_are_left_out(tmp_path: Path) -> None:
     write_images(tmp_path, {"a": 2, "b": 2, "c": 2})
-    listing = list_images(tmp_path, DataSettings(classes=("a", "c")))
+    listing = FolderSource(tmp_path).find(DataSettings(classes=("a", "c")))
     assert {file.class_name for file in listing.files} == {"a", "c"}
 
 
@@ -135,7 +136,7 @@ def test_rubbish_is_ignored_and_counted(tmp_path: Path) -> None:
         (tmp_path / "a" / name).touch()
     write_images(tmp_path / "__MACOSX", {"a": 1})
     (tmp_path / "notes.txt").touch()
-    listing = list_images(tmp_path, DataSettings())
+    listing = FolderSource(tmp_path).find(DataSettings())
     assert len(listing.files) == 2
     assert listing.ignored == 4
 
@@ -145,7 +146,7 @@ def test_what_else_lies_in_a_class_folder_is_listed(tmp_path: Path) -> None:
     (tmp_path / "a" / "notes.txt").touch()
     (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     os.mkfifo(tmp_path / "a" / "pipe.png")
-    listing = list_images(tmp_path, DataSettings())
+    listing = FolderSource(tmp_path).find(DataSettings())
     assert "a/notes.txt" in [file.path for file in listing.files]
     assert listing.rejects == [
         ("a/gone.png", "unreadable: No such file or directory"),
@@ -158,7 +159,7 @@ def test_links_to_folders_are_followed_but_not_round_and_round(tmp_path: Path) -
     root = write_images(tmp_path / "images", {"b": 2})
     (root / "a").symlink_to(tmp_path / "elsewhere" / "a")
     (root / "b" / "up").symlink_to(root)
-    paths = [file.path for file in list_images(root, DataSettings()).files]
+    paths = [file.path for file in FolderSource(root).find(DataSettings()).files]
     assert paths == ["a/a-0.png", "a/a-1.png", "b/b-0.png", "b/b-1.png"]
 
 
@@ -172,7 +173,7 @@ def test_a_stable_split_moves_no_old_image() -> None:
 
 
 def test_a_stable_split_needs_groups_that_stay() -> None:
-    with pytest.raises(ValueError, match="--split stable must come with"):
+    with pytest.raises(InputError, match="--split stable must come with"):
         DataSettings(split="stable")
 
 
@@ -181,18 +182,20 @@ def test_any_file_name_is_listed_and_found_again(tmp_path: Path, name: str) -> N
     write_images(tmp_path, {"a": 1, "b": 1})
     odd = tmp_path / "a" / f"{name}.png"
     (tmp_path / "a" / "a-0.png").rename(odd)
-    listed = next(f for f in list_images(tmp_path, DataSettings()).files if f.class_name == "a")
+    listed = next(
+        f for f in FolderSource(tmp_path).find(DataSettings()).files if f.class_name == "a"
+    )
     listed.path.encode()
     assert real_path(tmp_path, listed.path).read_bytes() == odd.read_bytes()
 
 
 def test_inputs_change_with_files_and_settings(tmp_path: Path) -> None:
     write_images(tmp_path, {"a": 2, "b": 2})
-    first = list_images(tmp_path, DataSettings()).inputs
-    assert list_images(tmp_path, DataSettings()).inputs == first
-    assert list_images(tmp_path, DataSettings(seed=1)).inputs != first
+    first = FolderSource(tmp_path).find(DataSettings()).inputs
+    assert FolderSource(tmp_path).find(DataSettings()).inputs == first
+    assert FolderSource(tmp_path).find(DataSettings(seed=1)).inputs != first
     (tmp_path / "a" / "a-0.png").unlink()
-    assert list_images(tmp_path, DataSettings()).inputs != first
+    assert FolderSource(tmp_path).find(DataSettings()).inputs != first
 
 
 PAIRED: dict[str, Any] = {"test_images": "test"}

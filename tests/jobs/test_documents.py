@@ -1,4 +1,7 @@
-"""The README's commands, run as they stand there but for the places that are the reader's."""
+"""README.md and docs/: their commands are run as they are, with a reader's own names filled in.
+
+What they say of the tree, of each other and of the jobs' options is compared with those.
+"""
 
 import contextlib
 import json
@@ -7,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +23,29 @@ from support.paths import REPOSITORY
 from support.s3_server import S3Server
 
 from cnn.core.directory import Directory
+from cnn.settings.params import ModelParams
+from cnn.settings.schema import Settings
+from cnn.settings.toml import load_settings
 
 README = (REPOSITORY / "README.md").read_text()
+DOCUMENTS = {
+    path: path.read_text()
+    for path in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
+}
+# Its commands are those that run these tests.
+CONTRIBUTING = REPOSITORY / "CONTRIBUTING.md"
+MOST_BYTES_OF_README = 10_240
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of all documents in one language."""
+    pattern = rf"```{language}\n(.*?)```"
+    return [b for text in DOCUMENTS.values() for b in re.findall(pattern, text, re.DOTALL)]
+
+
 COMMANDS = [
     command
-    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for block in blocks("bash")
     for command in re.sub(r"\\\n\s*", "", block).strip().splitlines()
 ]
 
@@ -35,20 +57,22 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("jobs", "conf", "constraints.txt"):
         (root / name).symlink_to(REPOSITORY / name)
     write_images(root / "images", {"cats": 60, "dogs": 60})
+    for seed, (name, count) in enumerate({"train": 30, "test": 10}.items()):
+        write_images(root / "pets" / name, {"cats": count, "dogs": count}, seed=seed)
     (root / "shared").mkdir()
     (root / "shared" / "images").symlink_to(root / "images")
     return root
 
 
 def run(command: str, clone: Path) -> str:
-    """Runs a command of the README in a clone, with a reader's names in it; returns its output."""
+    """Runs a command of a document in a clone, with a reader's names in it; returns its output."""
     import pyspark
 
     words = {
         r"^\./spark-submit\.sh": str(REPOSITORY / "spark-submit.sh"),
         r"spark://HOST:7077": "local-cluster[2,4,1024]",
         r"/shared": str(clone / "shared"),
-        r"\bDIR\b": "images",
+        r"\b(DIR|NEW)\b": "images",
         r"\bDATA\b": "data/mine",
         r"\bRUN\b": "runs/mine",
     }
@@ -77,13 +101,14 @@ def commands(pattern: str) -> list[str]:
 
 
 def test_every_command_is_run_by_a_test_here() -> None:
-    tested = [MAIN, TESTS, MINE, AGAIN, RESUME, CLUSTER, START, STEP, STORE]
-    assert all(any(re.search(p, command) for p in tested) for command in COMMANDS)
+    tested = [MAIN, MINE, OFFICIAL, PREDICT, AGAIN, RESUME, CLUSTER, START, STEP, STORE]
+    assert [c for c in COMMANDS if not any(re.search(p, c) for p in tested)] == []
 
 
 MAIN = r"^\./spark-submit\.sh +#"
-TESTS = r"^\./spark-submit\.sh tests"
 MINE = r"^\./spark-submit\.sh jobs/\w+\.py .*/mine"
+OFFICIAL = r"--test-images pets/test"
+PREDICT = r"--model RUN"
 AGAIN = r"--config RUN/settings\.toml"
 RESUME = r"--resume RUN"
 CLUSTER = r"--master spark://HOST"
@@ -123,6 +148,7 @@ def mine(clone: Path) -> Path:
 def test_your_own_images_and_the_run_again(mine: Path) -> None:
     result = json.loads((mine / "runs" / "mine" / "result.json").read_text())
     assert result["trials"]["ok"] == 12
+    assert (mine / "predictions" / "mine" / "predictions.csv").is_file()
     assert list((mine / "predictions" / "mine" / "predictions").glob("*.parquet"))
     (command,) = commands(RESUME)
     assert "the run had finished" in run(command, mine)
@@ -130,6 +156,21 @@ def test_your_own_images_and_the_run_again(mine: Path) -> None:
     (command,) = commands(AGAIN)
     run(f"{command} --max-trials 2", mine)
     assert len(set((mine / "runs").iterdir()) - before) == 1
+
+
+@pytest.mark.slow
+def test_a_runs_model_and_new_images(mine: Path) -> None:
+    (command,) = commands(PREDICT)
+    run(command, mine)
+    assert list((mine / "predictions" / "new" / "predictions").glob("*.parquet"))
+
+
+@pytest.mark.slow
+def test_an_official_test_set(clone: Path) -> None:
+    (command,) = commands(OFFICIAL)
+    run(shrunk(command), clone)
+    manifest = json.loads((clone / "data" / "official" / "manifest.json").read_text())
+    assert manifest["counts"]["test"] == {"cats": 10, "dogs": 10}
 
 
 @pytest.mark.slow
@@ -164,10 +205,17 @@ def test_the_standalone_cluster_step_by_step(clone: Path) -> None:
 
 
 def both_work() -> bool:
-    """Whether two executors have done tasks, as the application's page says."""
-    (application,) = ask("http://127.0.0.1:4040/api/v1/applications")
-    page = f"http://127.0.0.1:4040/api/v1/applications/{application['id']}/executors"
-    return sum(each["completedTasks"] > 0 for each in ask(page) if each["id"] != "driver") == 2
+    """Whether two executors have done tasks, as the application's page says.
+
+    It has the first port from 4040 on that is free: other sessions of this machine have theirs.
+    """
+    (application,) = ask("http://127.0.0.1:8080/json/")["activeapps"]
+    for port in range(4040, 4056):
+        page = f"http://127.0.0.1:{port}/api/v1/applications/{application['id']}/executors"
+        with contextlib.suppress(OSError):
+            executors = [each for each in ask(page) if each["id"] != "driver"]
+            return sum(each["completedTasks"] > 0 for each in executors) == 2
+    return False
 
 
 def ask(url: str) -> Any:
@@ -200,7 +248,7 @@ def test_the_commands_on_a_store(clone: Path, s3: S3Server) -> None:
 
 @pytest.mark.slow
 def test_the_model_is_used_in_plain_python(mine: Path) -> None:
-    code = next(c for c in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "export" in c)
+    (code,) = (block for block in blocks("python") if "export" in block)
     (mine / "face.jpg").write_bytes((mine / "images" / "cats" / "cats-0.png").read_bytes())
     done = subprocess.run([sys.executable, "-c", code], cwd=mine, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -210,7 +258,7 @@ def test_the_model_is_used_in_plain_python(mine: Path) -> None:
 
 def test_the_report_can_be_made_again(mine: Path) -> None:
     command = "python -m cnn.report RUN"
-    assert f"`{command}`" in README
+    assert any(f"`{command}`" in text for text in DOCUMENTS.values())
     report = mine / "runs" / "mine" / "report.html"
     report.unlink()
     run(command, mine)
@@ -229,8 +277,107 @@ def test_plain_spark_submit_preprocesses_then_tunes(tmp_path: Path) -> None:
     assert Path(report).is_file()
 
 
-def test_every_file_of_the_package_is_in_the_tree() -> None:
-    for folder in ("cnn", "jobs"):
-        for path in (REPOSITORY / folder).glob("*.py"):
-            if path.name != "__init__.py":
-                assert f"\n{folder}/{path.name} " in README
+def test_every_block_of_python_is_run_by_a_test() -> None:
+    # "tune(" by tests/test_notebook.py, "export" above.
+    assert [["tune(" in block, "export" in block] for block in blocks("python")] == [
+        [True, False],
+        [False, True],
+    ]
+
+
+def test_the_readme_is_short() -> None:
+    size = len(README.encode())
+    assert size <= MOST_BYTES_OF_README, f"README.md must be short, but has {size} bytes"
+
+
+def test_each_package_has_its_line_in_the_readme() -> None:
+    packages = {path.parent.name for path in (REPOSITORY / "cnn").glob("*/__init__.py")}
+    listed = re.findall(r"^\| `cnn/(\w+)/` \| \S.* \|$", README, re.MULTILINE)
+    assert sorted(listed) == sorted(packages)
+
+
+WRITTEN = {**DOCUMENTS, CONTRIBUTING: CONTRIBUTING.read_text()}
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = without_code(WRITTEN[path])
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = (path.parent / name).resolve() if name else path
+        assert linked.is_relative_to(REPOSITORY), f"{target} must be in this repository"
+        assert linked.exists(), f"{target} must exist"
+        if anchor:
+            assert anchor in anchors(WRITTEN[linked]), f"{target} must name a heading"
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
+def test_files_that_are_named_exist(path: Path) -> None:
+    names = re.findall(r"(?<![\w/.:-])(?:cnn|conf|docs|jobs|tests)/[\w./*-]*", WRITTEN[path])
+    missing = {name for name in names if not list(REPOSITORY.glob(name.rstrip(".")))}
+    assert missing == set()
+
+
+def without_code(text: str) -> str:
+    """A document without its code, in which brackets are no links and # is no heading."""
+    return re.sub(
+        r"`[^`\n]*`", "", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    )
+
+
+def anchors(text: str) -> set[str]:
+    """What a link may name of a document: its headings in GitHub's spelling."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_document_can_be_reached_from_the_readme() -> None:
+    linked = {target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", README)}
+    documents = {path.relative_to(REPOSITORY).as_posix() for path in WRITTEN} - {"README.md"}
+    assert documents <= linked
+
+
+@pytest.mark.parametrize("job", ["preprocess", "tune", "predict"])
+def test_the_table_of_options_has_all_that_a_job_has(job: str) -> None:
+    script = REPOSITORY / "jobs" / f"{job}.py"
+    told = subprocess.run(
+        [sys.executable, script, "--help"], capture_output=True, text=True, check=True
+    )
+    options = set(re.findall(r"--[a-z][a-z-]*", told.stdout)) - {"--help"}
+    text = (REPOSITORY / "docs" / f"{job}.md").read_text()
+    rows = [row.split(" | ")[0] for row in text.splitlines() if row.startswith("| `--")]
+    assert set(re.findall(r"`(--[a-z][a-z-]*)", " ".join(rows))) == options
+
+
+def test_the_settings_page_has_every_file_table_and_parameter() -> None:
+    text = (REPOSITORY / "docs" / "settings.md").read_text()
+    files = set(re.findall(r"^\| `(conf/\S+)` \|", text, re.MULTILINE))
+    assert files == {f"conf/{path.name}" for path in (REPOSITORY / "conf").glob("*.toml")}
+    tables = set(re.findall(r"^\| `\[{1,2}(\w+)\]{1,2}` \|", text, re.MULTILINE))
+    assert tables == {"search", "space", *Settings.model_fields}
+    own = text.partition("has these parameters:")[2].partition("##")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", own, re.MULTILINE)) == set(ModelParams.model_fields)
+
+
+def test_the_lines_of_the_space_table_are_settings() -> None:
+    text = (REPOSITORY / "docs" / "settings.md").read_text()
+    lines = re.findall(r"^\| `(\w+ = .*?)` \|", text, re.MULTILINE)
+    assert len(lines) > 5
+    for line in lines:
+        load_settings(tables={"space": tomllib.loads(line)})
+
+
+def test_every_configuration_of_spark_is_in_the_recipes() -> None:
+    text = (REPOSITORY / "docs" / "clusters.md").read_text()
+    files = set(re.findall(r"^\| `(conf/\S+)` \|", text, re.MULTILINE))
+    assert files == {f"conf/{path.name}" for path in (REPOSITORY / "conf").glob("*.conf")}
+
+
+def test_imports_that_are_named_in_a_line_work() -> None:
+    lines = {line for text in DOCUMENTS.values() for line in re.findall(r"`(from cnn[^`]*)`", text)}
+    assert lines
+    for line in lines:
+        exec(line, {})

@@ -24,8 +24,9 @@ from support.paths import CONF_DIR
 from cnn.core.directory import Directory
 from cnn.core.errors import Error, InputError
 from cnn.data.decode import Decoding, Unreadable, decode
+from cnn.data.folder import FolderSource
 from cnn.data.kaggle import fetch_kaggle, unpack
-from cnn.data.listing import list_images, real_path
+from cnn.data.listing import real_path
 from cnn.data.manifest import DataSettings, read_manifest
 from cnn.model.card import read_card
 from cnn.rundir.heartbeat import read_brought, read_reached
@@ -338,7 +339,7 @@ def test_names_of_files_and_classes(
         path.mkdir(exist_ok=True)
         (path / (name.decode("utf-8", "surrogateescape") + ".png")).touch()
     try:
-        listing = list_images(root, DataSettings())
+        listing = FolderSource(root).find(DataSettings())
     except InputError:
         plain = all((folder + name).isalnum() for folder, name in found)
         assert not plain or len({folder for folder, _ in found}) < 2

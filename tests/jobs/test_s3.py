@@ -16,7 +16,7 @@ from cnn.core.commit import claim, staged
 from cnn.core.directory import Directory, reachable
 from cnn.core.errors import InputError
 from cnn.core.lock import lease
-from cnn.data.new_images import StoreImages
+from cnn.data.store import StoreSource
 from cnn.model.classifier import Classifier
 from cnn.report.page import main as report_main
 from cnn.rundir.trials import read_trials
@@ -92,12 +92,12 @@ def test_the_whole_path(submit: Run, s3: S3Server, data: str, stored: str, image
 
 def test_one_new_image_by_its_own_uri(s3: S3Server, place: Directory) -> None:
     place.write("cats/a b.png", b"123")
-    images = StoreImages(reachable(f"{place.uri}/cats/a b.png"))
-    (file,) = images.gather().files
+    images = StoreSource(reachable(f"{place.uri}/cats/a b.png"))
+    (file,) = images.gather_new().files
     assert (file.path, file.class_name) == ("a b.png", "")
     assert images.opener()(file.path) == b"123"
     with pytest.raises(InputError, match="--images must be a folder or a file, but got s3://"):
-        StoreImages(place.sub("none")).gather()
+        StoreSource(place.sub("none")).gather_new()
 
 
 def test_a_file_is_whole_or_what_was_there(s3: S3Server, place: Directory) -> None:

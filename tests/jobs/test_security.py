@@ -1,4 +1,4 @@
-"""What the README's section on security promises, held by planting what must not work."""
+"""What docs/security.md promises, held by planting what must not work."""
 
 import os
 import re
