@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# What it is for: usage(), below.
+# Runs jobs with Spark; see usage() below.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
     cat <<'END'
 usage: ./spark-submit.sh                                          the main job: preprocess, then tune
-       ./spark-submit.sh [Spark's options] JOB.py [JOB's options]  such as jobs/tune.py --help
-       ./spark-submit.sh [Spark's options] check                  what the machine and Spark have
+       ./spark-submit.sh [Spark's options] JOB.py [JOB's options]  one job, such as jobs/tune.py
+       ./spark-submit.sh [Spark's options] check                  describes the machine and Spark
        ./spark-submit.sh tests [pytest's options]                 the tests; --all adds the slow ones
 
-Jobs: jobs/preprocess.py, jobs/tune.py, jobs/predict.py; --help after one shows its options.
-Spark's options are those of spark-submit, such as --master spark://HOST:7077; without a master all
-cores of this machine are used. Python's environment is the active one, or .venv, which the first
-command makes: about 3 GB.
+Jobs: jobs/preprocess.py, jobs/tune.py, jobs/predict.py; JOB.py --help shows the job's options.
+Spark's options are those of spark-submit, such as --master spark://HOST:7077. Without a master all
+cores of this machine are used. The Python environment is the active one, or .venv, which the first
+command creates (about 3 GB).
 END
 }
 
 fail() { echo "error: $1" >&2; exit 2; }
 
-# The environment that is active, or else .venv here, with the project installed in it.
+# Chooses the active environment, or else .venv here, and installs the project in it if necessary.
 environment() {
     local extra=${1:-} stamp state name
     prefix=$here/.venv
@@ -27,7 +27,7 @@ environment() {
         if [ -x "${!name:-}/bin/python" ] && [ -n "${!name:-}" ]; then
             prefix=${!name}
         elif [ -n "${!name:-}" ]; then
-            echo "$name is ${!name}, where there is no Python: not used" >&2
+            echo "$name is ${!name}, which has no Python: ignored" >&2
         fi
     done
     python=$prefix/bin/python
@@ -35,12 +35,12 @@ environment() {
     state=$(cat "$here/pyproject.toml" "$here/constraints.txt" | cksum; echo "$here")
     export PATH=$prefix/bin:${PATH:-/usr/local/bin:/usr/bin:/bin}
     installed "$stamp${extra:+-$extra}" "$state" || install
-    [ -x "$python" ] || fail "$python must be a Python that this user can execute, but it is not"
+    [ -x "$python" ] || fail "$python must be a Python that this user can execute, but is not"
 }
 
 installed() { [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
 
-# One installation at a time where there is flock (macOS has none): two of pip's spoil each other.
+# With flock (macOS has none) only one installation runs at a time: two would break each other.
 install() (
     mkdir -p "$prefix"
     exec 9>"$stamp.lock"
@@ -63,7 +63,7 @@ install() (
 
 not_installed() {
     tail -n 10 "$log" | sed 's/^/    /' >&2
-    echo "error: the installation failed; its last lines are above, the whole is in $log" >&2
+    echo "error: the installation failed; the end of its log is above, the whole log is $log" >&2
     exit 1
 }
 
@@ -83,11 +83,11 @@ java_17() {
     hint="install OpenJDK 17 or newer (such as Debian's openjdk-17-jre-headless) or set JAVA_HOME"
     version=$("$java" -version 2>&1) || fail "Java must be 17 or newer, but there is none; $hint"
     version=$(sed -n 's/.*version "\(1\.\)\{0,1\}\([0-9]*\).*/\2/p' <<<"$version" | head -n 1)
-    [ "${version:-0}" -ge 17 ] || fail "Java must be 17 or newer, but $java is ${version:-of no version}; $hint"
+    [ "${version:-0}" -ge 17 ] || fail "Java must be 17 or newer, but $java is ${version:-of an unknown version}; $hint"
 }
 
-# run [Spark's options] JOB.py [the job's options], in place of this shell: signals and the exit
-# code are the job's own.
+# run [Spark's options] JOB.py [the job's options]: replaces this shell, so that the job receives
+# signals itself and its exit code is returned.
 run() {
     local spark=(--conf spark.ui.showConsoleProgress=false) master="" properties="" mode=client
     while [ $# -gt 0 ] && [[ $1 != *.py && $1 != check ]]; do
@@ -103,7 +103,7 @@ run() {
             --conf | -c) [[ $2 != spark.master=* ]] || master=${2#*=} ;;
             --conf=spark.master=*) master=${1#--conf=spark.master=} ;;
         esac
-        # Both words of an option at once: a value may end in .py, as in --py-files a.py.
+        # Take an option and its value together: a value may end in .py, as in --py-files a.py.
         if [[ $1 == -* && $1 != *=* && $# -gt 1 && $2 != -* && ! ($2 == *.py && -f $2 && $1 != --py-files) ]]; then
             spark+=("$1" "$2")
             shift 2
@@ -122,7 +122,7 @@ run() {
     for word in "$@"; do
         [[ $word != -h && $word != --help ]] || exec "$python" "${job[@]}"
     done
-    # The check itself says what Java there is.
+    # The check itself reports a missing Java.
     [ "$1" = check ] || java_17
     local defaults=${SPARK_CONF_DIR:-${SPARK_HOME:+$SPARK_HOME/conf}}/spark-defaults.conf
     if [ -z "$master$properties" ] && ! grep -qs '^[[:space:]]*spark\.master[[:space:]=]' "$defaults"; then
@@ -136,12 +136,12 @@ run() {
         export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}
     fi
     if [ "$mode" = cluster ]; then
-        [ "$1" != check ] || fail "check must be in client mode, where its lines are seen"
+        [ "$1" != check ] || fail "check must run in client mode, but got --deploy-mode cluster"
         "$python" -c 'from cnn.core import cli; from cnn.spark import versions; cli.run_job(lambda _: versions.check_spark())'
         exec "$prefix/bin/spark-submit" "${spark[@]}" "$@"
     else
-        # Under spark-submit a job sees no terminal and Ctrl-C kills the JVM first: start the job
-        # itself, which starts Spark with these options.
+        # Under spark-submit a job has no terminal, and Ctrl-C kills the JVM first: start the job
+        # directly, and it starts Spark with these options.
         export PYSPARK_SUBMIT_ARGS
         PYSPARK_SUBMIT_ARGS=$(printf '%q ' ${spark[@]+"${spark[@]}"} pyspark-shell)
         exec "$python" "${job[@]}"

@@ -246,7 +246,7 @@ def _how_to_go_on(started: Sequence[Directory], packed: bytes | None) -> str:
         return "nothing was begun"
     build = ", build=..." if packed is not None else ""
     call = f"tune(spark, out={started[0].uri!r}, resume=True{build})"
-    return f"what was finished is on disk; go on with: {call}"
+    return f"finished work is on disk; resume with: {call}"
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""What the machine, Spark and executors have: `./spark-submit.sh check`, before a search is begun.
+"""`./spark-submit.sh check`: describes the machine, Spark and its executors before a search.
 
-Prints a table, then what of it is unusual, a line each: exit code 2. Where nothing is, "all is
-well": exit code 0.
+Prints a table, then a line for whatever is unusual, and exits with code 2. If nothing is unusual,
+prints "all is well" and exits with code 0.
 """
 
 import contextlib
@@ -35,10 +35,10 @@ Row = tuple[str, str]
 def main(arguments: Sequence[str]) -> None:
     Parser(
         prog="./spark-submit.sh [Spark's options] check",
-        description="Says what the machine, Spark and its executors have, and what is unusual.",
+        description="Describes the machine, Spark and its executors, and reports what is unusual.",
     ).parse_args(arguments)
     unusual = list(machine.unusual())
-    for row in here():
+    for row in driver_rows():
         _show(row)
     try:
         machine.prepare(quiet=True)
@@ -60,22 +60,22 @@ def _show(row: Row) -> None:
     say(f"{row[0]:{_LABEL}} {row[1]}")
 
 
-def here() -> Iterator[Row]:
-    """What is known of this machine without Spark."""
+def driver_rows() -> Iterator[Row]:
+    """The rows of the table about this machine, without Spark."""
     yield "host", f"{socket.gethostname()}, {_address()}"
     yield "system", f"{platform.system()} {platform.release()}, {platform.machine()}"
     yield "Python of the driver", f"{platform.python_version()}, {sys.executable}"
-    yield "cores", f"{os.cpu_count()} in all, {machine.allowed_cores()} of them allowed"
+    yield "cores", f"{os.cpu_count()} in total, {machine.allowed_cores()} allowed"
     total, free, limit = machine.memory()
     if total is not None and free is not None:
         group = f", limited to {size(limit)} by the control group" if limit is not None else ""
-        yield "memory", f"{size(total)} in all, {size(free)} free{group}"
-    soft, hard = ("any number" if n == sys.maxsize else f"{n:,}" for n in machine.open_files())
-    yield "open files", f"{soft}, may be raised to {hard}"
+        yield "memory", f"{size(total)} in total, {size(free)} free{group}"
+    soft, hard = ("unlimited" if n == sys.maxsize else f"{n:,}" for n in machine.open_files())
+    yield "open files", f"limit {soft}, hard limit {hard}"
     found = [f"{name} {_host(os.environ, name)}" for name in _PROXIES if _host(os.environ, name)]
     yield "proxies", ", ".join(found) or "none"
     language = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG")
-    yield "locale", f"{language or 'none'}, names of files in {sys.getfilesystemencoding()}"
+    yield "locale", f"{language or 'none'}, file names in {sys.getfilesystemencoding()}"
     yield "temporary files", _folder(Path(tempfile.gettempdir()))
     yield "this directory", _folder(Path.cwd())
 
@@ -84,11 +84,11 @@ def _address() -> str:
     try:
         return socket.gethostbyname(socket.gethostname())
     except OSError:
-        return "which does not resolve"
+        return "address unknown"
 
 
 def _host(environment: Any, name: str) -> str:
-    """What a variable, in either case, says of a proxy, without a user and a password."""
+    """A proxy from a variable in lower or upper case, without its user and password."""
     value = environment.get(name) or environment.get(name.upper()) or ""
     if name == "no_proxy" or not value:
         return str(value)
@@ -106,7 +106,7 @@ def _folder(path: Path) -> str:
 
 
 def java_version() -> str | None:
-    """The first line of what Java says of itself; None where there is none."""
+    """The line with Java's version; None if there is no Java."""
     home = os.environ.get("JAVA_HOME")
     java = shutil.which(f"{home}/bin/java" if home else "java")
     if java is None:
@@ -117,7 +117,7 @@ def java_version() -> str | None:
 
 
 def _show_spark() -> list[str]:
-    """Shows what a session and its executors have; what of it is unusual."""
+    """Prints the rows about Spark and its executors; returns a line for whatever is unusual."""
     from cnn.spark.session import TUNE, shortcomings, spark_session
     from cnn.spark.slots import count_slots, wait_for_executors
 
@@ -129,11 +129,11 @@ def _show_spark() -> list[str]:
         wait_for_executors(context)
         slots = count_slots(context)
         many = "executor" if slots.executors == 1 else "executors"
-        cores = f"{slots.executor_cores} cores each, {slots.task_cpus} a task"
+        cores = f"{slots.executor_cores} cores each, {slots.task_cpus} per task"
         _show(("slots", f"{slots.total} on {slots.executors} {many}, {cores}"))
         if slots.gpus:
             _show(("GPUs for trials", ", ".join(slots.gpus)))
-        hosts = ask(spark, 2 * slots.total)
+        hosts = describe_hosts(spark, 2 * slots.total)
         for host in hosts:
             for row in host["rows"]:
                 _show(row)
@@ -141,22 +141,22 @@ def _show_spark() -> list[str]:
         return [*found, *shortcomings(context)]
 
 
-def ask(spark: "SparkSession", tasks: int) -> list[dict[str, Any]]:
-    """What each of the executors' hosts says of itself. Raises Error where none can be asked."""
+def describe_hosts(spark: "SparkSession", tasks: int) -> list[dict[str, Any]]:
+    """What `describe_host` returns on each of the executors' hosts. Raises Error."""
     from cnn.core.errors import failure
-    from cnn.spark.launch import TaskFailed, again_where_lost
+    from cnn.spark.launch import TaskFailed, retry_if_lost
 
     context = spark.sparkContext
-    work = context.parallelize(range(tasks), tasks).map(lambda _: there())
+    work = context.parallelize(range(tasks), tasks).map(lambda _: describe_host())
     try:
-        answers = again_where_lost(context, work.collect, max_lost=1)
+        answers = retry_if_lost(context, work.collect, max_lost=1)
     except TaskFailed as error:
-        raise Error(f"executors cannot be asked what they have: {failure(error)}") from None
+        raise Error(f"no task can run on the executors: {failure(error)}") from None
     return list({answer["host"]: answer for answer in answers}.values())
 
 
-def there() -> dict[str, Any]:
-    """On an executor: what its host has."""
+def describe_host() -> dict[str, Any]:
+    """On an executor: the rows about its host, and a line for whatever is unusual."""
     import keras
 
     from cnn.data.host_cache import local_dir
@@ -179,7 +179,7 @@ def there() -> dict[str, Any]:
         found.append(f"{folder} on {host} has no file locks (flock): set --cache-dir")
     with contextlib.suppress(OSError):
         if not os.access(folder, os.W_OK):
-            found.append(f"{folder} on {host} cannot be written to: set --cache-dir")
+            found.append(f"{folder} on {host} is not writable: set --cache-dir")
     return {"host": host, "rows": rows, "unusual": found}
 
 

@@ -1,4 +1,4 @@
-"""The worker daemon by the name that Spark's configurations hold (spark.python.daemon.module)."""
+"""The worker daemon under the name in Spark's configurations (spark.python.daemon.module)."""
 
 from cnn.spark.daemon import main
 

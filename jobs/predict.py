@@ -1,4 +1,4 @@
-"""A run's model and new images -> a directory of predictions.
+"""Classifies new images with a run's model, and writes a directory of predictions.
 
 spark-submit jobs/predict.py --model RUN --images DIR --out OUT
 spark-submit jobs/predict.py --model RUN --images s3a://bucket/new --out OUT --csv
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(description="Classifies new images with the model of a run.")
     add = parser.add_argument
-    add("--model", metavar="RUN", required=True, help="what jobs/tune.py wrote")
+    add("--model", metavar="RUN", required=True, help="a run directory, from jobs/tune.py")
     add(
         "--images",
         metavar="DIR",
         required=True,
-        help="a folder, with images at any depth, or one image; a path, or a URI that Spark can "
-        "read. Folders with the names of classes are compared with what the model says",
+        help="a folder with images at any depth, or one image; a path, or a URI that Spark can "
+        "read. If folders have the names of classes, they are compared with the predictions",
     )
-    add("--out", metavar="OUT", required=True, help="for predictions/ and rejects/")
-    add("--csv", action="store_true", help=f"write {CSV} too")
-    add("--overwrite", action="store_true", help="replace the predictions at --out")
+    add("--out", metavar="OUT", required=True, help="the directory of predictions/ and rejects/")
+    add("--csv", action="store_true", help=f"also write {CSV}")
+    add("--overwrite", action="store_true", help="replace earlier predictions at --out")
     return parser.parse_args(arguments)
 
 
@@ -92,7 +92,7 @@ def predict(
 
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
-    """On a terminal a bar that redraws, elsewhere a line for each tenth."""
+    """Shows progress: on a terminal as a bar, elsewhere as a line for each tenth."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -118,7 +118,7 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
 
 
 def report(done: "Summary", card: "ModelCard", out: "Directory", *, csv: bool) -> None:
-    """Says what came of every file, and how often the folders' names agree with the model."""
+    """Prints how many files were classified, and how often predictions match the folders' names."""
     from cnn.data.build import describe_rejects
     from cnn.model.confusion_table import confusion_lines
     from cnn.model.predict import PREDICTIONS
@@ -134,7 +134,7 @@ def report(done: "Summary", card: "ModelCard", out: "Directory", *, csv: bool) -
     low, high = wilson_interval(right, count)
     say(
         f"accuracy {right / count:.4f} on {count:,} images in folders named after classes "
-        f"(95 % interval {low:.4f} to {high:.4f})"
+        f"(95 % confidence interval {low:.4f} to {high:.4f})"
     )
     where = f"{out.uri}/{CSV if csv else PREDICTIONS}"
     width = shutil.get_terminal_size().columns

@@ -1,8 +1,8 @@
-"""A data directory -> the best CNN for it, and a run directory that shows why.
+"""Searches for the best CNN for a data directory, and writes a run directory with its report.
 
 spark-submit jobs/tune.py                                        # reads data/, writes runs/<time>/
 spark-submit jobs/tune.py --data DATA --out RUN --config conf/report.toml --max-trials 50
-spark-submit jobs/tune.py --resume RUN                           # goes on where its driver died
+spark-submit jobs/tune.py --resume RUN                           # resumes an unfinished run
 """
 
 import argparse
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn.core.cli import Parser, go_on_with, run_job
+from cnn.core.cli import Parser, run_job, set_resume_command
 from cnn.core.console import redacted
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.settings.defaults import EXPERIMENT
 from cnn.spark.machine import prepare
 
@@ -25,9 +25,11 @@ FLAGS = ("parallelism", "max_trials", "timeout", "seed")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(description="Searches the best CNN for a data directory, trains and tests it.")
+    parser = Parser(
+        description="Searches for the best CNN for a data directory, trains it and tests it."
+    )
     add = parser.add_argument
-    add("--data", help="what jobs/preprocess.py wrote; default: data")
+    add("--data", help="a data directory, from jobs/preprocess.py; default: data")
     add("--out", metavar="RUN", help="the run directory; default: runs/<time>")
     add(
         "--config",
@@ -35,12 +37,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         type=Path,
         action="append",
         default=[],
-        help="a TOML file laid over conf/default.toml; repeatable, the last one wins",
+        help="a TOML file that overrides conf/default.toml; repeatable, the last takes precedence",
     )
-    add("--parallelism", metavar="N", type=int, help="trials at a time; default: all slots")
-    add("--max-trials", metavar="N", type=int, help="of each phase")
-    add("--timeout", metavar="SECONDS", type=float, help="of the whole search")
-    add("--seed", type=int, help="of the configurations and the trainings")
+    add("--parallelism", metavar="N", type=int, help="concurrent trials; default: all slots")
+    add("--max-trials", metavar="N", type=int, help="trials of each phase")
+    add("--timeout", metavar="SECONDS", type=float, help="time limit of the whole search")
+    add("--seed", type=int, help="seed of the configurations and of every training")
     add(
         "--set",
         metavar="KEY=VALUE",
@@ -50,12 +52,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="any setting, such as search.epochs=20 or phases.0.epochs=1; repeatable",
     )
     add("--final-workers", metavar="N", type=int, help="executors that train the winner together")
-    add("--cache-dir", metavar="DIR", help="on each host; default: Spark's first local directory")
-    add("--warm-start", metavar="RUN", help="try the best of an earlier run first")
-    add("--resume", metavar="RUN", help="go on with a run that was not finished")
+    add(
+        "--cache-dir",
+        metavar="DIR",
+        help="where each host caches images; default: Spark's first local directory",
+    )
+    add("--warm-start", metavar="RUN", help="first try the best configurations of an earlier run")
+    add("--resume", metavar="RUN", help="resume a run that was not finished")
     add("--mlflow", metavar="URI", help="log to this MLflow server; needs the extra [mlflow]")
     add("--mlflow-experiment", metavar="NAME", help=f"default: {EXPERIMENT}")
-    add("--overwrite", action="store_true", help="replace the run at --out")
+    add("--overwrite", action="store_true", help="replace an earlier run at --out")
     return parser.parse_args(arguments)
 
 
@@ -76,7 +82,11 @@ def main(arguments: Sequence[str]) -> None:
     if args.mlflow is not None:
         check_mlflow(args.mlflow)
     elif args.mlflow_experiment is not None:
-        raise InputError("--mlflow-experiment must stand with --mlflow")
+        raise InputError(
+            "{} must be used with {}, but was given without it",
+            Option("mlflow_experiment"),
+            Option("mlflow"),
+        )
     wanted = Wanted(
         configs=args.config,
         flags=flags,
@@ -84,7 +94,7 @@ def main(arguments: Sequence[str]) -> None:
         command=("jobs/tune.py", *_recorded(arguments, args.mlflow)),
         mlflow=args.mlflow,
         mlflow_experiment=args.mlflow_experiment,
-        on_start=lambda run: go_on_with(*_resuming(run, args.mlflow)),
+        on_start=lambda run: set_resume_command(*_resuming(run, args.mlflow)),
     )
     session = spark_session("cnn tune", TUNE)
     if args.resume is not None:
@@ -106,22 +116,23 @@ def main(arguments: Sequence[str]) -> None:
 def _check_resume(args: argparse.Namespace) -> None:
     for name in ("out", "config", "overwrite", "warm_start"):
         if getattr(args, name):
-            flag = name.replace("_", "-")
             raise InputError(
-                f"--resume cannot be combined with --{flag}: a run has its own settings"
+                "{} cannot be combined with {}: a run has its own settings",
+                Option("resume"),
+                Option(name),
             )
 
 
 def _resuming(run: "Directory", mlflow: str | None) -> list[str]:
-    """The command that goes on with a run."""
+    """The command that resumes a run."""
     command = ["./spark-submit.sh", "jobs/tune.py", "--resume", run.uri]
     return command if mlflow is None else [*command, "--mlflow", redacted(mlflow)]
 
 
 def _recorded(arguments: Sequence[str], uri: str | None) -> list[str]:
-    """The command line as it is kept, without the credentials that the server's URI may hold."""
+    """The command line to be stored, without credentials in the URI of the MLflow server."""
     words = [word.replace(uri, redacted(uri)) if uri else word for word in arguments]
-    # Bytes that are no UTF-8 are escaped: no JSON could hold them.
+    # JSON cannot contain bytes that are not UTF-8: escape them.
     return [word.encode(errors="backslashreplace").decode() for word in words]
 
 

@@ -1,4 +1,4 @@
-"""What the jobs share on the command line: one clear line for what is wrong, and exit codes."""
+"""What all jobs share on the command line: errors in one line, and exit codes."""
 
 import argparse
 import logging
@@ -16,28 +16,29 @@ from cnn.core.outlet import outlive_readers
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one line, exit code 2."""
+    """An argument parser that reports an error in one line and exits with code 2."""
 
     def error(self, message: str) -> NoReturn:
-        raise SystemExit(_complain(message, code=2))
+        raise SystemExit(_print_error(message, code=2))
 
 
 def run_job(main: Callable[[Sequence[str]], None]) -> NoReturn:
-    """Runs a job's main function on the command line and exits: 0, 1 (it failed) or 2 (input).
+    """Runs a job's main function with the arguments of the command line, then exits.
 
-    Interrupted, the exit code is 130; what is on disk stays.
+    The exit code is 0 on success, 1 if the run failed, 2 if the input was wrong, 130 after Ctrl-C
+    and 143 after SIGTERM. Finished work stays on disk in each case.
     """
-    # spark-submit ends a job by SIGTERM: unwind as for Ctrl-C, so that nothing is left half-done.
+    # spark-submit ends a job with SIGTERM: unwind as for Ctrl-C, so that nothing is left half-done.
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _interrupt)
     outlive_readers()
     try:
         main(sys.argv[1:])
     except BaseException as error:
-        # What a signal has interrupted may have made anything of it.
-        if _told == signal.SIGTERM:
+        # Code that a signal has interrupted may raise any other error in its place.
+        if _received_signal == signal.SIGTERM:
             sys.exit(143)
-        if _told == signal.SIGINT or isinstance(error, KeyboardInterrupt):
+        if _received_signal == signal.SIGINT or isinstance(error, KeyboardInterrupt):
             print(_interrupted(), file=sys.stderr, flush=True)
             sys.exit(130)
         sys.exit(_failed(error))
@@ -45,70 +46,71 @@ def run_job(main: Callable[[Sequence[str]], None]) -> NoReturn:
 
 
 def _failed(error: BaseException) -> int:
-    """Says what a job failed of; raises what it does not know."""
+    """Prints why a job failed and returns its exit code; raises an unknown error again."""
     if isinstance(error, Error):
-        return _complain(str(error), code=error.exit_code)
+        return _print_error(str(error), code=error.exit_code)
     if isinstance(error, OSError):
-        # A disk that is full, a folder that is not ours: nothing that a traceback explains better.
-        # Of a store's errors there is but the text.
+        # A full disk or another user's folder: a traceback would explain nothing more.
+        # The error of an object store has only its text.
         cause = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-        return _complain(cause + _further(), code=1)
+        return _print_error(cause + _resume_hint(), code=1)
     if type(error).__module__.startswith("py4j."):
-        # Spark's JVM is gone, or did what no part of the program expects of it.
-        return _complain(f"Spark failed: {failure(cast(Exception, error))}{_further()}", code=1)
+        # Spark's JVM has died, or raised an error that no part of the program expects.
+        cause = f"Spark failed: {failure(cast(Exception, error))}"
+        return _print_error(cause + _resume_hint(), code=1)
     raise error
 
 
-# The signal by which this job was asked to end.
-_told: int | None = None
-# What goes on with the job where it is interrupted now, if anything does.
-_go_on: str | None = None
+# The signal that asked this job to end.
+_received_signal: int | None = None
+# The command that resumes this job if it is interrupted now.
+_resume_command: str | None = None
 
 
-def go_on_with(*command: str) -> None:
-    """From now on an interrupted job says that this command goes on with it."""
-    global _go_on
-    _go_on = " ".join(map(quoted, command))
+def set_resume_command(*command: str) -> None:
+    """From now on the message of an interrupted job names this command, which resumes it."""
+    global _resume_command
+    _resume_command = " ".join(map(quoted, command))
 
 
 def _end(signum: int, frame: FrameType | None) -> NoReturn:
-    """SIGTERM: the job unwinds, and says nothing of it."""
-    global _told
-    _told = signum
+    """SIGTERM: the job unwinds and prints nothing."""
+    global _received_signal
+    _received_signal = signum
     logging.disable(logging.ERROR)
     sys.exit(143)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """Ctrl-C: the job unwinds; the second time it stops at once, whatever it is at."""
-    global _told
-    _told = signum
+    """Ctrl-C: the job unwinds; a second Ctrl-C stops it at once."""
+    global _received_signal
+    _received_signal = signum
     signal.signal(signal.SIGINT, _stop)
-    # py4j logs, with a traceback, that it was interrupted where it waited for the JVM.
+    # py4j logs a traceback when it is interrupted while it waits for the JVM.
     logging.disable(logging.ERROR)
     raise KeyboardInterrupt
 
 
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:
-    # Written past Python's streams, in the middle of whose work this may be. The table of running
-    # trials has hidden the cursor.
+    # Python's streams may be in the middle of a write: bypass them. The table of running trials
+    # hides the cursor: show it again.
     if os.isatty(1):
         os.write(1, b"\x1b[?25h\n")
     os.write(2, f"{_interrupted()}\n".encode(errors="replace"))
-    # Spark's JVM ends with its driver, and trials with theirs.
+    # Spark's JVM ends with its driver, and the trials with the JVM.
     os._exit(130)
 
 
 def _interrupted() -> str:
-    return f"error: interrupted; what was finished is on disk{_further()}"
+    return f"error: interrupted; finished work is on disk{_resume_hint()}"
 
 
-def _further() -> str:
-    return f"; go on with: {_go_on}" if _go_on else ""
+def _resume_hint() -> str:
+    return f"; resume with: {_resume_command}" if _resume_command else ""
 
 
 def quoted(word: str) -> str:
-    """A word for a shell, in one line whose spaces may be merged."""
+    """A word quoted for a shell, so that it survives in a line whose runs of spaces are merged."""
     if word.isprintable() and "  " not in word:
         return shlex.quote(word)
     escaped = "".join(
@@ -120,6 +122,7 @@ def quoted(word: str) -> str:
     return "$'" + escaped.replace("  ", " \\x20") + "'"
 
 
-def _complain(message: str, *, code: int) -> int:
+def _print_error(message: str, *, code: int) -> int:
+    """Prints an error in one line and returns the exit code."""
     print(f"error: {plain(redacted(' '.join(message.split())))}", file=sys.stderr, flush=True)
     return code

@@ -1,15 +1,15 @@
-"""The time, and lengths of time as people say them."""
+"""The current time, and durations as people say them."""
 
 from datetime import UTC, datetime
 
 
 def now() -> datetime:
-    """The time in UTC; written as ISO 8601."""
+    """The current time in UTC."""
     return datetime.now(UTC)
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it."""
+    """A duration as people say it: 90 s, 12 min, 2.5 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -17,7 +17,7 @@ def duration(seconds: float) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """Between two lengths of time, the unit said once where it is the same."""
+    """A range of durations: 5 to 10 min. The unit appears once if both durations have the same."""
     shorter, longer = duration(low), duration(high)
     if longer.endswith("min") and low >= 60:
         shorter = f"{round(low / 60)} min"
@@ -28,14 +28,14 @@ def span(low: float, high: float) -> str:
 
 
 def about(low: float, high: float) -> str:
-    """How long something that is not done will still take: never nothing."""
+    """An estimate of the remaining time of unfinished work; it is never zero."""
     if high < 5:
         return "a few seconds"
     return f"about {span(max(1.0, low), high)}"
 
 
 def clock(seconds: float) -> str:
-    """A length of time in little room: 1:48, or 1:02:33 from an hour on."""
+    """A duration in a compact form: 1:48, or 1:02:33 from one hour on."""
     minutes, second = divmod(int(max(0.0, seconds)), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

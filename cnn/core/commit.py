@@ -1,8 +1,8 @@
 """A job's output directory: one writer at a time, and it appears whole or not at all.
 
-It is filled beside its place and renamed. On object stores, which cannot rename, its files are
-copied by the store, the one that says that it is there, its marker, last; what a killed writer has
-not copied the next one copies.
+The output is written to a hidden directory beside its place, which is then renamed. Object stores
+cannot rename: there the store copies the files, and last of all the marker, the file that tells
+readers that the output is complete. If a writer is killed while it copies, the next one finishes.
 """
 
 import uuid
@@ -15,7 +15,7 @@ from cnn.core.directory import Directory
 from cnn.core.errors import InputError, Option
 from cnn.core.lock import held
 
-# In what has been filled and is being copied: it is to be copied to the end.
+# Marks a hidden directory that is complete and only has to be copied.
 _COMPLETE = ".complete"
 _COPIES = 16
 OUT = Option("out")
@@ -23,12 +23,14 @@ OUT = Option("out")
 
 @contextmanager
 def claim(out: Directory, marker: str) -> Iterator[None]:
-    """Holds `out` for one writer, and clears away what a killed one has left beside it.
+    """Holds `out` for one writer, and cleans up what a killed writer has left beside it.
 
-    What a killed writer had moved aside, and not yet replaced, is put back; what it had begun to
-    copy is copied. Raises InputError where another writer is at work.
+    An earlier output that a killed writer had moved aside and not yet replaced is put back; a copy
+    that it had begun is finished. Raises InputError if another writer holds `out`.
     """
-    taken = InputError("{} must have one writer at a time, but another is writing {}", OUT, out.uri)
+    taken = InputError(
+        "{} must have one writer at a time, but another process is writing {}", OUT, out.uri
+    )
     with _no_new_folders(out.local_path), held(out, taken):
         for partial in out.all_beside("partial"):
             if partial.exists(_COMPLETE):
@@ -45,33 +47,33 @@ def claim(out: Directory, marker: str) -> Iterator[None]:
 
 @contextmanager
 def _no_new_folders(path: Path | None) -> Iterator[None]:
-    """Removes folders above a path that were made inside and are empty."""
+    """Removes parent folders of a path that were created inside the block and are still empty."""
     above = path.parents if path else ()
     new_folders = [folder for folder in above if not folder.exists()]
     try:
         yield
     finally:
         for folder in new_folders:
-            # Those that hold the output now stay.
+            # A folder that now holds the output is not empty, and stays.
             with suppress(OSError):
                 folder.rmdir()
 
 
 def beside(out: Directory, kind: str) -> Directory:
-    """A new directory's name beside `out`, which claim() clears away if this process is killed."""
+    """A new directory beside `out`, which the next claim() removes if this process is killed."""
     return out.beside(f"{kind}-{uuid.uuid4().hex[:8]}")
 
 
 def clear_away(staging: Directory) -> None:
-    """Removes what beside() named; where the storage fails, the next writer's claim() does it."""
+    """Removes a directory from beside(); if the storage fails, the next claim() does it."""
     with suppress(OSError):
         staging.remove()
 
 
 def check_out(out: Directory, *, overwrite: bool, marker: str, kind: str) -> None:
-    """Raises InputError where `out` holds what must not be replaced.
+    """Raises InputError if `out` holds something that must not be replaced.
 
-    What has `marker` in it is an earlier output of this `kind`, such as "a data set".
+    A directory that contains `marker` is an earlier output of this `kind`, such as "a data set".
     """
     if not out.exists():
         return
@@ -91,9 +93,9 @@ def check_out(out: Directory, *, overwrite: bool, marker: str, kind: str) -> Non
 
 @contextmanager
 def staged(out: Directory, marker: str) -> Iterator[Directory]:
-    """A directory to fill, which then is in the place of `out`; where it is not, nothing is left.
+    """A directory to fill, which then replaces `out`. If the block fails, it is removed.
 
-    `marker` is the file without which a reader takes `out` for none.
+    `marker` is the file without which readers do not accept `out` as complete.
     """
     staging = beside(out, "partial")
     try:
@@ -101,7 +103,7 @@ def staged(out: Directory, marker: str) -> Iterator[Directory]:
         if staging.is_store:
             staging.write(_COMPLETE, b"")
         else:
-            # Of tasks whose executor was lost.
+            # Tasks whose executor was lost may have left incomplete files.
             staging.drop_unfinished()
             old = beside(out, "old")
             if out.exists():
@@ -116,7 +118,7 @@ def staged(out: Directory, marker: str) -> Iterator[Directory]:
 
 
 def _replace(staging: Directory, out: Directory, marker: str) -> None:
-    """Copies what is complete; killed in the middle and called again it goes on."""
+    """Copies a complete directory to `out`. If it is killed in the middle, it can be repeated."""
     if out.exists(marker):
         out.delete(marker)
     out.remove()

@@ -1,4 +1,4 @@
-"""Text that anybody may have written, made fit to be shown: in a terminal, a log, a page."""
+"""Text from any source, made safe to show in a terminal, a log or a page."""
 
 import re
 import shutil
@@ -8,42 +8,42 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
-# Control characters, those that turn the direction of text, and halves of surrogate pairs, which
-# no UTF-8 file can hold. Line feeds and tabs stay.
+# Control characters, characters that change the direction of text, and unpaired surrogates, which
+# UTF-8 cannot encode. Line feeds and tabs are kept.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
 
 def printable(value: Any) -> Any:
-    """Text with what a page cannot show replaced; anything else as it is."""
+    """Text with unprintable characters replaced; a value of another type is returned unchanged."""
     return _UNPRINTABLE.sub("\ufffd", value) if type(value) is str else value
 
 
 def plain(text: str) -> str:
-    """Text in one line, without what would steer a terminal or break a log's line."""
+    """Text without characters that control a terminal or break a line of a log."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-# What may stand before a host in a URI: a user and a password.
+# The user and password that may precede the host in a URI.
 _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 def redacted(text: str) -> str:
-    """A text without the users and passwords in its URIs."""
+    """Text with users and passwords removed from the URIs in it."""
     return _USERINFO.sub("", text)
 
 
 def shortened(text: str, length: int = 22) -> str:
-    """One line of text that has room beside a plot."""
+    """Text as one line, cut to fit beside a plot."""
     return _cut_end(_one_line(text), length)
 
 
-def told_apart(texts: Sequence[str], length: int = 22) -> list[str]:
-    """Each text as `shortened`, but no two different texts as the same.
+def shortened_distinctly(texts: Sequence[str], length: int = 22) -> list[str]:
+    """Shortens each text like `shortened`, but so that different texts stay different.
 
-    Those whose first part is the same keep their ends, or the part where they differ; where that
-    does not tell them apart either, they are numbered.
+    Texts with the same beginning keep their ends instead, or the part in which they differ. If that
+    does not distinguish them either, they are numbered.
     """
     lines = {text: _one_line(text) for text in texts}
     short = {text: _cut_end(line, length) for text, line in lines.items()}
@@ -62,7 +62,7 @@ def told_apart(texts: Sequence[str], length: int = 22) -> list[str]:
 
 
 def _alike(short: dict[str, str]) -> list[list[str]]:
-    """The texts that look the same, together."""
+    """Groups of texts that were shortened to the same line."""
     groups: dict[str, list[str]] = {}
     for text, line in short.items():
         groups.setdefault(line, []).append(text)
@@ -83,7 +83,7 @@ def _cut_middles(lines: Sequence[str], length: int) -> list[str]:
 
 
 def _cut_around(lines: Sequence[str], length: int) -> list[str]:
-    """What stands around the first character in which lines differ."""
+    """The part of each line around the first character in which the lines differ."""
     same = next((i for i, at in enumerate(zip_longest(*lines)) if len(set(at)) > 1), 0)
     place = same - length // 4
     starts = [max(1, min(place, len(x) - length + 1)) for x in lines]
@@ -98,7 +98,7 @@ def _numbered(line: str, number: int, length: int) -> str:
 
 
 def say(text: str) -> None:
-    """Prints a line that may hold names which anybody has chosen; a terminal breaks no words."""
+    """Prints a line that may contain untrusted names; on a terminal it wraps between words."""
     line = plain(text)
     if sys.stdout.isatty():
         width = shutil.get_terminal_size().columns

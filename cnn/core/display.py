@@ -1,7 +1,7 @@
-"""Where it is shown how far work is: redrawn on a terminal, plain lines in a log.
+"""The display of progress: redrawn on a terminal, plain lines in a log.
 
-What is shown is a View. A thread of the display's own reads and draws it: a file system that hangs
-holds up the thread, not the work.
+A View is what is shown. The display refreshes and draws it in a thread of its own, so that a file
+system that hangs blocks that thread and not the work.
 """
 
 import contextlib
@@ -18,48 +18,48 @@ from rich.text import Text
 
 from cnn.core.console import plain
 
-# How often it is read how far the work is.
+# The interval between refreshes of a view.
 _READ_SECONDS = 1.0
 _JOIN_SECONDS = 1.0
 
 
-# Says a line where lines are shown; only then is it made.
+# Prints a line on a display that shows lines; only such a display calls the function for its text.
 Say = Callable[[Callable[[], str]], None]
 
 
 def silent(line: Callable[[], str]) -> None:
-    """Says nothing: what redraws shows it all."""
+    """Prints nothing: a redrawn view shows everything anyway."""
 
 
 class View(Protocol):
-    """Work as it is shown while it goes on."""
+    """Work in progress, in each form in which it can be shown."""
 
     @property
     def quiet_seconds(self) -> float:
-        """After so many seconds without a line, `line` is one in a log."""
+        """A log prints `line` after this many seconds without a line."""
 
     def refresh(self) -> None:
-        """Reads how far the work is. It may fail, and it may hang."""
+        """Reads the state of the work. It may fail, and it may hang."""
 
     def screen(self, console: Console) -> RenderableType:
-        """For a terminal."""
+        """The view for a terminal."""
 
     def html(self) -> str:
-        """For a notebook; what comes from outside is escaped."""
+        """The view for a notebook; text from outside is escaped."""
 
     def line(self) -> str:
-        """How far the work is, in a line; the next time it may be another one."""
+        """The state of the work in one line."""
 
 
 class Display(Protocol):
-    """Where a view is shown until it is over."""
+    """A place where a view is shown while its work runs."""
 
     def show(self, view: View) -> contextlib.AbstractContextManager[Say]:
-        """Gives what says a line where lines are shown, and nothing where they are not."""
+        """Shows a view until the block ends; yields a function that prints lines (see `Say`)."""
 
 
 class OnStdout:
-    """On a terminal what redraws, elsewhere lines."""
+    """Redraws a view on a terminal; prints lines elsewhere."""
 
     def show(self, view: View) -> contextlib.AbstractContextManager[Say]:
         console = _console()
@@ -72,7 +72,7 @@ def _console() -> Console:
     console = Console(file=sys.stdout, highlight=False)
     if not console.is_jupyter:
         return console
-    # Its output calls itself a terminal, but nothing in it redraws.
+    # A notebook's output claims to be a terminal, but cannot redraw.
     return Console(file=sys.stdout, highlight=False, force_jupyter=False, force_terminal=False)
 
 
@@ -89,7 +89,7 @@ def _redrawn(view: View, console: Console) -> Iterator[Say]:
 
 @contextlib.contextmanager
 def lines(view: View, console: Console | None = None) -> Iterator[Say]:
-    """Shows a view by lines: those that are said, and its own where none was for a while."""
+    """Shows a view as lines: those of the work, and the view's own when there is a pause."""
     printed = console or _console()
     last = time.monotonic()
 
@@ -110,7 +110,7 @@ def lines(view: View, console: Console | None = None) -> Iterator[Say]:
 
 @contextlib.contextmanager
 def each_second(work: Callable[[], None]) -> Iterator[None]:
-    """Does it again and again in a thread; what fails may succeed the next time."""
+    """Calls `work` every second in a thread. An error is ignored: the next call may succeed."""
     over = threading.Event()
 
     def watch() -> None:
@@ -120,7 +120,7 @@ def each_second(work: Callable[[], None]) -> Iterator[None]:
             if over.wait(_READ_SECONDS):
                 return
 
-    # What a notebook's thread writes belongs to the cell that began it.
+    # With this context a notebook shows the thread's output in the cell that started it.
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(watch,), name="progress", daemon=True)
     thread.start()

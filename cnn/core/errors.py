@@ -1,4 +1,4 @@
-"""The program's errors, and what a failed Spark job failed of."""
+"""The program's errors, and the cause of a failed Spark job."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from cnn.core.console import plain, redacted
 class Option:
     """A setting by its name in Python, such as test_images or final.workers.
 
-    A job calls it by its flag: `--test-images`, or `flag` where that is another.
+    The message of a job shows its flag: `--test-images`, or `flag` if that is given.
     """
 
     name: str
@@ -22,11 +22,11 @@ class Option:
 
 
 class Error(Exception):
-    """What a job reports in one line: the run itself failed.
+    """The run itself failed; a job reports this in one line.
 
     Args:
-        rule: What must be, and what is; with `parts` a template of `str.format`.
-        parts: What is filled in: a value, the `Option` that the rule is about, or another error.
+        rule: What must be, then what was got. If there are `parts`, a template for `str.format`.
+        parts: What the template is filled with: values, an `Option`, or another error.
 
     >>> error = Error("{} must be positive, but got {}", Option("image_size"), -1)
     >>> str(error)
@@ -37,7 +37,7 @@ class Error(Exception):
     """
 
     exit_code = 1
-    # Whether settings are called as in Python, rather than by a job's flags.
+    # Whether the message shows settings by their names in Python, not by a job's flags.
     in_python = False
 
     def __init__(self, rule: str, *parts: object) -> None:
@@ -56,45 +56,44 @@ class Error(Exception):
         return self._rule.format(*map(shown, self._parts)) if self._parts else self._rule
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows of it in place of a traceback, which would say no more."""
+        """What IPython shows in place of a traceback, which would explain nothing more."""
         return one_line(self)
 
 
 class InputError(Error):
-    """The user gave something that cannot be used; nothing was done."""
+    """The user's input cannot be used; nothing was done."""
 
     exit_code = 2
 
 
 def one_line(error: BaseException) -> list[str]:
-    """An error as the lines of a notebook: one."""
+    """An error as a notebook shows it: a list of one line."""
     return [f"{type(error).__name__}: {plain(redacted(' '.join(str(error).split())))}"]
 
 
-# What Spark says where a Python worker or its daemon did not start: all that it wrote to stderr.
+# What Spark reports if a Python worker or its daemon did not start: all that it wrote to stderr.
 _FROM_WORKER = re.compile(r"Error from python worker:\n(.*?)\n[ \t]*PYTHONPATH was:", re.DOTALL)
 
 
 def failure(error: Exception) -> str:
-    """What a failed Spark job failed of, in one line: the first error that is not Spark's frame."""
+    """The cause of a failed Spark job, in one line: the first error that is not Spark's wrapper."""
     text = str(error)
     for said in _FROM_WORKER.findall(text):
         last = [line.strip() for line in said.splitlines() if line.strip()][-1:]
         if last:
-            # The setting that a user has, or spark.pyspark.python, is there by now.
-            return (
-                f"{last[0]} (of executors' Python, {os.environ.get('PYSPARK_PYTHON', 'python3')})"
-            )
+            # By now this variable has the user's value, or that of spark.pyspark.python.
+            python = os.environ.get("PYSPARK_PYTHON", "python3")
+            return f"{last[0]} (from the executors' Python, {python})"
     lines = [line.strip().removeprefix(": ") for line in text.splitlines()]
     named = [line for line in lines if re.search(r"(Error|Exception)\b", line)]
     frame = r"Py4JJavaError|PYTHON_EXCEPTION|Job aborted|occurred while"
     inner = [line for line in named if not re.search(frame, line)]
-    # An exception's own line rather than a line of code that names one. What ends a traceback is
-    # one by its place: StopIteration and a user's own exceptions have no "Error" in their names.
+    # The line of an exception is better than a line of code that mentions one. The line that ends
+    # a traceback is always one: StopIteration and users' exceptions have no "Error" in their names.
     raised = re.findall(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)", text)
     own = [line for line in inner if re.match(r"(Caused by: )?[\w.$]+(Error|Exception)(:|$)", line)]
     causes = [re.sub(r"^(Caused by: )?([a-z]\w*\.)+", "", line) for line in raised or own or inner]
-    # A text without an exception's name may be as short as a KeyError's: 'p'.
+    # Without the name of its class an exception's text may be as short as a KeyError's: 'p'.
     kind = type(error).__name__
     bare = [f"{kind}: {line}" for line in lines if line] or [kind]
     return (causes or named or bare)[0]

@@ -1,7 +1,7 @@
-"""Tables and blocks of HTML that need nothing else, as a notebook shows them.
+"""Self-contained tables and blocks of HTML for a notebook.
 
-What comes from outside is escaped by `text`: classes, parameters and paths are anybody's. Colours
-are the notebook's own, so that it may be a dark one.
+Text from outside, such as classes, parameters and paths, is escaped by `text`. Text has the
+notebook's own colours, so that it is readable in a dark one too.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ _CELL = f"padding: 2px 12px 2px 0; border-bottom: {_LINE}"
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Cells are HTML already."""
+    """An HTML table; heads and cells must already be HTML."""
     head = "".join(f'<th style="{_CELL}; text-align: left">{cell}</th>' for cell in heads)
     body = "".join(
         "<tr>" + "".join(f'<td style="{_CELL}; text-align: left">{c}</td>' for c in row) + "</tr>"
@@ -27,11 +27,11 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def block(*parts: str) -> str:
-    """Lines with a bar at their left; they are HTML already."""
+    """Lines with a bar on the left; they must already be HTML."""
     inner = "".join(f'<div style="margin: 4px 0">{part}</div>' for part in parts)
     return f'<div style="border-left: {_BAR}; padding: 0 12px">{inner}</div>'
 
 
 def text(value: object) -> str:
-    """Anything from outside, as HTML shows it."""
+    """A value from outside, escaped for HTML."""
     return escape(str(value), quote=True)

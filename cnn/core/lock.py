@@ -1,8 +1,8 @@
-"""One writer at a time for a directory: by a file lock, or where there is none by a lease.
+"""One writer at a time for a directory: by a file lock or, where there are none, by a lease.
 
-A lock dies with its process. A lease is a file that its holder writes anew again and again: what
-has not changed for as long as a lease lasts is a dead one's. No clocks are compared. It is best
-effort: whoever stands still for longer than that may find another in its place, and then stops.
+A lock ends with its process. A lease is a file that its holder rewrites regularly: if it has not
+changed for as long as a lease lasts, its holder is dead. No clocks are compared. A lease is best
+effort: a holder that was suspended for longer may lose it to another process, and then stops.
 """
 
 import errno
@@ -23,7 +23,7 @@ from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_document
 from cnn.core.errors import InputError
 
-# How long a holder that has died still counts as alive; it is renewed three times as often.
+# How long a lease lasts after its holder has died. The holder renews it three times in that time.
 _SECONDS = 60.0
 
 _MOST_BYTES = 4096
@@ -31,7 +31,7 @@ _MOST_BYTES = 4096
 
 @contextmanager
 def held(directory: Directory, taken: InputError) -> Iterator[None]:
-    """Holds a directory for this process. Raises `taken` where another holds it."""
+    """Holds a directory for this process. Raises `taken` if another process holds it."""
     path = directory.local_path
     if path is None:
         with lease(directory, taken):
@@ -44,8 +44,8 @@ def held(directory: Directory, taken: InputError) -> Iterator[None]:
         raise taken from None
     except NoLocks:
         print(
-            f"the file system of {directory.uri} has no file locks (flock): a lease keeps a second "
-            "writer out, best effort",
+            f"the file system of {directory.uri} has no file locks (flock): a lease is used "
+            "instead, which excludes a second writer in most cases",
             flush=True,
         )
         with lease(directory, taken):
@@ -54,15 +54,16 @@ def held(directory: Directory, taken: InputError) -> Iterator[None]:
 
 @contextmanager
 def lease(directory: Directory, taken: InputError, seconds: float = _SECONDS) -> Iterator[None]:
-    """Holds a directory by a lease beside it, of so many seconds, for which a dead one is awaited.
+    """Holds a directory by a lease file beside it, which lasts for `seconds` once not renewed.
 
-    The lease is lost where another takes it nevertheless: the main thread is then interrupted.
+    If there is a lease already, waits as long to see whether its holder is alive, and raises
+    `taken` if so. If another process takes the lease later, the main thread is interrupted.
     """
     place = directory.beside("lease")
     owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     _wait_until_free(place, directory, taken, seconds)
     _renew(place, owner)
-    # Of two that have found it free at the same time the one that wrote last has it.
+    # If two processes have found it free at the same time, the last to write has it.
     time.sleep(min(1.0, seconds / 6))
     if _holder(place) != owner:
         raise taken
@@ -70,10 +71,11 @@ def lease(directory: Directory, taken: InputError, seconds: float = _SECONDS) ->
 
     def keep() -> None:
         while not stop.wait(seconds / 3):
-            # While the store is gone nobody can take it.
+            # While the store is out of reach, no other process can take the lease either.
             with suppress(OSError):
                 if _holder(place) not in {owner, None}:
-                    print(f"lost to another process: {directory.uri}", file=sys.stderr, flush=True)
+                    lost = f"another process has taken the lease of {directory.uri}: stopping"
+                    print(lost, file=sys.stderr, flush=True)
                     os.kill(os.getpid(), signal.SIGINT)
                     return
                 _renew(place, owner)
@@ -86,7 +88,7 @@ def lease(directory: Directory, taken: InputError, seconds: float = _SECONDS) ->
     finally:
         stop.set()
         thread.join()
-        # Where the store is gone it expires.
+        # If the store is out of reach, the lease expires.
         with suppress(OSError):
             if _holder(place) == owner:
                 place.delete()
@@ -94,9 +96,10 @@ def lease(directory: Directory, taken: InputError, seconds: float = _SECONDS) ->
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Lets the main thread be interrupted also where a shell's script began it in the background.
+    """Makes sure that SIGINT interrupts the main thread.
 
-    Such a process ignores SIGINT, and would go on after its lease was lost.
+    A process that a shell script has started in the background ignores SIGINT, and would continue
+    after it has lost its lease.
     """
     ignores = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if not ignores or threading.current_thread() is not threading.main_thread():
@@ -115,7 +118,7 @@ def _wait_until_free(
     found = _read(place)
     if found is None:
         return
-    whether = f"whether the process that holds {directory.uri} lives"
+    whether = f"whether the process that holds {directory.uri} is alive"
     print(f"waiting up to {seconds:.0f} s to see {whether}", flush=True)
     expired = time.monotonic() + seconds
     while time.monotonic() < expired:
@@ -137,7 +140,7 @@ def _read(place: Directory) -> bytes | None:
     except FileNotFoundError:
         return None
     except Malformed:
-        # None of ours; it does not change, and so expires.
+        # Not written by this program: it does not change, and so expires.
         return b""
 
 
@@ -151,15 +154,15 @@ class Locked(Exception):
 
 
 class NoLocks(Exception):
-    """A file system that has no file locks."""
+    """The file system has no file locks."""
 
 
-# What flock says there: FUSE and network file systems differ.
+# The errors of flock on such file systems; FUSE and network file systems differ.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 def flock(handle: TextIO, operation: int) -> None:
-    """fcntl.flock, which raises NoLocks where the file system has none."""
+    """Like fcntl.flock, but raises NoLocks if the file system has no file locks."""
     try:
         fcntl.flock(handle, operation)
     except OSError as error:
@@ -170,10 +173,10 @@ def flock(handle: TextIO, operation: int) -> None:
 
 @contextmanager
 def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Holds an exclusive lock on a local file; the system frees it when the process dies.
+    """Holds an exclusive lock on a local file; the system releases it when the process dies.
 
-    Raises Locked where another holds it, unless told to wait, and NoLocks where there are no locks.
-    The file is gone afterwards.
+    Without `wait` raises Locked if another process holds it. Raises NoLocks if the file system has
+    no file locks. The file is removed afterwards.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -186,13 +189,13 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
                 path.unlink(missing_ok=True)
                 raise
             try:
-                # Whoever held it may have removed this very file in the meantime.
+                # The last holder may have removed this file in the meantime.
                 if not is_at(handle, path):
                     continue
                 try:
                     yield
                 finally:
-                    # A file that stays is no lock.
+                    # If the file remains, it does no harm: only the lock on it counts.
                     with suppress(OSError):
                         path.unlink()
                 return
@@ -201,7 +204,7 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def is_at(handle: TextIO, path: Path) -> bool:
-    """Whether an open file is still what is to be found at `path`."""
+    """Whether an open file is still the one at `path`."""
     try:
         return os.path.samestat(os.fstat(handle.fileno()), path.stat())
     except FileNotFoundError:

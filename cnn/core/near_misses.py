@@ -1,4 +1,4 @@
-"""What a name that does not exist was meant to be: the nearest one, and all that there are."""
+"""Suggestions for a name that does not exist: the most similar one, and all known ones."""
 
 import difflib
 import typing
@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-# What people call the network's parameters, where no letters give the name away.
+# Other common names of the network's parameters, whose spelling is not similar.
 _ALSO_CALLED = {
     "bn": "batch_norm",
     "bs": "batch_size",
@@ -18,7 +18,7 @@ _ALSO_CALLED = {
 
 
 def did_you_mean(key: str, known: Iterable[str]) -> str:
-    """The nearest name as the end of a complaint, or nothing where none is near."""
+    """The most similar name as the end of a message, or "" if none is similar."""
     names = list(known)
     near = difflib.get_close_matches(key, names, n=1)
     meant = _ALSO_CALLED.get(key)
@@ -28,19 +28,19 @@ def did_you_mean(key: str, known: Iterable[str]) -> str:
 
 
 def unknown_key(path: str, key: str, known: Iterable[str], elsewhere: Sequence[str] = ()) -> str:
-    """Says that no setting has this name; `elsewhere` are those that have it in other tables."""
+    """The message for an unknown setting; `elsewhere` are settings of this name in other tables."""
     names = list(known)
     hint = f"; did you mean {elsewhere[0]}?" if elsewhere else did_you_mean(key, names)
-    there = f"There are {', '.join(names)}"
-    return f"{path} must be a known setting, but got {key!r}{_then(hint, there)}"
+    listed = f"The settings are {', '.join(names)}"
+    return f"{path} must be a known setting, but got {key!r}{_then(hint, listed)}"
 
 
 def unknown_parameter(path: str, key: str, known: Iterable[str], of: str = "the network") -> str:
-    """Says that there is no parameter of this name."""
+    """The message for an unknown parameter."""
     names = list(known)
-    has = f"It has {', '.join(names)}"
-    complaint = f"{path} must be a parameter of {of}, but got {key!r}"
-    return complaint + _then(did_you_mean(key, names), has)
+    listed = f"The parameters are {', '.join(names)}"
+    message = f"{path} must be a parameter of {of}, but got {key!r}"
+    return message + _then(did_you_mean(key, names), listed)
 
 
 def _then(hint: str, names: str) -> str:
@@ -48,7 +48,7 @@ def _then(hint: str, names: str) -> str:
 
 
 def keys_at(kind: type[BaseModel], place: Sequence[str | int]) -> list[str]:
-    """The keys of the table in which a key stands, `place` being the way to it in a `kind`."""
+    """The keys of the table that contains a key; `place` is the path of that key in a `kind`."""
     for part in place[:-1]:
         field = kind.model_fields.get(str(part))
         kind = (_table(field.annotation) if field else None) or kind
@@ -56,7 +56,7 @@ def keys_at(kind: type[BaseModel], place: Sequence[str | int]) -> list[str]:
 
 
 def _table(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation holds, at any depth."""
+    """The model in an annotation, at any depth."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     found = map(_table, typing.get_args(annotation))

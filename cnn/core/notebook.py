@@ -1,4 +1,4 @@
-"""How far work is, in a notebook: one output of the cell, redrawn in place."""
+"""The display of progress in a notebook: one output of the cell, redrawn in place."""
 
 import contextlib
 import importlib
@@ -12,31 +12,31 @@ from cnn.core.display import Display, OnStdout, Say, View, each_second, lines
 
 
 def display_here() -> Display:
-    """What suits where this runs: a notebook's cell, a terminal, or a log."""
+    """The display for where this process runs: a notebook's cell, a terminal, or a log."""
     return InCell() if _in_kernel() else OnStdout()
 
 
 def _in_kernel() -> bool:
-    # Where IPython runs it is imported.
+    # If IPython is running, it has been imported.
     get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
     return hasattr(get_ipython(), "kernel")
 
 
 class InCell:
-    """Shows views one after the other in one output; what is over stays above what goes on.
+    """Shows views one after another in one output; a finished view stays above the next one.
 
-    Where nothing can be displayed they are lines, as in a log.
+    If nothing can be displayed, it prints lines, as in a log.
     """
 
     def __init__(self) -> None:
-        self._over: list[str] = []
+        self._finished: list[str] = []
         self._shown = ""
         self._handle: Any = None
         self._failed = False
         self._lock = threading.Lock()
 
     def show(self, view: View) -> contextlib.AbstractContextManager[Say]:
-        self._draw([*self._over, view.html()])
+        self._draw([*self._finished, view.html()])
         return lines(view) if self._failed else self._redrawn(view)
 
     @contextlib.contextmanager
@@ -46,17 +46,17 @@ class InCell:
         def watch() -> None:
             with contextlib.suppress(Exception):
                 view.refresh()
-            # What comes back from a file system that hung is too late.
+            # After a file system that hung, this thread may return when the view has ended.
             if not over.is_set():
-                self._draw([*self._over, view.html()])
+                self._draw([*self._finished, view.html()])
 
         try:
             with each_second(watch):
                 yield self._say
         finally:
             over.set()
-            self._over.append(view.html())
-            self._draw(self._over)
+            self._finished.append(view.html())
+            self._draw(self._finished)
 
     def _say(self, line: Callable[[], str]) -> None:
         if self._failed:
@@ -64,7 +64,7 @@ class InCell:
 
     def _draw(self, parts: list[str]) -> None:
         html = "".join(parts)
-        # A page that hangs holds up the thread that draws, not the search.
+        # A page that hangs blocks the thread that draws, not the search.
         if not self._lock.acquire(timeout=1):
             return
         try:
@@ -77,7 +77,7 @@ class InCell:
             self._lock.release()
 
     def _display(self, html: str) -> None:
-        # It has no types.
+        # IPython has no type annotations.
         ipython: Any = importlib.import_module("IPython.display")
         if self._handle is None:
             self._handle = ipython.display(ipython.HTML(html), display_id=True)

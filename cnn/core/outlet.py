@@ -1,6 +1,6 @@
-"""Standard output and error of a job: where nobody reads them any more the job goes on.
+"""A job's standard output and error: the job continues if their reader goes away.
 
-Its results are on disk; `| head`, a pager that was left and a closed window must not end it.
+Its results are on disk; `| head`, a closed pager and a closed window must not end it.
 """
 
 import errno
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class _Outlet(io.FileIO):
-    """A descriptor that, once its reader is gone, leads nowhere."""
+    """A file descriptor that discards what is written once its reader is gone."""
 
     def __init__(self, descriptor: int, on_unread: Callable[[], None]) -> None:
         super().__init__(descriptor, "wb", closefd=False)
         self._gone = {errno.EPIPE}
         if self.isatty():
-            # A terminal that was closed is an input/output error.
+            # Writing to a closed terminal is an input/output error.
             self._gone.add(errno.EIO)
         self._on_unread = on_unread
 
@@ -39,16 +39,16 @@ class _Outlet(io.FileIO):
 
 
 def outlive_readers() -> None:
-    """From now on what is printed may find no reader; on stderr one line says so of stdout."""
-    # A stream that was closed from the beginning is None.
+    """Lets this process outlive the readers of its output; a line on stderr tells of stdout's."""
+    # A stream that was closed when the process started is None.
     if sys.stderr is not None:
         sys.stderr = _through(sys.stderr, lambda: None)
-    # A live table shows what is written to sys.stderr on stdout.
+    # A live table redirects sys.stderr to stdout: keep the real one.
     errors = sys.stderr
 
     def unread() -> None:
         if errors is not None:
-            print("nobody reads the output any more; the job goes on", file=errors, flush=True)
+            print("the output has no reader any more; the job continues", file=errors, flush=True)
 
     if sys.stdout is not None:
         sys.stdout = _through(sys.stdout, unread)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from cnn.core.directory import make_own
+from cnn.core.directory import make_private
 from cnn.core.errors import Error, Option
 from cnn.core.lock import Locked, NoLocks, file_lock, flock, is_at
 from cnn.settings.schema import CacheSettings
@@ -44,7 +44,7 @@ class Cache:
         self.root = base / f"cnn-cache-{os.getuid()}"
         self._limit = int(settings.limit * 2**30)
         try:
-            is_own = make_own(self.root)
+            is_own = make_private(self.root)
         except OSError as error:
             raise Error(
                 f"the cache directory must be one that can be made, but got {self.root}: "

@@ -1,8 +1,9 @@
-"""A network: made, described, checked, applied.
+"""Networks: building, describing, checking and applying them.
 
-`network` makes ours from parameters, `builder` finds a user's own, `contract` and `file_check` say
-what is accepted, `card` is RUN/model.json. `classifier` applies a saved model in plain Python,
-`predict` with Spark. Keras is imported inside functions alone.
+`network` builds the built-in network from parameters, `builder` finds a user's own function,
+`contract` and `file_check` check networks and saved models, `card` is RUN/model.json. `classifier`
+applies a saved model in plain Python, `predict` with Spark. Keras is imported only inside functions
+of modules that the driver imports.
 """
 
 import importlib
@@ -15,7 +16,7 @@ __all__ = ["build"]
 
 
 def __getattr__(name: str) -> Any:
-    """`cnn.model:build`, the name by which settings know our network's function."""
+    """`cnn.model:build`, the name of the built-in network's function in settings."""
     if name != "build":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return importlib.import_module("cnn.model.network").build

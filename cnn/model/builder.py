@@ -1,7 +1,7 @@
-"""The function that makes the network: one that can be imported, or one that was sent from Python.
+"""The function that builds the network: an importable one, or one that was passed in Python.
 
-A function of a notebook crosses to executors as part of the job alone. It is never written to disk,
-and none is ever read from there: a run directory must not be able to bring code along.
+A function from a notebook reaches the executors only as a part of the job. It is never written to
+disk or read from there, because a run directory must not be able to supply code.
 """
 
 import importlib
@@ -16,24 +16,24 @@ from pyspark import cloudpickle
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError, Option
-from cnn.settings.schema import OUR_BUILDER, SETTINGS, ModelSettings, Settings
+from cnn.settings.schema import DEFAULT_BUILDER, SETTINGS, ModelSettings, Settings
 
 Build = Callable[..., Any]
 
-# Where the function that settings know as `cnn.model:build` is defined.
-_OURS = ("cnn.model.network", "build")
-# What settings.toml says of a function that cannot be imported.
+# The module and name of the function that settings call `cnn.model:build`.
+_BUILT_IN = ("cnn.model.network", "build")
+# The module in settings.toml of a function that cannot be imported.
 _SENT = "__main__"
-# pyspark's own pickler takes lambdas and closures. It has no types.
+# pyspark's pickler accepts lambdas and closures. It has no annotations.
 _pickle: Any = cloudpickle
 
 
 def builder_name(build: Build) -> str:
-    """What `model.builder` is for a function: where it can be imported from, or `__main__:name`."""
+    """The value of `model.builder` for a function: its importable name, or `__main__:name`."""
     module, name = getattr(build, "__module__", None), getattr(build, "__qualname__", "build")
     imported = getattr(sys.modules.get(str(module)), name, None)
-    if (module, name) == _OURS:
-        return OUR_BUILDER
+    if (module, name) == _BUILT_IN:
+        return DEFAULT_BUILDER
     if module != _SENT and name.isidentifier() and imported is build:
         return f"{module}:{name}"
     last = re.sub(r"\W", "", name.rpartition(".")[2])
@@ -41,12 +41,12 @@ def builder_name(build: Build) -> str:
 
 
 def is_sent(builder: str) -> bool:
-    """Whether a run's network is made by a function that must be given anew."""
+    """Whether the network's function was passed in Python, and must be passed again to resume."""
     return builder.partition(":")[0] == _SENT
 
 
 def pack(build: Build) -> bytes:
-    """A function for `load_builder` on an executor. Raises InputError where it cannot be sent."""
+    """Pickles a function for `load_builder` on an executor. Raises InputError if that fails."""
     if not callable(build):
         raise InputError(f"build must be a function, but got {build!r}")
     try:
@@ -60,26 +60,26 @@ def pack(build: Build) -> bytes:
 
 
 def check_builder(model: ModelSettings, packed: bytes | None) -> None:
-    """Raises InputError where executors would have no function to call."""
+    """Raises InputError if executors would have no function to call."""
     if is_sent(model.builder) and packed is None:
         raise InputError(
-            f"model.builder must be a function that can be imported, but {model.builder} was given "
-            "in Python: call cnn.tune(..., build=...) there, with resume=True to go on with a run"
+            f"model.builder must be a function that can be imported, but {model.builder} was "
+            "passed in Python: call cnn.tune(..., build=...) there, with resume=True for this run"
         )
 
 
 def check_named_function(run: Directory, settings: Settings, named: bool) -> None:
-    """Raises InputError where a function would be called because others may have named it.
+    """Raises InputError if only a run directory that others can write to names the function.
 
-    `named`: whether the user names it too. A run directory is trusted with that where it is this
-    user's own; who may write to an object store cannot be known.
+    `named` tells whether the user names it too. A run directory is trusted if only this user can
+    write to it. It is unknown who can write to an object store.
     """
     builder = settings.model.builder
-    if settings.model.is_ours or named or _is_own(run):
+    if settings.model.is_built_in or named or _is_own(run):
         return
     raise InputError(
-        "{} must be given model.builder={} again, since {}, which names it, may have been written "
-        "by others",
+        "{} must be used with model.builder={} again, because others may have written {}, which "
+        "names it",
         Option("resume"),
         builder,
         run.uri,
@@ -95,7 +95,7 @@ def _is_own(run: Directory) -> bool:
 
 
 def load_builder(builder: str, packed: bytes | None) -> Build:
-    """The function itself, on an executor."""
+    """On an executor: the function, from `pack` or imported by its name."""
     if packed is not None:
         sent: Build = _pickle.loads(packed)
         return sent

@@ -1,4 +1,4 @@
-"""RUN/model.json: what a saved model takes and gives; read before any use of it."""
+"""RUN/model.json: the inputs and outputs of a saved model, read before the model is used."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,29 +12,29 @@ from cnn.data.manifest import AnyBackground, AnyRange, Side
 from cnn.settings.validation import Frozen
 
 MODEL_CARD = "model.json"
-# Images at a time where nothing is trained.
+# The batch size when nothing is trained.
 EVALUATION_BATCH = 256
 
 
 class ModelCard(Frozen):
-    """How an image becomes what the network takes, and what its outputs mean.
+    """How an image becomes the network's input, and what its outputs mean.
 
-    The network takes uint8 (batch, size, size, channels) and gives float32 (batch, classes).
+    The input is uint8 (batch, size, size, channels), the output float32 (batch, classes).
     """
 
-    # As of the data set that the model was trained on: an image becomes pixels as its images did.
+    # Images are decoded like those of the data set that the model was trained on, in its version.
     schema_version: Literal[1, 2] = 2
     size: Side
     channels: Literal[1, 3]
     color_mode: Literal["grayscale", "rgb"]
     fit: Fit
-    # In version 1, which does not have these two, white, and 16 bits over their whole range.
+    # Version 1 lacks these two: it uses white, and the whole range of 16 bits.
     background: AnyBackground = "white"
     value_range: AnyRange = None
     scaling: str = "none: the network takes uint8 pixels and scales them itself"
     # In the order of the outputs.
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
-    # What it computes in, and how many images at a time it was tested with.
+    # What it computes in, and the batch size with which it was tested.
     precision: Literal["float32"] = "float32"
     batch_size: Annotated[int, Field(ge=1, le=4096)] = EVALUATION_BATCH
     params: dict[str, Any]
@@ -43,7 +43,7 @@ class ModelCard(Frozen):
 
     @property
     def decoding(self) -> Decoding:
-        """How an image file becomes what the network takes."""
+        """How an image file becomes the network's input."""
         return Decoding(
             self.size,
             self.channels,
@@ -55,7 +55,7 @@ class ModelCard(Frozen):
 
 
 def read_card(run: Directory) -> ModelCard:
-    """Raises InputError where the run has no model that this program can use."""
+    """The description of a run's model. Raises InputError if there is none that can be used."""
     try:
         return read_model(ModelCard, run, MODEL_CARD)
     except (FileNotFoundError, NotADirectoryError):

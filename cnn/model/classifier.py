@@ -1,6 +1,6 @@
-"""A run's model on new images, in plain Python without Spark.
+"""Applies a run's model to new images in plain Python, without Spark.
 
-Imports Keras, and with it TensorFlow, only when a model is loaded.
+Keras, and with it TensorFlow, is imported only when a model is loaded.
 """
 
 import shutil
@@ -25,39 +25,64 @@ if TYPE_CHECKING:
     from cnn.model.export import Format
 
 Image = str | Path | bytes | np.ndarray
-# Images that an exported network is tried on.
-_TRIED = 32
+# The number of real images with which an exported network is compared.
+_COMPARED = 32
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model makes of one image."""
+    """The prediction for one image.
 
-    # The class with the highest probability, and that probability.
+    Attributes:
+        prediction: The class with the highest probability.
+        probability: The probability of that class.
+        probabilities: The probability of each class, in the order of the model's outputs.
+    """
+
     prediction: str
     probability: float
-    # By class, in the order of the model's outputs.
     probabilities: dict[str, float]
 
 
 class Classifier:
-    """A saved model with the preprocessing that it was trained with.
+    """A run's model with its preprocessing: classifies images in one process, without Spark.
 
-    >>> Classifier.load("runs/mine").predict("face.jpg").prediction
-    'faces'
+    Attributes:
+        model: The Keras model, from uint8 pixels to float32 probabilities.
+        card: What describes it: its classes, and how an image becomes pixels.
+
+    >>> from cnn import Classifier
+    >>> classifier = Classifier.load(run)
+    >>> found = classifier.predict(image)
+    >>> found.prediction in classifier.card.classes
+    True
+    >>> found.probability == max(found.probabilities.values())
+    True
     """
 
     def __init__(self, model: "keras.Model", card: ModelCard, run: Directory | None = None) -> None:
-        """`run` is where the model comes from, if that is known."""
+        """Wraps a model that is already loaded; `run` is its run directory, if known."""
         self.model = model
         self.card = card
         self._run = run
 
     @classmethod
     def load(cls, run: str | Path) -> Self:
-        """The model of a finished run, by path or URI.
+        """Loads the model of a finished run.
 
-        It is read in Keras's safe mode: a file with code in it is refused. Raises InputError.
+        The model is read in Keras's safe mode, which refuses a file that contains code.
+
+        Args:
+            run: The run directory, as a path or a URI such as `s3://bucket/runs/first`.
+
+        Returns:
+            A classifier, whose model is deterministic.
+
+        Raises:
+            InputError: There is no finished run, or its model cannot be read or contains code.
+
+        >>> Classifier.load(run).model.output_shape
+        (None, 2)
         """
         import keras
 
@@ -74,7 +99,7 @@ class Classifier:
             try:
                 model = keras.models.load_model(path, safe_mode=True, compile=False)
             except Exception as error:
-                # Keras raises whatever a damaged or hostile file provokes.
+                # A damaged or malicious file can make Keras raise any error.
                 first = str(error).partition("\n")[0]
                 raise InputError(
                     f"{directory.uri}/{MODEL} must be a model that can be read in safe mode, but: "
@@ -83,16 +108,26 @@ class Classifier:
         shape = (None, card.size, card.size, card.channels)
         if (model.input_shape, model.output_shape) != (shape, (None, len(card.classes))):
             raise InputError(
-                f"{directory.uri}/{MODEL} must fit its model.json, but takes {model.input_shape} "
-                f"and gives {model.output_shape}"
+                f"{directory.uri}/{MODEL} must match its model.json, but has the input "
+                f"{model.input_shape} and the output {model.output_shape}"
             )
         return cls(without_randomness(model), card, directory)
 
     def pixels(self, image: Image) -> np.ndarray:
-        """What the network sees of an image: uint8 (size, size, channels).
+        """Converts an image to the network's input, exactly as the training images were.
 
-        An image is a path, a file's bytes, or an array, uint8 (height, width[, 1, 3 or 4]).
-        Raises Unreadable with a short reason.
+        Args:
+            image: A path, the bytes of an image file, or an array: uint8 (height, width) or
+                (height, width, 1, 3 or 4 channels).
+
+        Returns:
+            uint8 (size, size, channels), with the values of `card`.
+
+        Raises:
+            Unreadable: The image cannot be decoded, for a short reason.
+
+        >>> Classifier.load(run).pixels(image).shape[:2]
+        (32, 32)
         """
         how = self.card.decoding
         if isinstance(image, np.ndarray):
@@ -106,19 +141,23 @@ class Classifier:
     def predict(self, image: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
 
     def predict(self, image: Image | list[Any] | tuple[Any, ...]) -> Prediction | list[Prediction]:
-        """Classifies an image, or a list of them.
+        """Classifies one image, or several.
 
         Args:
-            image: As `pixels` takes it, or a list or tuple of such.
+            image: An image as for `pixels`, or a list or tuple of images.
 
         Returns:
-            A Prediction, or a list with one for each image, in order.
+            A Prediction, or a list of one per image in the same order.
 
         Raises:
-            InputError: An image cannot be read; the line names it.
+            InputError: An image cannot be read; the message names it.
 
-        >>> Classifier.load("runs/mine").predict(["one.jpg", "two.jpg"])[1].probability
-        0.98
+        >>> classifier = Classifier.load(run)
+        >>> one, two = classifier.predict([image, image])
+        >>> one == two
+        True
+        >>> round(sum(one.probabilities.values()), 3)
+        1.0
         """
         if not isinstance(image, list | tuple):
             return self._predict_batch([image], ["the image"])[0]
@@ -138,7 +177,7 @@ class Classifier:
             except Unreadable as reason:
                 which = image if isinstance(image, str | Path) else name
                 raise InputError(
-                    f"an image must be one that can be read, but {which} is not: {reason}"
+                    f"an image must be readable, but {which} is not: {reason}"
                 ) from None
         rows = self.probabilities(np.stack(pixels))
         return [self._prediction(row) for row in rows]
@@ -149,7 +188,18 @@ class Classifier:
         return Prediction(self.card.classes[best], float(row[best]), named)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """float32 (n, classes) of uint8 (n, size, size, channels), model.json's batch at a time."""
+        """Applies the network to pixels, in batches of `card.batch_size`.
+
+        Args:
+            pixels: uint8 (n, size, size, channels), such as stacked arrays from `pixels`.
+
+        Returns:
+            float32 (n, classes), in the order of `card.classes`.
+
+        >>> classifier = Classifier.load(run)
+        >>> classifier.probabilities(classifier.pixels(image)[np.newaxis]).shape
+        (1, 2)
+        """
         size = self.card.batch_size
         batches = [pixels[start : start + size] for start in range(0, len(pixels), size)]
         return np.concatenate([np.asarray(self.model.predict_on_batch(x)) for x in batches])
@@ -157,17 +207,22 @@ class Classifier:
     def export(self, path: str | Path, format: "Format" = "tf_saved_model") -> None:
         """Writes the network for use without this program.
 
-        What was written is loaded again and must give this classifier's probabilities on the run's
-        own pictures; otherwise nothing is there afterwards.
+        The exported network is loaded again and compared with this one on images of the run. If
+        their probabilities differ, nothing is written.
 
         Args:
-            path: A folder for a TensorFlow SavedModel, a file for ONNX (the extra `[onnx]`).
-            format: "tf_saved_model" or "onnx". Both take what `pixels` gives, uint8 (n, size, size,
-                channels), and give float32 (n, classes).
+            path: A folder for a TensorFlow SavedModel, or a file for ONNX (the extra `[onnx]`). An
+                earlier export is replaced.
+            format: "tf_saved_model" or "onnx". The input of both is uint8 (n, size, size,
+                channels), as from `pixels`; the output is float32 (n, classes).
 
         Raises:
-            InputError: `path` holds something else, or the extra is not installed.
-            Error: The exported network gives other probabilities.
+            InputError: `path` contains something else, or the extra is not installed.
+            Error: The probabilities of the exported network differ.
+
+        >>> Classifier.load(run).export(out)
+        >>> (Path(out) / "saved_model.pb").exists()
+        True
         """
         from cnn.model.export import export_model
 
@@ -175,14 +230,14 @@ class Classifier:
         export_model(self.model, Path(path), format, images, self.probabilities(images))
 
     def _pictures(self) -> np.ndarray:
-        """Images to try an exported network on: those of the run's report, and noise."""
+        """Images for the comparison with an exported network: those of the report, and noise."""
         from cnn.model.picture_file import read_pngs
 
         shape = (self.card.size, self.card.size, self.card.channels)
         noise = np.random.default_rng(0).integers(0, 256, (4, *shape), dtype=np.uint8)
         found = list(noise)
-        for png in read_pngs(self._run, _TRIED) if self._run is not None else []:
-            # Others may have written what lies there.
+        for png in read_pngs(self._run, _COMPARED) if self._run is not None else []:
+            # The file cannot be trusted.
             with suppress(Unreadable):
                 found.append(self.pixels(png))
         return np.stack(found)

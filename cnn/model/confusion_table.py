@@ -1,16 +1,16 @@
-"""Which classes a model takes for which, as lines of a terminal: all of it, or the worst of it."""
+"""A confusion matrix as lines for a terminal: the whole, or its largest errors."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from cnn.core.console import plain, told_apart
+from cnn.core.console import plain, shortened_distinctly
 
-# With more classes a table of all pairs says nothing to anybody.
+# A table of all pairs of more classes is not readable.
 _MOST_CLASSES = 8
 _MOST_PAIRS = 10
 _LEAST_CELL = 5
-# What is left of a name must say something.
+# A name that is cut must remain recognizable.
 _LEAST_NAME = 10
 _GAP = "  "
 
@@ -18,10 +18,16 @@ _GAP = "  "
 def confusion_lines(
     names: Sequence[str], confusion: np.ndarray, *, width: int, where: str
 ) -> list[str]:
-    """What the model said of the images in each class's folder: counts (folder, said).
+    """A confusion matrix as lines of text.
 
-    A table where there are few classes; otherwise the pairs that are confused most often, and
-    `where` the answers for all images are.
+    Args:
+        names: The classes.
+        confusion: Counts of shape (folder of the image, predicted class).
+        width: The width of the terminal, in characters.
+        where: The place of the predictions for all images.
+
+    Returns:
+        A table if there are few classes, otherwise the pairs that are confused most often.
     """
     named = list(map(plain, names))
     if len(named) > _MOST_CLASSES:
@@ -29,13 +35,13 @@ def confusion_lines(
     whole = _table(named, named, confusion)
     if max(map(len, whole)) <= width:
         return whole
-    # The names stand once, and their numbers over the columns.
+    # Only the rows have names; the columns have numbers.
     numbers = [f"({number})" for number in range(1, len(named) + 1)]
     cells = sum(len(_GAP) + _cell(numbers, confusion) for _ in named)
     room = width - len(_GAP) - cells
     if room < _LEAST_NAME + len(numbers[-1]):
         return _worst(named, confusion, width, where)
-    short = told_apart(named, room - len(numbers[-1]) - 1)
+    short = shortened_distinctly(named, room - len(numbers[-1]) - 1)
     rows = [f"{number} {name}" for number, name in zip(numbers, short, strict=True)]
     return _table(rows, numbers, confusion)
 
@@ -65,15 +71,15 @@ def _worst(names: Sequence[str], confusion: np.ndarray, width: int, where: str) 
         f"{wrong[folder, said]:>7,} of {confusion[folder].sum():,}" for folder, said in places
     ]
     first = max(map(len, counts))
-    # Both names in what is left of the line.
+    # Both names share the rest of the line.
     room = max(_LEAST_NAME, (width - 3 * len(_GAP) - first - len(" taken for ")) // 2)
-    short = told_apart(names, room)
+    short = shortened_distinctly(names, room)
     shown = [(short[folder], short[said]) for folder, said in places]
-    lines = ["the classes that are confused most often:"]
+    lines = ["the classes confused most often:"]
     lines += [
         f"{_GAP}{count:{first}}{_GAP}{folder} taken for {said}"
         for count, (folder, said) in zip(counts, shown, strict=True)
     ]
     more = pairs - len(places)
     others = f"{more:,} other pair{'s' if more != 1 else ''}; " if more else ""
-    return [*lines, f"{_GAP}{others}the answer for each image: {where}"]
+    return [*lines, f"{_GAP}{others}all predictions: {where}"]

@@ -1,6 +1,6 @@
-"""What the function that makes the network must return: what a search can train, save and read.
+"""The requirements for a network: a search must be able to train, save and read it.
 
-Keras is imported inside the functions: the driver imports this module too.
+Keras is imported inside the functions, because the driver imports this module too.
 """
 
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from cnn.model.file_check import foreign_part
 if TYPE_CHECKING:
     import keras
 
-# How far the probabilities of an image may be from 1 together: in float32, and in less.
+# How far the sum of an image's probabilities may be from 1: in float32, and in lower precision.
 _TOLERANCE, _TOLERANCE_OF_LESS = 1e-3, 2e-2
 _MOST_TEXT = 500
 _SOFTMAX = 'Dense({}, activation="softmax")'
 
 
 class Broken(Exception):
-    """Says in one line what the network must be, and what it is instead."""
+    """A network breaks the contract; the message has the rule and what was got, in one line."""
 
 
 @dataclass(frozen=True)
 class Contract:
-    """A network takes pixels (batch, size, size, channels) and gives (batch, classes).
+    """A network's input is (batch, size, size, channels), its output (batch, classes).
 
-    `builder` is who is said to have broken it.
+    `builder` is the name of its function in messages.
     """
 
     builder: str
@@ -36,16 +36,16 @@ class Contract:
     classes: int
 
     def check_structure(self, model: Any) -> None:
-        """Raises Broken where a network cannot be what is wanted; computes nothing."""
+        """Raises Broken if a network has the wrong type, input or output; computes nothing."""
         import keras
 
         if not isinstance(model, keras.Model):
             raise self._broken("return a keras.Model", f"returned {_described(model)}")
         if model.compiled:
             raise self._broken(
-                "return a network that is not compiled, since the search compiles it: "
+                "return a network that is not compiled, because the search compiles it: "
                 "learning_rate of [space] is the rate that is searched, final.cooldown lowers it "
-                "at the end, model.class_weights weighs the classes",
+                "at the end, model.class_weights weights the classes",
                 f"returned one compiled with {_how_compiled(model)}",
             )
         self._check_input(model)
@@ -53,25 +53,26 @@ class Contract:
 
     def _check_input(self, model: "keras.Model") -> None:
         wanted = (self.size, self.size, self.channels)
-        rule = f"return a network of one input, keras.Input({wanted})"
-        # A network whose layers have not been built, and a class of one's own, have none.
+        rule = f"return a network with one input, keras.Input({wanted})"
+        # A network whose layers have not been built has none, and so may a user's own subclass.
         inputs = getattr(model, "inputs", None)
         if not inputs:
-            raise self._broken(rule, "returned one that does not say what it takes")
+            raise self._broken(rule, "returned one without a defined input")
         if len(inputs) != 1:
-            raise self._broken(rule, f"returned one of {len(inputs)} inputs")
+            raise self._broken(rule, f"returned one with {len(inputs)} inputs")
         batch, *sides = inputs[0].shape
         fits = len(sides) == len(wanted) and all(
             own in (None, side) for own, side in zip(sides, wanted, strict=True)
         )
         if batch is not None or not fits:
-            raise self._broken(rule, f"returned one that takes {_shape(inputs[0].shape)}")
+            raise self._broken(rule, f"returned one with the input {_shape(inputs[0].shape)}")
 
     def _check_output(self, model: "keras.Model") -> None:
         classes = self.classes
-        rule = f"return a network that gives {_shape((None, classes))}, a probability of each class"
+        shown = _shape((None, classes))
+        rule = f"return a network with the output {shown}, a probability of each class"
         if len(model.outputs) != 1:
-            raise self._broken(rule, f"returned one of {len(model.outputs)} outputs")
+            raise self._broken(rule, f"returned one with {len(model.outputs)} outputs")
         shape = tuple(model.outputs[0].shape)
         if shape == (None, classes):
             return
@@ -79,13 +80,13 @@ class Contract:
         if len(shape) != 2:
             hint = f"end it with GlobalAveragePooling2D() or Flatten(), and {softmax}"
         elif shape[1] == 1:
-            hint = f"end it with {softmax} in place of one output"
+            hint = f"end it with {softmax} instead of one output"
         else:
             hint = f"end it with {softmax}"
-        raise self._broken(rule, f"returned one that gives {_shape(shape)}: {hint}")
+        raise self._broken(rule, f"returned one with the output {_shape(shape)}: {hint}")
 
     def check_values(self, model: "keras.Model") -> None:
-        """Raises Broken where the outputs on a few images are no probabilities."""
+        """Raises Broken if the outputs on a few images are not probabilities."""
         import keras
 
         shape = (2, self.size, self.size, self.channels)
@@ -96,8 +97,8 @@ class Contract:
         outputs = keras.ops.cast(model(images, training=False), "float32")
         values = keras.ops.convert_to_numpy(outputs)
         if values.shape != (len(images), self.classes):
-            what = f"gives {_shape(values.shape)} for {len(images)} images"
-            raise self._broken(rule, f"returned a network that {what}: end it with {softmax}")
+            what = f"the output {_shape(values.shape)} for {len(images)} images"
+            raise self._broken(rule, f"returned a network with {what}: end it with {softmax}")
         if not np.isfinite(values).all():
             raise self._broken(rule, "returned a network whose outputs are not finite numbers")
         exact = model.dtype_policy.compute_dtype == "float32"
@@ -106,20 +107,20 @@ class Contract:
         if low < 0 or high > 1 + tolerance:
             raise self._broken(
                 f"{rule}, from 0 to 1",
-                f"returned a network whose outputs are from {low:.3g} to {high:.3g}: "
+                f"returned a network whose outputs range from {low:.3g} to {high:.3g}: "
                 f"end it with {softmax}",
             )
         sums = values.sum(axis=1)
         if abs(sums - 1).max() > tolerance:
             worst = float(sums[abs(sums - 1).argmax()])
             raise self._broken(
-                f"{rule}, which are 1 together",
-                f"returned a network whose outputs for an image come to {worst:.3g}: "
+                f"{rule}, which add up to 1",
+                f"returned a network whose outputs for an image add up to {worst:.3g}: "
                 f"end it with {softmax}, not with a sigmoid for each class",
             )
 
     def check_readable(self, model: Any) -> None:
-        """Raises Broken where a network could be saved but not read again in Keras's safe mode."""
+        """Raises Broken if a network could not be saved and read again in Keras's safe mode."""
         import keras
 
         try:
@@ -130,8 +131,8 @@ class Contract:
             keras.saving.deserialize_keras_object(content, safe_mode=True)
         except Exception as error:
             raise self._broken(
-                "return a network of Keras's own layers, which a saved model can be read with in "
-                "safe mode; Lambda and layers of one's own cannot",
+                "return a network of Keras's own layers, because safe mode cannot read a saved "
+                "model with Lambda or custom layers",
                 f"returned another: {one_line(error)}",
             ) from None
 
@@ -140,7 +141,7 @@ class Contract:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's type and message, as a line has room for it."""
+    """An exception's type and message in one line, cut if it is long."""
     text = " ".join(str(error).split())
     text = text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

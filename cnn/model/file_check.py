@@ -1,6 +1,6 @@
-"""What a saved model may name: Keras's own layers and nothing else, known before Keras reads it.
+"""Checks that a saved model names only Keras's own layers, before Keras reads it.
 
-Keras's safe mode refuses code too, but on the executors and in many words.
+Keras's safe mode refuses code too, but only on the executors and with a long message.
 """
 
 import json
@@ -16,12 +16,12 @@ from cnn.settings.validation import shown
 
 MODEL = "model.keras"
 _CONFIG = "config.json"
-# Layers that carry a function's code along.
+# Layers that contain a function's code.
 _CODE = frozenset({"Lambda", "__lambda__"})
 
 
 def check_model_file(run: Directory) -> None:
-    """Raises InputError where a run has no model file, or one that holds or names code."""
+    """Raises InputError if a run has no model file, or one that contains or names code."""
     filesystem, path = run.path(MODEL)
     kind = filesystem.get_file_info(path).type
     if kind == fs.FileType.NotFound:
@@ -38,11 +38,11 @@ def check_model_file(run: Directory) -> None:
             raise InputError(f"{where}, but: {error}") from None
     found = foreign_part(config)
     if found is not None:
-        raise InputError(f"{where}, of Keras's own layers alone, but has {found}")
+        raise InputError(f"{where}, with only Keras's own layers, but has {found}")
 
 
 def foreign_part(config: Any) -> str | None:
-    """What of a model's configuration is none of Keras's own, or is code; None where nothing is."""
+    """The first part of a model's configuration that is not Keras's own, or is code; or None."""
     waiting = [config]
     while waiting:
         one = waiting.pop()
@@ -61,12 +61,12 @@ def foreign_part(config: Any) -> str | None:
 
 
 def _read_config(file: Any) -> Any:
-    """Raises ValueError with one line."""
+    """The configuration in a model file. Raises ValueError with one line."""
     try:
         with zipfile.ZipFile(file) as archive:
             if archive.getinfo(_CONFIG).file_size > MOST_BYTES:
                 raise ValueError(f"its {_CONFIG} is larger than {MOST_BYTES >> 20} MiB")
             return json.loads(archive.read(_CONFIG))
     except Exception as error:
-        # Python's archive raises whatever a damaged file provokes.
+        # A damaged file can make zipfile raise any error.
         raise ValueError(str(error).partition("\n")[0] or type(error).__name__) from None

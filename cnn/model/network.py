@@ -1,4 +1,4 @@
-"""Parameters -> network, in Keras 3's own interface, so that it runs on any of its backends."""
+"""Builds the network from parameters, with Keras 3's own interface, so that any backend runs it."""
 
 from typing import Any
 
@@ -8,13 +8,33 @@ from cnn.settings.params import ModelParams, TrainingParams
 
 
 def build(params: TrainingParams, *, size: int, channels: int, classes: int) -> keras.Model:
-    """The report's network with everything in it a parameter; not compiled.
+    """Builds the built-in network: that of the course project, with all its sizes as parameters.
 
-    Takes uint8 pixels of shape (batch, size, size, channels) as they are stored and scales them to
-    [0, 1] itself; gives float32 probabilities of shape (batch, classes). A layer is a 3x3
-    convolution, ReLU and 2x2 max pooling, with batch normalisation after the pooling where asked
-    for. A builder of one's own takes the same arguments and may call this one: what its space
-    does not name is then as in ModelParams.
+    Each convolutional layer is a 3x3 convolution, 2x2 max pooling, batch normalisation if
+    `params.batch_norm`, and ReLU. Dense layers, dropout and a softmax follow. The network scales
+    pixels to [0, 1] itself.
+
+    A user's own builder takes the same arguments, and may call this one: parameters that its space
+    does not name then have the defaults of ModelParams.
+
+    Args:
+        params: The sizes of the network.
+        size: Height and width of the images, in pixels.
+        channels: 1 for grayscale, 3 for RGB.
+        classes: The number of classes.
+
+    Returns:
+        A network that is not compiled. Its input is uint8 (batch, size, size, channels), its output
+        float32 (batch, classes): the probabilities of the classes.
+
+    Raises:
+        ValueError: The images are too small for the layers (see `ModelParams.impossible`).
+
+    >>> from cnn.model import build
+    >>> from cnn.settings.params import ModelParams
+    >>> network = build(ModelParams(conv_layers=1), size=32, channels=1, classes=2)
+    >>> network.input_shape, network.output_shape
+    ((None, 32, 32, 1), (None, 2))
     """
     if not isinstance(params, ModelParams):
         params = ModelParams.model_validate(params.model_dump())
@@ -24,11 +44,11 @@ def build(params: TrainingParams, *, size: int, channels: int, classes: int) -> 
         x = keras.layers.Conv2D(
             filters, 3, use_bias=not params.batch_norm, name=f"convolution_{number}"
         )(x)
-        # Pooling before the activation gives the same numbers on a quarter of the pixels. So few
-        # are normalised, too: before the pooling that would take longer than all the rest.
+        # Pooling before ReLU gives the same numbers from a quarter of the pixels. Normalisation
+        # comes after it too: before it, it would take longer than everything else.
         x = keras.layers.MaxPooling2D(name=f"pooling_{number}")(x)
         if params.batch_norm:
-            # Keras's momentum of 0.99 needs more steps than a small data set has.
+            # Keras's default momentum, 0.99, needs more steps than a small data set has.
             x = keras.layers.BatchNormalization(momentum=0.9, name=f"normalisation_{number}")(x)
         x = keras.layers.ReLU(name=f"relu_{number}")(x)
     if params.pooling == "average":
@@ -46,10 +66,10 @@ def build(params: TrainingParams, *, size: int, channels: int, classes: int) -> 
 
 
 def compile_model(model: keras.Model, params: TrainingParams) -> None:
-    """Adam and categorical cross-entropy.
+    """Compiles a network with Adam and categorical cross-entropy.
 
-    For two classes that is binary cross-entropy. By that name, though, TensorFlow's graphs would go
-    back to the logits behind the softmax and put them through sigmoids, which is another loss.
+    With two classes this equals binary cross-entropy. Keras's loss of that name is not used: in
+    TensorFlow's graphs it takes the logits of the softmax and applies sigmoids to them instead.
     """
     model.compile(
         optimizer=keras.optimizers.Adam(params.learning_rate),
@@ -59,7 +79,7 @@ def compile_model(model: keras.Model, params: TrainingParams) -> None:
 
 
 def layers(model: keras.Model) -> list[dict[str, Any]]:
-    """What a drawing of the network shows of each layer; shapes are without the batch."""
+    """The name, kind, output shape (without the batch) and parameter count of each layer."""
     return [
         {
             "name": layer.name,
@@ -72,7 +92,7 @@ def layers(model: keras.Model) -> list[dict[str, Any]]:
 
 
 def summary(model: keras.Model) -> str:
-    """Keras's own table of the layers, as text."""
+    """Keras's table of the layers, as text."""
     lines: list[str] = []
     model.summary(print_fn=lambda line, **_: lines.append(line), line_length=80)
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""RUN/pictures.parquet: test and training images that a person wants to see, as PNG files."""
+"""RUN/pictures.parquet: test and training images for the report, as PNG files."""
 
 import pyarrow as pa
 
@@ -31,7 +31,7 @@ _MOST_BYTES = 100_000_000
 
 
 def read_pngs(run: Directory, most: int) -> list[bytes]:
-    """Pictures of a run as PNG files, at most so many; none where they are missing or damaged."""
+    """At most `most` pictures of a run as PNG files; none if the table is missing or damaged."""
     try:
         rows = read_rows(run)
     except (OSError, ValueError, pa.ArrowException):
@@ -40,6 +40,7 @@ def read_pngs(run: Directory, most: int) -> list[bytes]:
 
 
 def read_rows(run: Directory) -> list[dict[str, object]]:
+    """The rows of PICTURE_SCHEMA. Raises as `cnn.core.documents.read_table`."""
     table = read_table(run, PICTURES, PICTURE_SCHEMA, most_rows=_MOST_ROWS, most_bytes=_MOST_BYTES)
     rows: list[dict[str, object]] = table.to_pylist()
     return rows

@@ -1,6 +1,6 @@
-"""In which numbers a network computes: bfloat16 where the hardware has units for it.
+"""The precision in which a network computes: bfloat16 if the hardware has units for it.
 
-Mixed: weights, the last layer and the loss stay float32.
+bfloat16 means mixed precision: weights, the last layer and the loss stay float32.
 """
 
 import os
@@ -16,14 +16,14 @@ _CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 def resolve(precision: Precision, device: str) -> Literal["float32", "bfloat16"]:
-    """What `auto` means on `device`, Keras's name for what this process computes on."""
+    """The precision to use on `device`, which is Keras's name of it, such as "gpu:0"."""
     if precision != "auto":
         return precision
     return "bfloat16" if _has_units(device) else "float32"
 
 
 def policy(precision: Literal["float32", "bfloat16"]) -> str:
-    """Keras's name for it."""
+    """Keras's dtype policy for a precision."""
     return "mixed_bfloat16" if precision == "bfloat16" else precision
 
 
@@ -37,7 +37,7 @@ def _has_units(device: str) -> bool:
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
-    """What this machine's processor can do, as Linux names it; empty elsewhere."""
+    """The flags of this machine's processor in Linux; empty on other systems."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:
@@ -46,7 +46,7 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
 
 
 def _gpu_capability() -> float:
-    """Of the first GPU that this process may use; 0 where it is no NVIDIA GPU."""
+    """The compute capability of the first GPU that this process may use; 0 if not NVIDIA's."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or "0"
     query = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader", "-i"]
     try:

@@ -1,4 +1,4 @@
-"""A run's model on any number of images with Spark: a directory of predictions and rejects."""
+"""Applies a run's model to any number of images with Spark, and writes predictions and rejects."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from cnn.model.classifier import Classifier
 
 PREDICTIONS = "predictions"
-# As Spark itself marks that a directory of files is complete.
+# The file with which Spark marks a complete directory.
 MARKER = f"{PREDICTIONS}/_SUCCESS"
 SCHEMA = pa.schema(
     [
@@ -54,20 +54,25 @@ FOUND = StructType(
         StructField("reason", StringType()),
     ]
 )
-# Enough tasks for the last ones to end together and for progress to be seen, each of some images.
-_TASKS_A_CORE = 8
-_IMAGES_A_TASK = 32
+# Enough tasks that the last ones end together and that progress is visible, but not too small ones.
+_TASKS_PER_CORE = 8
+_IMAGES_PER_TASK = 32
 _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of a prediction."""
+    """The result of a prediction.
+
+    Attributes:
+        predicted: The number of classified images.
+        rejects: Path and reason of each other file, sorted.
+        confusion: int64 (folder, predicted class), counts of the images in folders that are named
+            after classes; all zero if there are none.
+    """
 
     predicted: int
     rejects: list[tuple[str, str]]
-    # Of the images in folders that are named after classes: int64 (classes, classes), rows are
-    # the folders; all zero where there are none.
     confusion: np.ndarray
 
 
@@ -82,18 +87,33 @@ def predict_images(
     csv: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Summary:
-    """Classifies what was found and puts predictions and rejects at `out`, whole or not at all.
+    """Classifies images and writes predictions and rejects to `out`, completely or not at all.
 
-    Each image is read and classified once; what came of it, without pixels, is kept on the
-    executors' disks until both tables are written. `progress` gets tasks done and in all. Raises
-    Error.
+    Each image is read and classified once. The results, without pixels, are kept on the executors'
+    disks until both tables are written.
+
+    Args:
+        spark: The session, with the settings PREDICT.
+        run: The run with the model.
+        card: The description of the model.
+        images: The source of the images.
+        found: The files in it.
+        out: The directory to write.
+        csv: Whether to write all predictions as one CSV file too.
+        progress: Called with the number of finished tasks and of all tasks.
+
+    Returns:
+        What became of the files.
+
+    Raises:
+        Error: A task failed; nothing was written.
     """
     from pyspark import StorageLevel
     from pyspark.sql.functions import col
 
     wait_for_executors(spark.sparkContext)
     slots = count_slots(spark.sparkContext)
-    tasks = min(-(-len(found.files) // _IMAGES_A_TASK), slots.total * _TASKS_A_CORE)
+    tasks = min(-(-len(found.files) // _IMAGES_PER_TASK), slots.total * _TASKS_PER_CORE)
     try:
         with staged(out, MARKER) as staging:
             frame = images.frame(spark, found.files, max(1, tasks))
@@ -101,11 +121,11 @@ def predict_images(
             classified = frame.select("path", udf("item").alias("found")).select("path", "found.*")
             classified = classified.persist(StorageLevel.DISK_ONLY)
             staging.sub(PREDICTIONS).create()
-            right = classified.where(col("reason").isNull()).drop("reason")
-            # The plan may differ from what was asked for: files from Spark come in tasks of its
-            # own.
+            predictions = classified.where(col("reason").isNull()).drop("reason")
+            # The number of tasks may not be the requested one: Spark itself divides the files that
+            # it reads.
             with _watched(spark, frame.rdd.getNumPartitions(), progress):
-                written = collected(right.mapInArrow(_writer(staging), "rows long"))
+                written = collected(predictions.mapInArrow(_writer(staging), "rows long"))
             predicted = sum(row.rows for row in written)
             unreadable = classified.where(col("reason").isNotNull()).select("path", "reason")
             rejects = [*found.rejects, *map(tuple, collected(unreadable))]
@@ -113,7 +133,7 @@ def predict_images(
                 seen = {row.path for row in collected(classified.select("path"))}
                 unseen = [file.path for file in found.files if file.path not in seen]
                 rejects += [(path, UNREAD) for path in unseen]
-            confusion = _confusion(spark, right, found.files, card)
+            confusion = _confusion(spark, predictions, found.files, card)
             classified.unpersist()
             write_rejects(staging, rejects)
             if csv:
@@ -127,10 +147,10 @@ def predict_images(
 
 
 def _writer(staging: Directory) -> Any:
-    """For `mapInArrow`: each task writes one file and gives the number of its rows.
+    """For `mapInArrow`: each task writes one file and returns the number of its rows.
 
-    A second attempt at a task writes the same file again. Spark's own writer would need Hadoop's
-    connector to the store.
+    If a task is repeated, it writes the same file again. Spark's own writer would need Hadoop's
+    connector to the object store.
     """
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -147,7 +167,7 @@ def _writer(staging: Directory) -> Any:
             staging.writer(f"{PREDICTIONS}/part-{number:05d}.parquet") as sink,
             pq.ParquetWriter(sink, SCHEMA) as writer,
         ):
-            # The first task's file is there in any case: it says what the columns are.
+            # The first task always writes a file, which has the columns even without rows.
             for batch in () if first is None else chain([first], filled):
                 writer.write_batch(batch.cast(SCHEMA))
                 rows += batch.num_rows
@@ -157,7 +177,7 @@ def _writer(staging: Directory) -> Any:
 
 
 def _udf(run: Directory, card: ModelCard, opener: Callable[[Any], Any], slots: Slots) -> Any:
-    """Items -> FOUND, by Spark's `predict_batch_udf`: the model is loaded once a process."""
+    """A function from items to FOUND, by Spark's `predict_batch_udf`: a process loads one model."""
     from pyspark.ml.functions import predict_batch_udf
 
     uri, threads, gpus = run.uri, slots.threads(slots.total), slots.gpus
@@ -170,7 +190,7 @@ def _udf(run: Directory, card: ModelCard, opener: Callable[[Any], Any], slots: S
         given = gpus_of_task()
         context = TaskContext.get()
         if given is None and gpus and context:
-            # Local mode, where Spark gives out none: tasks take turns.
+            # Spark assigns none in local mode: distribute the tasks over the GPUs.
             given = (gpus[context.partitionId() % len(gpus)],)
         os.environ.update(environment_for(threads, given))
         from cnn.model.classifier import Classifier
@@ -184,7 +204,7 @@ def _udf(run: Directory, card: ModelCard, opener: Callable[[Any], Any], slots: S
 def _classify(
     classifier: "Classifier", opener: Callable[[Any], Path | bytes], items: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Columns as FOUND has them; an image that is unreadable has a reason and nothing else."""
+    """The columns of FOUND; an unreadable image has only a reason."""
     card = classifier.card
     reasons = np.full(len(items), None, object)
     pixels = np.zeros((len(items), card.size, card.size, card.channels), np.uint8)
@@ -208,9 +228,9 @@ def _classify(
 
 
 def _confusion(
-    spark: "SparkSession", right: "DataFrame", files: Sequence[ImageFile], card: ModelCard
+    spark: "SparkSession", predictions: "DataFrame", files: Sequence[ImageFile], card: ModelCard
 ) -> np.ndarray:
-    """How often each class was named for the images in a folder of each class's name."""
+    """Counts of (folder, predicted class), for the images in folders named after classes."""
     labels = {name: label for label, name in enumerate(card.classes)}
     confusion = np.zeros((len(labels), len(labels)), np.int64)
     named = [file for file in files if file.class_name in labels]
@@ -218,7 +238,7 @@ def _confusion(
         return confusion
     columns = {"path": [f.path for f in named], "truth": [f.class_name for f in named]}
     truth = spark.createDataFrame(pa.table(columns))
-    counts = right.join(truth, "path").groupBy("truth", "prediction").count()
+    counts = predictions.join(truth, "path").groupBy("truth", "prediction").count()
     for row in collected(counts):
         confusion[labels[row["truth"]], labels[row["prediction"]]] = row["count"]
     return confusion
@@ -243,7 +263,7 @@ def _write_csv(staging: Directory, card: ModelCard) -> None:
 def _watched(
     spark: "SparkSession", tasks: int, progress: Callable[[int, int], None]
 ) -> Iterator[None]:
-    """Tells `progress` how many are done of the tasks of the stage inside that has so many."""
+    """Reports to `progress` the finished tasks of the block's stage with this number of tasks."""
     context, ended = spark.sparkContext, threading.Event()
     tracker, group = context.statusTracker(), f"predict-{id(ended)}"
 
@@ -265,6 +285,6 @@ def _watched(
         ended.set()
         thread.join()
         for key in ("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel"):
-            # None takes a property away, which the types do not know.
+            # None removes a property, which its annotation does not allow.
             context.setLocalProperty(key, None)  # type: ignore[arg-type]
     progress(tasks, tasks)

@@ -1,7 +1,7 @@
-"""Layers that change images at random whenever they are called, unless they are told not to.
+"""Layers that are random by default, and not only in training.
 
-Keras's random image layers, unlike Dropout, do so by default: a network that has one gives other
-probabilities at each `model(pixels)`, and so does what is exported of it.
+Keras's random image layers, unlike Dropout, change images whenever they are called: a network with
+such a layer gives different probabilities at each `model(pixels)`, and so does its export.
 """
 
 import inspect
@@ -11,16 +11,16 @@ import keras
 
 
 def without_randomness(model: keras.Model) -> keras.Model:
-    """A network of the same layers that is deterministic however it is called.
+    """A network with the same layers that is deterministic however it is called.
 
-    Random layers become part of the graph with `training=False`; the weights are shared. Only
-    `model(pixels, training=True)` still asks for changes. A network without such layers is
-    returned as it is.
+    The random layers are called with `training=False` in its graph; the weights are shared. Only
+    `model(pixels, training=True)` still changes images. A network without such layers is returned
+    unchanged.
     """
     if not any(map(_is_random, model._flatten_layers())):
         return model
     if isinstance(model, keras.Sequential):
-        # Its layers are called by Keras itself; as a functional network they are nodes.
+        # Keras itself calls the layers of a Sequential; those of a functional network are nodes.
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
     def call(layer: keras.Layer, *arguments: Any, **named: Any) -> Any:
@@ -32,6 +32,6 @@ def without_randomness(model: keras.Model) -> keras.Model:
 
 
 def _is_random(layer: keras.Layer) -> bool:
-    """Whether a layer acts as in training where nobody says otherwise."""
+    """Whether a layer behaves as in training by default."""
     training = inspect.signature(layer.call).parameters.get("training")
     return training is not None and training.default is True

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnn.core.console import told_apart
+from cnn.core.console import shortened_distinctly
 from cnn.report.formats import readable
 from cnn.rundir.trials import TrialResult
 from cnn.settings.dimension import Dimension, Space
@@ -136,7 +136,7 @@ def _choices(name: str, raw: Sequence[Any], offered: Sequence[Any] = ()) -> Axis
 
     places = {text: float(place) for place, text in enumerate(sorted(distinct, key=order))}
     texts = [readable(distinct[text]) for text in places]
-    short = told_apart(texts, 12)
+    short = shortened_distinctly(texts, 12)
     # Names that would lie over each other are left out, evenly.
     step = math.ceil(len(texts) / 8)
     return Axis(

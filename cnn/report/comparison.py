@@ -5,7 +5,7 @@ from typing import Any
 
 import matplotlib as mpl
 
-from cnn.core.console import told_apart
+from cnn.core.console import shortened_distinctly
 from cnn.report.cost import Clock
 from cnn.report.importance import scored
 from cnn.report.paired import paired_tests
@@ -81,7 +81,7 @@ def _accuracies(names: Sequence[str], runs: Sequence[FinishedRun]) -> str:
             ends = [test.interval.low, test.interval.high]
             axes.plot(ends, [place, place], color=TRAIN, lw=5, alpha=0.4)
             axes.plot(test.accuracy, place, "o", color=TRAIN, ms=6)
-        short = told_apart(names)
+        short = shortened_distinctly(names)
         axes.set_yticks(range(len(runs)), short)
         axes.set_ylim(len(runs) - 0.5, -0.5)
         axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
@@ -119,7 +119,7 @@ def _curves(names: Sequence[str], runs: Sequence[FinishedRun]) -> str | None:
     lengths = [max(times[-1], 1.0) for _, _, times in found]
     unit, length = time_unit(max(lengths))
     full = [name for name, *_ in found]
-    short = told_apart(full)
+    short = shortened_distinctly(full)
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(f"{unit} since the search began", whole=False)
         for place, (_, done, times) in enumerate(found):

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from cnn.core.console import told_apart
+from cnn.core.console import shortened_distinctly
 from cnn.report.cost import Bar, Slots
 from cnn.report.plots import INK, PAGE, PARTS, SOFT, STYLE, new_figure, svg, time_unit
 
@@ -43,7 +43,7 @@ def gantt(name: str, slots: Slots) -> str | None:
         axes.set_xlim(0, slots.span / length)
         axes.set_ylim(rows - 0.5, -0.5)
         step = 1 + rows // 40
-        names = told_apart(slots.names)
+        names = shortened_distinctly(slots.names)
         axes.set_yticks(range(0, rows, step), names[::step])
         whole = dict(zip(names, slots.names, strict=True))
         return svg(name, figure, "trials on their slots over time", columns=5, whole=whole)

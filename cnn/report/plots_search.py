@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import matplotlib as mpl
 from matplotlib.axes import Axes
 
-from cnn.core.console import shortened, told_apart
+from cnn.core.console import shortened, shortened_distinctly
 from cnn.report.axes import Axis, aside, axis, varied
 from cnn.report.cost import Clock
 from cnn.report.formats import words
@@ -164,7 +164,7 @@ def parallel(
 def _labels(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Parameters as a plot has room for them, and what those texts stand for."""
     full = [words(name) for name in names]
-    short = told_apart(full)
+    short = shortened_distinctly(full)
     return short, dict(zip(short, full, strict=True))
 
 

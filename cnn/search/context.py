@@ -12,7 +12,7 @@ from cnn.rundir.trials import TrialResult
 from cnn.search.forecast import Forecast
 from cnn.settings.schema import PhaseSettings, Settings
 from cnn.spark.child import Method
-from cnn.spark.session import preloads
+from cnn.spark.session import forks_trials
 from cnn.spark.slots import Slots
 from cnn.spark.task import Isolation
 from cnn.train.job import Job
@@ -76,7 +76,7 @@ class Search:
 
 def method_of(search: Search, phase: PhaseSettings) -> Method:
     """How a phase's processes start; where there is nothing to fork from they are spawned."""
-    return phase.process if preloads(search.spark.sparkContext) else "spawn"
+    return phase.process if forks_trials(search.spark.sparkContext) else "spawn"
 
 
 def isolation(search: Search, phase: PhaseSettings, slots: Slots, parallelism: int) -> Isolation:

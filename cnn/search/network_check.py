@@ -60,7 +60,7 @@ def check_network(search: Search) -> None:
     ValueError it says that there is no such network, and the next configuration is tried.
     """
     model, phase = search.settings.model, search.settings.phases[0]
-    if model.is_ours:
+    if model.is_built_in:
         return
     search.say(f"checking what {model.builder} makes")
     context = search.spark.sparkContext

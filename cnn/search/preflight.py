@@ -16,7 +16,7 @@ from cnn.rundir.trials import best_trial, read_trials
 from cnn.search.space import SearchSpace, Vals
 from cnn.settings.schema import FOLDS, SETTINGS, PhaseSettings, Settings
 from cnn.settings.toml import read_settings, settings_text
-from cnn.spark.launch import TaskFailed, again_where_lost
+from cnn.spark.launch import TaskFailed, retry_if_lost
 from cnn.spark.slots import Slots
 
 _TOKEN = "token"
@@ -37,7 +37,7 @@ def check_inputs(data: Directory, settings: Settings, build: bytes | None = None
         if phase.fix is None:
             space = SearchSpace(phase, kind=kind)
             _check_points(space)
-            if settings.model.is_ours:
+            if settings.model.is_built_in:
                 space.check_possible(lambda params: params.impossible(manifest.size))
         _check_validation(phase, manifest, folds, labels, winners=settings.phases[-1])
     return manifest
@@ -213,7 +213,7 @@ def check_visible(
 
     context, tasks = spark.sparkContext, 2 * slots.total
     try:
-        answers = again_where_lost(
+        answers = retry_if_lost(
             context,
             lambda: context.parallelize(range(tasks), tasks).map(unseen).collect(),
             max_lost,

@@ -1,12 +1,12 @@
-"""Defaults and names that a command line says, before anything that is slow to import."""
+"""Defaults and names that a command line shows, without imports that are slow."""
 
 from pathlib import Path
 
-# Pairs of a face and its comic that make the sample data set.
+# Pairs of a face and its comic in the sample data set.
 SAMPLE_PAIRS = 240
-# Where what Kaggle has is put.
+# The folder for data sets downloaded from Kaggle.
 DOWNLOADS = Path("downloads")
-# MLflow's experiment.
+# The name of the experiment in MLflow.
 EXPERIMENT = "spark-cnn-search"
-# Of predictions, as one file.
+# All predictions in one file.
 CSV = "predictions.csv"

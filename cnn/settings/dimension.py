@@ -1,4 +1,4 @@
-"""One dimension of a search space: what a parameter may be."""
+"""One dimension of a search space: the values that a parameter may have."""
 
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from cnn.settings.validation import MOST, Frozen
 
 
 class Dimension(Frozen):
-    """What one parameter may be: choices, a range, or the value of another parameter."""
+    """The values of one parameter: choices, a range, or the value of another parameter."""
 
     choices: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
     low: FiniteFloat | int | None = None
@@ -23,7 +23,7 @@ class Dimension(Frozen):
     log: bool = False
     steps: Annotated[int, Field(ge=2, le=MOST)] | None = None
     same_as: str | None = None
-    # The parameter that says how many values this one has, each drawn by itself.
+    # The parameter whose value is the number of values of this one, each drawn independently.
     per_layer: str | None = None
 
     @model_validator(mode="after")
@@ -38,24 +38,24 @@ class Dimension(Frozen):
             if self.low >= self.high:
                 raise ValueError(f"low must be below high, but got {self.low} and {self.high}")
             if self.log and self.low <= 0:
-                raise ValueError(f"low must be above 0 where log = true, but got {self.low}")
+                raise ValueError(f"low must be above 0 if log = true, but got {self.low}")
         elif self.log or self.steps:
-            raise ValueError("log and steps belong to a range of low and high")
+            raise ValueError("log and steps must be used with a range of low and high")
         choices = self.choices or ()
         if any(choice in choices[:place] for place, choice in enumerate(choices)):
             raise ValueError(f"choices must be distinct, but got {list(choices)}")
         if self.per_layer is not None and self.same_as is not None:
-            raise ValueError("per_layer belongs to choices or a range, not to same_as")
+            raise ValueError("per_layer must be used with choices or a range, not with same_as")
         return self
 
     @property
     def integer(self) -> bool:
-        """A range between two whole numbers holds whole numbers only."""
+        """Whether this is a range between whole numbers, which contains only whole numbers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     @model_serializer(mode="wrap")
     def _as_written(self, handler: SerializerFunctionWrapHandler) -> Any:
-        """As a person would write it: a plain value, or a table of what was given."""
+        """The dimension as a person would write it: a plain value, or a table of what was given."""
         fields = handler(self)
         plain = self.fixed and self.per_layer is None
         if plain and not isinstance(fields["choices"][0], dict):
@@ -65,11 +65,12 @@ class Dimension(Frozen):
 
     @property
     def fixed(self) -> bool:
+        """Whether the parameter has only one value."""
         return self.choices is not None and len(self.choices) == 1
 
 
 def _as_dimension(value: Any) -> Any:
-    """A plain value in a space is a parameter that does not vary."""
+    """Makes a plain value in a space a parameter that does not vary."""
     return value if isinstance(value, dict | Dimension) else {"choices": [value]}
 
 

@@ -1,4 +1,4 @@
-"""Model parameters: what one configuration of a network is, and how it is trained."""
+"""Model parameters: one configuration of a network and its training."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +13,7 @@ from pydantic import (
 
 from cnn.settings.validation import Frozen, PositiveInt, as_tuple
 
-# One width for every layer, or a list with one a layer.
+# One width for all layers, or a list with one width per layer.
 Widths = Annotated[
     PositiveInt | Annotated[tuple[PositiveInt, ...], Field(min_length=1)],
     BeforeValidator(as_tuple),
@@ -21,7 +21,13 @@ Widths = Annotated[
 
 
 class TrainingParams(Frozen):
-    """What every training has. Extra keys are what [space] names for a builder of one's own."""
+    """The parameters of every training. Extra keys are those in [space] for a user's builder.
+
+    Args:
+        learning_rate: Of the Adam optimizer, before `final.learning_rate` changes it.
+        batch_size: Images per step.
+        augment: Whether training images are changed at random.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -31,13 +37,13 @@ class TrainingParams(Frozen):
 
     @model_serializer(mode="wrap")
     def _as_named(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `augment` where the space does not name it."""
+        """Without `augment` unless the space names it."""
         fields: dict[str, Any] = handler(self)
         if "augment" not in self.model_fields_set:
             del fields["augment"]
         return fields
 
-    if not TYPE_CHECKING:  # else any misspelt name would pass for a parameter
+    if not TYPE_CHECKING:  # otherwise a type checker would accept any misspelt name
 
         def __getattr__(self, name: str) -> Any:
             try:
@@ -52,7 +58,16 @@ class TrainingParams(Frozen):
 
 
 class ModelParams(TrainingParams):
-    """One configuration of `cnn.model:build`: what a trial is told."""
+    """One configuration of the built-in network, `cnn.model:build`, and of its training.
+
+    Args:
+        conv_layers: Number of convolutional layers.
+        filters: Filters of each convolutional layer: one number for all, or one per layer.
+        dense_units: Width of the dense layer before the softmax, or of several such layers.
+        dropout: Fraction of units dropped before the softmax in training; 0 means no such layer.
+        batch_norm: Whether each convolutional layer has batch normalisation.
+        pooling: How feature maps become a vector: all values, or the average of each map.
+    """
 
     conv_layers: Annotated[int, Field(ge=1, le=16)] = 3
     filters: Widths = 32
@@ -63,7 +78,7 @@ class ModelParams(TrainingParams):
 
     @model_serializer(mode="wrap")
     def _as_named(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All of them, those of the network first."""
+        """All parameters, those of the network first."""
         fields: dict[str, Any] = handler(self)
         last = {name: fields.pop(name) for name in TrainingParams.model_fields}
         return fields | last
@@ -79,7 +94,7 @@ class ModelParams(TrainingParams):
         return (self.dense_units,) if isinstance(self.dense_units, int) else self.dense_units
 
     def impossible(self, size: int) -> str | None:
-        """Why `cnn.model:build` cannot make this network for `size` x `size` pixels, or None."""
+        """Why `cnn.model:build` cannot build this network for `size` x `size` pixels, or None."""
         if len(self.layer_filters()) != self.conv_layers:
             return (
                 f"filters must have one entry for each of {self.conv_layers} layers, "
@@ -90,6 +105,6 @@ class ModelParams(TrainingParams):
             # An unpadded 3x3 convolution, then 2x2 max pooling.
             pooled = (side - 2) // 2
             if pooled < 1:
-                return f"layer {layer} of {self.conv_layers} is left with {side}x{side} pixels"
+                return f"layer {layer} of {self.conv_layers} receives only {side}x{side} pixels"
             side = pooled
         return None

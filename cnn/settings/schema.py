@@ -1,7 +1,7 @@
 """Frozen, validated settings.
 
-Nothing here is heavy: the driver has settings before Spark starts, executors receive them.
-How they are read from TOML is in `cnn.settings.toml`.
+Imports nothing slow: the driver has its settings before Spark starts, and sends them to executors.
+`cnn.settings.toml` reads them.
 """
 
 import math
@@ -21,7 +21,7 @@ from cnn.settings.params import ModelParams, TrainingParams
 from cnn.settings.validation import MOST, Frozen, PositiveInt, as_tuple, explain
 
 FOLDS = 10
-# Where a run directory has its settings.
+# The file of a run directory with its settings.
 SETTINGS = "settings.toml"
 
 
@@ -35,43 +35,44 @@ Folds = Annotated[
 
 
 class ResourceProfile(Frozen):
-    """What Spark is to give each trial, where its own settings do not say it."""
+    """The resources of each trial, if they differ from Spark's own settings."""
 
     cpus: PositiveInt | None = None
     gpus: Annotated[FiniteFloat, Field(gt=0)] | None = None
 
 
 class Confirmation(Frozen):
-    """How many of the best trials are trained again, and how often."""
+    """How many of the best trials are trained again, and with how many other seeds."""
 
     top: PositiveInt = 3
     seeds: PositiveInt = 3
 
 
-# Below so many training images of a class, few are left to validate on.
+# With fewer training images in a class, too few are left for validation.
 FEW_IMAGES = 100
 FOLDS_OF_FEW = 5
 
 
 class SearchSettings(Frozen):
-    """How one phase searches. `timeout` alone is the whole search's."""
+    """How one phase searches. Only `timeout` applies to the whole search."""
 
     strategy: Literal["grid", "random", "tpe"] = "tpe"
     max_trials: PositiveInt = 20
     startup_trials: PositiveInt = 8
-    # Configurations to try before the strategy proposes any.
+    # Configurations to try first, before the strategy proposes any.
     points: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = ()
     timeout: Annotated[FiniteFloat, Field(gt=0)] | None = None
     trial_timeout: Annotated[FiniteFloat, Field(gt=0)] | None = None
-    # What ends a phase early: the objective reached, trials in a row that were no better.
+    # What ends a phase early: an objective that is good enough, or this many trials in a row
+    # without an improvement.
     target: FiniteFloat | None = None
     max_stalled: PositiveInt | None = None
     max_consecutive_failures: PositiveInt = 10
-    # Times that a trial is tried again when its machine was lost.
+    # How often a trial is repeated if its machine was lost.
     max_lost: Annotated[int, Field(ge=0, le=MOST)] = 2
     parallelism: PositiveInt | None = None
     process: Literal["fork", "spawn"] = "fork"
-    # In local mode; those that are found where not given.
+    # The GPUs to use in local mode; None: all that are found.
     gpus: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] | None = None
     trials_per_gpu: PositiveInt = 1
     resource_profile: ResourceProfile | None = None
@@ -86,9 +87,9 @@ class SearchSettings(Frozen):
     train_images: PositiveInt | None = None
     subset_seed: Seed = 0
     validation_folds: Folds = (0, 1)
-    # So many networks a trial, judged together by all images; auto: where a class has few.
+    # Networks per trial, evaluated together on all images; auto: several if a class has few images.
     cross_validation: Literal["auto"] | Annotated[int, Field(ge=1, le=FOLDS)] = 1
-    # Train the best again with other seeds before one of them is called the winner.
+    # Repetitions of the best trials with other seeds, before the winner is chosen.
     confirm: Confirmation | None = None
     objective: Objective = "val_accuracy"
 
@@ -101,9 +102,9 @@ class SearchSettings(Frozen):
         return self
 
     def schedule(self, images: int, batch_size: int) -> tuple[int, int | None]:
-        """Epochs and patience of a training on so many images.
+        """Epochs and patience of a training on `images` images.
 
-        An epoch of few images is few steps: both are stretched until they come to `min_steps`.
+        With few images an epoch has few steps: both are increased until there are `min_steps`.
         """
         steps = self.epochs * math.ceil(images / batch_size)
         stretch = max(1.0, self.min_steps / steps)
@@ -111,26 +112,26 @@ class SearchSettings(Frozen):
         return math.ceil(self.epochs * stretch), patience
 
     def networks(self, smallest_class: int) -> int:
-        """How many networks a trial trains, where the smallest class has so many images."""
+        """How many networks a trial trains; `smallest_class` is the image count of that class."""
         if self.cross_validation == "auto":
             return FOLDS_OF_FEW if smallest_class < FEW_IMAGES else 1
         return self.cross_validation
 
 
 class PhaseSettings(SearchSettings):
-    """One step of a search: its own search settings, space, and what it takes as found."""
+    """One step of a search, with its own search settings and space."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
     space: Space
-    # An earlier phase's name: what it found best holds for all that `space` does not name.
+    # The name of an earlier phase, whose best values hold for all parameters not in `space`.
     fix: str | None = None
 
     def first_rung(self, images: int, batch_size: int) -> float:
-        """After how many epochs trials are first compared: `grace_epochs`, and `min_steps` or more.
+        """The number of epochs before the first rung: `grace_epochs`, and at least `min_steps`.
 
-        With fewer steps most trials are still at chance, and a lucky one of them would end all
-        that come after it. All trials of a phase are compared after as many epochs, those of the
-        largest batch size: after as many steps, large batches would have seen more images for it.
+        With fewer steps most trials are still at chance, and a lucky one would stop all later
+        trials. All trials of a phase are compared after the same number of epochs, computed for the
+        largest batch size: after the same number of steps, a larger batch has seen more images.
         """
         varied = self.space.get("batch_size", Dimension(choices=(batch_size,)))
         largest = max(varied.choices or (varied.high or batch_size,))
@@ -138,26 +139,26 @@ class PhaseSettings(SearchSettings):
 
 
 class FinalSettings(Frozen):
-    """How the winner is trained once more, on all training images."""
+    """How the winner is finally trained, on all training images."""
 
     data: Literal["train", "all"] = "train"
     epochs: PositiveInt | None = None
-    # With "all": the last part of the training, in which the learning rate falls to nothing.
+    # With "all": the last fraction of the training, in which the learning rate falls to 0.
     cooldown: Annotated[float, Field(ge=0, le=1)] = 0.0
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
     # Executors that train it together.
     workers: PositiveInt = 1
-    # Of all workers together: the winner's own, or its own for each worker.
+    # The batch of all workers together: the winner's, or the winner's for each worker.
     batch: Literal["own", "times_workers"] = "own"
-    # How the learning rate follows a larger batch.
+    # How the learning rate grows with the batch.
     learning_rate: Literal["own", "linear", "sqrt"] = "linear"
 
     def params(self, winner: TrainingParams) -> TrainingParams:
-        """The winner's parameters with the batch and the learning rate of its last training.
+        """The winner's parameters with the batch size and learning rate of the final training.
 
-        In proportion to the batch (Goyal et al., 2017, arXiv:1706.02677), or to its square root,
-        which the variance of the gradients suggests for Adam.
+        The learning rate grows in proportion to the batch (Goyal et al., 2017, arXiv:1706.02677),
+        or to its square root, which the variance of the gradients suggests for Adam.
         """
         if self.workers == 1 or self.batch == "own":
             return winner
@@ -169,41 +170,41 @@ class FinalSettings(Frozen):
         return winner.model_copy(update=changed)
 
 
-OUR_BUILDER = "cnn.model:build"
+DEFAULT_BUILDER = "cnn.model:build"
 
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class ModelSettings(Frozen):
-    """Which function makes the network, in what it computes, and how unequal classes count."""
+    """The function that builds the network, its precision, and the weights of classes."""
 
-    builder: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = OUR_BUILDER
+    builder: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = DEFAULT_BUILDER
     class_weights: Literal["none", "balanced"] = "none"
     precision: Precision = "auto"
 
     @property
-    def is_ours(self) -> bool:
-        """Whether the network is `cnn.model:build`'s, whose parameters and geometry are known."""
-        return self.builder == OUR_BUILDER
+    def is_built_in(self) -> bool:
+        """Whether `cnn.model:build` builds the network: its parameters and geometry are known."""
+        return self.builder == DEFAULT_BUILDER
 
     @property
     def params_kind(self) -> type[TrainingParams]:
-        """What a configuration is: of another network nothing is known but its training."""
-        return ModelParams if self.is_ours else TrainingParams
+        """The class of a configuration: for a user's network only its training is known."""
+        return ModelParams if self.is_built_in else TrainingParams
 
 
 class CacheSettings(Frozen):
-    """Where a host keeps the images' pixels as arrays, and how much of what is not in use."""
+    """Where each host keeps the images' pixels as arrays, and how much it keeps."""
 
-    # None: below the first of Spark's local directories.
+    # None: in the first of Spark's local directories.
     dir: Annotated[str, Field(min_length=1)] | None = None
-    # GiB.
+    # In GiB; the least recently used arrays are removed beyond it, unless a process uses them.
     limit: Annotated[float, Field(gt=0)] = 100.0
 
 
 class Settings(Frozen):
-    """All that is needed to run a search again on the same data directory."""
+    """All settings that are needed to repeat a search on the same data directory."""
 
     phases: Annotated[tuple[PhaseSettings, ...], Field(min_length=1)]
     final: FinalSettings = FinalSettings()
@@ -215,13 +216,15 @@ class Settings(Frozen):
         seen: set[str] = set()
         for phase in self.phases:
             if phase.name in seen:
-                raise ValueError(f"phases must have names of their own, but got {phase.name} twice")
+                raise ValueError(f"phases must have different names, but got {phase.name} twice")
             if phase.fix is not None and phase.fix not in seen:
                 raise ValueError(f"fix must name an earlier phase, but got {phase.fix!r}")
             self._check_space(phase)
             seen.add(phase.name)
         if len({phase.timeout for phase in self.phases}) > 1:
-            raise ValueError("timeout must stand in [search], since it is the whole search's")
+            raise ValueError(
+                "timeout must be set in [search], because it applies to the whole search"
+            )
         return self
 
     def _check_space(self, phase: PhaseSettings) -> None:
@@ -234,7 +237,7 @@ class Settings(Frozen):
                 or phase.space[dimension.same_as].same_as is not None
             ):
                 raise ValueError(
-                    f"space.{key}.same_as must name a parameter of the space that is drawn "
+                    f"space.{key}.same_as must name a parameter of the space that has no same_as "
                     f"itself, but got {dimension.same_as!r}"
                 )
             if dimension.per_layer is not None:
@@ -257,11 +260,11 @@ class Settings(Frozen):
                 )
 
     def _check_name(self, key: str) -> None:
-        if self.model.is_ours:
+        if self.model.is_built_in:
             raise ValueError(unknown_parameter(f"space.{key}", key, ModelParams().model_dump()))
         if hasattr(TrainingParams, key):
             raise ValueError(
-                f"space.{key} must have another name, since params.{key} is a method of every "
+                f"space.{key} must have another name, because params.{key} is a method of every "
                 f"configuration, but got {key!r}"
             )
 
@@ -276,6 +279,6 @@ class Settings(Frozen):
             counts = all(isinstance(value, int) and value > 0 for value in values)
         if not counts:
             raise ValueError(
-                f"space.{key}.per_layer must name a parameter of the space that is a number of "
-                f"layers, but got {name!r}"
+                f"space.{key}.per_layer must name a parameter of the space whose values are "
+                f"numbers of layers, but got {name!r}"
             )

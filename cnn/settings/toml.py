@@ -1,4 +1,4 @@
-"""Settings read from TOML: the default file, overlays in order, then single assignments."""
+"""Reads settings from TOML: the default file, overlays in order, then single assignments."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from cnn.core.errors import InputError, Option
 from cnn.core.near_misses import unknown_key
 from cnn.settings.params import ModelParams, TrainingParams
 from cnn.settings.schema import (
-    OUR_BUILDER,
+    DEFAULT_BUILDER,
     SETTINGS,
     CacheSettings,
     FinalSettings,
@@ -25,14 +25,15 @@ from cnn.settings.schema import (
 )
 from cnn.settings.validation import Frozen, validate
 
-# The settings that come with the program: conf/ of a source tree, to which cnn/conf is a link; in a
-# wheel or a zip a folder of the package.
+# The settings that come with the program: in a source tree conf/, to which cnn/conf is a link; in a
+# wheel or a zip file a folder of the package.
 CONF: Traversable = files("cnn").joinpath("conf")
 
 CONFIG = Option("config")
-# The parameters that mean nothing to another network than ours.
-_OF_OURS = frozenset(ModelParams.model_fields) - frozenset(TrainingParams.model_fields)
-# What stands in which table, beside [space] and [[phases]].
+ASSIGNMENT = Option("set")
+# The parameters that only the built-in network has.
+_OF_BUILT_IN = frozenset(ModelParams.model_fields) - frozenset(TrainingParams.model_fields)
+# The tables, and what each contains, except [[phases]].
 _TABLES: dict[str, type[Frozen]] = {
     "search": SearchSettings,
     "space": ModelParams,
@@ -49,14 +50,19 @@ def load_settings(
     flags: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
 ) -> Settings:
-    """Reads conf/default.toml, lays the files over it in order, tables, flags, then assignments.
+    """Reads conf/default.toml and applies overlays, tables, flags and assignments, in this order.
 
-    `tables` are what a file would hold. Where all of it together names another builder than ours,
-    the spaces in conf/ give what concerns its training alone: the rest are parameters of the
-    network that it replaces. `flags` are keys of [search] with None for what was not given; they
-    hold for every phase, as `assignments` like `search.max_trials=20` or `phases.0.epochs=1` hold
-    for what they name.
-    Raises InputError with a line that names the key, the rule and the value.
+    If the result names a builder other than the built-in one, the spaces in conf/ contribute only
+    the parameters of training: the others belong to the network that it replaces.
+
+    Args:
+        overlays: TOML files; a later one takes precedence.
+        tables: Further settings, in the form of a parsed TOML file.
+        flags: Keys of [search], which apply to every phase; None for a flag that was not given.
+        assignments: Single settings, such as `search.max_trials=20` or `phases.0.epochs=1`.
+
+    Raises:
+        InputError: A setting is unknown or invalid; the message names the key, rule and value.
     """
     layers = (tables or {}, {key: v for key, v in (flags or {}).items() if v is not None})
     given = [(path, _read_toml(path)) for path in (CONF / "default.toml", *overlays)]
@@ -74,10 +80,10 @@ def _merged(
 ) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for table in (*files, tables, {"search": flags}):
-        # Assignments reach into what is merged, and must not change what it is merged from.
+        # Assignments change the merged tables in place, and must not change their sources.
         tree = overlay(tree, copy.deepcopy(dict(table)))
     for phase in phase_tables(tree):
-        # A flag is the user's last word: what a phase's own table says gives way to it.
+        # A flag takes precedence over a phase's own table.
         phase.update({key: value for key, value in flags.items() if key in phase})
     for assignment in assignments:
         assign(tree, assignment)
@@ -86,21 +92,21 @@ def _merged(
 
 def _names_own_network(tree: Mapping[str, Any]) -> bool:
     model = tree.get("model")
-    builder = model.get("builder", OUR_BUILDER) if isinstance(model, dict) else OUR_BUILDER
-    return bool(builder != OUR_BUILDER)
+    builder = model.get("builder", DEFAULT_BUILDER) if isinstance(model, dict) else DEFAULT_BUILDER
+    return bool(builder != DEFAULT_BUILDER)
 
 
-def _comes_with_us(path: Traversable) -> bool:
-    """Whether a file is one of conf/, however it is named."""
+def _is_in_conf(path: Traversable) -> bool:
+    """Whether a file is one of those in conf/, whatever path leads to it."""
     return not isinstance(path, Path) or path.resolve().parent == Path(str(CONF)).resolve()
 
 
 def _of_training(path: Traversable, table: dict[str, Any]) -> dict[str, Any]:
-    """What of a file holds for a network that is not ours: of the user's own files all."""
-    if not _comes_with_us(path) or _names_own_network(table):
+    """A table without the parameters of the built-in network, if it comes from conf/."""
+    if not _is_in_conf(path) or _names_own_network(table):
         return table
-    # By default nothing is augmented: there is nothing to say of it.
-    left_out = _OF_OURS | {"augment"} if path.name == "default.toml" else _OF_OURS
+    # Without augmentation, as by default, a space need not mention it.
+    left_out = _OF_BUILT_IN | {"augment"} if path.name == "default.toml" else _OF_BUILT_IN
     found = _without(table, left_out)
     if "phases" in table:
         found["phases"] = [_without(phase, left_out) for phase in table["phases"]]
@@ -108,7 +114,7 @@ def _of_training(path: Traversable, table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without(table: Mapping[str, Any], left_out: frozenset[str]) -> dict[str, Any]:
-    """A table whose space, where it has one, lacks some parameters."""
+    """A table without some parameters in its space, if it has a space."""
     found = dict(table)
     if "space" in table:
         found["space"] = {k: v for k, v in table["space"].items() if k not in left_out}
@@ -116,22 +122,22 @@ def _without(table: Mapping[str, Any], left_out: frozenset[str]) -> dict[str, An
 
 
 def dump_settings(settings: Settings) -> str:
-    """TOML from which `read_settings` makes equal settings; what is None is left out."""
+    """Settings as TOML, from which `read_settings` restores them; None is left out."""
     return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
 
 
 def settings_text(run: Directory) -> str:
-    """What a run's settings.toml holds. Raises InputError where that cannot be read."""
+    """The text of a run's settings.toml. Raises InputError if it cannot be read."""
     try:
         return read_document(run, SETTINGS, MOST_TOML_BYTES).decode()
     except FileNotFoundError:
         raise InputError(f"a run must have its settings, but {run.uri} has no {SETTINGS}") from None
     except (Malformed, UnicodeDecodeError) as error:
-        raise InputError(f"{run.uri}/{SETTINGS} must be TOML, but {error}") from None
+        raise InputError(f"{run.uri}/{SETTINGS} must be a TOML file, but: {error}") from None
 
 
 def read_settings(text: str) -> Settings:
-    """Settings as `dump_settings` wrote them."""
+    """Reads settings that `dump_settings` has written. Raises InputError."""
     return validate(Settings, parse(text))
 
 
@@ -148,19 +154,20 @@ def _read_toml(path: Traversable) -> dict[str, Any]:
         ) from None
     except (Malformed, UnicodeDecodeError) as error:
         raise InputError(
-            "{} must name a TOML file, but {} is none: {}", CONFIG, path, error
+            "{} must name a TOML file, but {} is not: {}", CONFIG, path, error
         ) from None
 
 
 def parse(text: str) -> dict[str, Any]:
+    """The tables of a settings.toml. Raises InputError."""
     try:
         return parse_toml(text)
     except Malformed as error:
-        raise InputError(f"settings.toml must be TOML, but is not: {error}") from None
+        raise InputError(f"{SETTINGS} must be a TOML file, but is not: {error}") from None
 
 
 def overlay(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """`top` laid over `base`: tables merge, but a parameter of a space is replaced whole."""
+    """Merges `top` into `base`, recursively; a parameter of a space is replaced as a whole."""
     merged = dict(base)
     for key, value in top.items():
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
@@ -171,10 +178,10 @@ def overlay(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def assign(tree: dict[str, Any], assignment: str) -> None:
-    """Applies one `search.max_trials=20`; the value is TOML, or a bare string."""
+    """Applies an assignment such as `search.max_trials=20`; the value is TOML, or a bare string."""
     path, equals, text = assignment.partition("=")
     if not equals or not path.strip():
-        raise InputError(f"--set must be KEY=VALUE, but got {assignment!r}")
+        raise InputError("{} must be KEY=VALUE, but got {}", ASSIGNMENT, repr(assignment))
     try:
         value = parse_toml(f"value = {text}")["value"]
     except Malformed:
@@ -187,7 +194,9 @@ def assign(tree: dict[str, Any], assignment: str) -> None:
         else:
             node = node.setdefault(part, {})
         if not isinstance(node, dict | list):
-            raise InputError(f"--set must name a setting, but {path!r} goes below a single value")
+            raise InputError(
+                "{} must name a setting, but a part of {} is not a table", ASSIGNMENT, repr(path)
+            )
     if isinstance(node, list):
         node[_index(node, last, path)] = value
     else:
@@ -197,12 +206,17 @@ def assign(tree: dict[str, Any], assignment: str) -> None:
 def _index(node: list[Any], part: str, path: str) -> int:
     if not part.isdigit() or int(part) >= len(node):
         raise InputError(
-            f"--set {path} must use an index from 0 to {len(node) - 1}, but got {part!r}"
+            "{} {} must have an index from 0 to {}, but got {}",
+            ASSIGNMENT,
+            path,
+            len(node) - 1,
+            repr(part),
         )
     return int(part)
 
 
 def phase_tables(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tables [[phases]], which may be none. Raises InputError if they are not tables."""
     phases = tree.get("phases", [])
     if not isinstance(phases, list) or not all(isinstance(phase, dict) for phase in phases):
         raise InputError(f"phases must be a list of tables, but got {phases!r}")
@@ -210,12 +224,12 @@ def phase_tables(tree: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _resolve(tree: dict[str, Any]) -> dict[str, Any]:
-    """Gives each phase what [search] and [space] hold for all of them."""
+    """Gives each phase the settings in [search] and [space], which all phases share."""
     resolved = dict(tree)
     search = resolved.pop("search", {})
     space = resolved.pop("space", {})
     phases = phase_tables(resolved) or [{"name": "search"}]
-    # Checked apart so that a message says search.epochs, not phases.0.epochs.
+    # Checked separately, so that a message names search.epochs and not phases.0.epochs.
     validate(SearchSettings, search, lambda key: f"search.{key}")
     for key in resolved:
         if key not in Settings.model_fields:
@@ -234,11 +248,11 @@ def _resolve(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shared(search: dict[str, Any], number: int) -> dict[str, Any]:
-    """What [search] says for phase `number`: points to try first are the first one's."""
+    """What phase `number` takes from [search]; `points` apply only to the first phase."""
     return {key: value for key, value in search.items() if number == 0 or key != "points"}
 
 
 def _space(shared: dict[str, Any], phase: dict[str, Any]) -> Any:
-    """A phase's own table over the shared one, or alone where the rest is as an earlier found."""
+    """The shared space with the phase's own parameters, or with `fix` only the phase's own."""
     own = phase.get("space", {})
     return own if "fix" in phase or not isinstance(own, dict) else {**shared, **own}

@@ -1,4 +1,4 @@
-"""Frozen models of settings, and what is wrong with a value, in one line."""
+"""Frozen models of settings, and errors in their values as one line."""
 
 import re
 from collections.abc import Callable
@@ -12,10 +12,11 @@ from cnn.core.near_misses import keys_at, unknown_key
 
 
 def as_tuple(value: Any) -> Any:
+    """A list as a tuple, which is immutable; any other value unchanged."""
     return tuple(value) if isinstance(value, list) else value
 
 
-# More than anybody means, and no more than TOML and TensorFlow can hold.
+# Larger than any sensible value, and small enough for TOML and TensorFlow.
 MOST = 2**31 - 1
 
 
@@ -23,7 +24,7 @@ PositiveInt = Annotated[int, Field(ge=1, le=MOST)]
 
 
 class Frozen(BaseModel):
-    """Settings do not change once read, and have no unknown keys."""
+    """A model of settings, which cannot change and has no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,12 +32,12 @@ class Frozen(BaseModel):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-# What a key of a model is called: its name as it stands, or the option that gives it.
-Named = Callable[[str], str | Option]
+# What a message calls a key of a model: the key itself, or the option that sets it.
+NameOf = Callable[[str], str | Option]
 
 
-def validate(kind: type[Model], tree: Any, name: Named = str) -> Model:
-    """`tree` as a model; raises InputError, in which a key is called what `name` makes of it."""
+def validate(kind: type[Model], tree: Any, name: NameOf = str) -> Model:
+    """Validates `tree` as a model. Raises InputError, in which `name` gives the name of a key."""
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
@@ -47,26 +48,26 @@ _MOST_SHOWN = 200
 
 
 def shown(value: Any) -> str:
-    """A value as a message has room for it."""
+    """A value's representation, cut to fit in a message."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):
-        # A whole number of more digits than Python writes; lists in lists without end.
+        # A whole number with more digits than Python converts, or lists nested too deeply.
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
-def explain(error: ValidationError, kind: type[BaseModel], name: Named = str) -> InputError:
-    """The first thing wrong, in one line that names the key, the rule and the value.
+def explain(error: ValidationError, kind: type[BaseModel], name: NameOf = str) -> InputError:
+    """The first error in one line: the name of the key, the rule and the value.
 
-    `kind` is what was to be validated; in the line a key is called what `name` makes of it.
+    `kind` is the model that was validated; `name` gives the name of a key.
     """
     if error.error_count() > MOST_ERRORS:
-        return InputError(f"{error.error_count():,} values are wrong")
+        return InputError(f"all values must be valid, but {error.error_count():,} are not")
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        # Pydantic names the branch of a union that it tried; users never wrote that.
+        # Pydantic names the branch of a union that it tried, which the user has not written.
         path = re.sub(r"\.(int|float|bool|[\w-]*\[.*|constrained-\w+|function-\S+)$", "", path)
     where = name(path) if path else ""
     if first["type"] == "extra_forbidden":

@@ -1,6 +1,6 @@
-"""A child process for one piece of work: ended at its time limit, and its end explained.
+"""A child process for one piece of work, with a time limit and an explanation of how it ended.
 
-The parent computes nothing, so it survives whatever the child does to its memory or its device, and
+The parent computes nothing, so it survives whatever the child does to its memory or its device. It
 returns only when the child is gone. Knows nothing of Spark.
 """
 
@@ -28,26 +28,27 @@ from cnn.core.clock import now
 
 Method = Literal["fork", "spawn"]
 
-# In the folder of a child.
+# Names in a child's folder.
 _LOG, _TEMPORARY = "log", "tmp"
+# How much of the end of a log is kept.
 _LOG_BYTES = 64 * 1024
-# How long a child may take to exit once it has returned its value.
+# How long a child may take to exit after it has returned its value.
 _EXIT_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1
-# Objectives are often lambdas or closures; pyspark's own pickler takes them. It has no types.
+# Objectives are often lambdas or closures, which pyspark's pickler accepts. It has no annotations.
 _pickle: Any = cloudpickle
 
-# In a child: the way to its parent.
+# In a child: the connection to its parent.
 _parent: Connection | None = None
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended. `value` counts where `returned`; otherwise `reason` says what happened."""
+    """How a child ended: with a `value` if `returned`, otherwise for a `reason`."""
 
     started: datetime
     ended: datetime
-    # Seconds from the driver's launch to the child's start, by two clocks.
+    # Seconds from the driver's launch to the child's start, by the clocks of the two machines.
     launch_seconds: float = 0.0
     returned: bool = False
     value: Any = None
@@ -55,25 +56,28 @@ class Ended:
     reason: str = ""
     traceback: str | None = None
     timed_out: bool = False
-    # The system ended it for want of memory, as far as can be known.
+    # Whether the system probably killed it because memory was exhausted.
     out_of_memory: bool = False
-    # The last thing that it told.
-    told: Any = None
+    # The last message that it sent with `send_to_parent`.
+    last_message: Any = None
     # The end of what it wrote to stdout and stderr.
     log: str = ""
 
     def evidence(self) -> str:
-        """Why there is no value: the traceback or the reason, and the end of the log."""
+        """Why there is no value: the traceback, or the reason and the end of the log."""
         parts = [self.traceback or self.reason]
         if self.log.strip() and not self.traceback:
             parts = ["the log's last lines:", *self.log.strip().splitlines()[-40:], *parts]
         return "\n".join(parts)
 
 
-def tell(message: Any) -> None:
-    """In a child: what is to be known of it even if it never returns. Replaces what was told."""
+def send_to_parent(message: Any) -> None:
+    """In a child: sends a message that the parent keeps, even if the child never returns.
+
+    It replaces the last message.
+    """
     if _parent is not None:
-        _parent.send_bytes(_pickle.dumps(("told", message)))
+        _parent.send_bytes(_pickle.dumps(("message", message)))
 
 
 def supervise(
@@ -84,14 +88,23 @@ def supervise(
     timeout: float | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Ended:
-    """Runs function(argument) in a child with `environment` added to its own, until it is gone.
+    """Runs function(argument) in a child process and waits until it is gone.
 
-    A forked child has what the parent has imported; a spawned one imports it anew and is safe where
-    forking is not (macOS; libraries that have started threads). `timeout` is in seconds. The child
-    and all that it started in its process group are killed at the timeout and with the parent. It
-    has a directory for temporary files of its own, which goes with it, however it ends.
+    The child's process group, with all that it has started, is killed at the timeout and when the
+    parent dies. Its directory for temporary files is removed, however it ends.
+
+    Args:
+        function: The work. It is pickled, and so are its argument and its value.
+        argument: Its only argument.
+        method: A forked child has all that the parent has imported. A spawned child imports it
+            anew, which is safe where forking is not (macOS; libraries that have started threads).
+        timeout: Seconds after which the child is killed.
+        environment: Variables that are added to the parent's environment.
+
+    Returns:
+        How the child ended. An exception of the function is a part of it and not raised here.
     """
-    # A daemon that ignores its children's ends would hide how ours ends.
+    # If this process inherited that SIGCHLD is ignored, it would not learn the child's exit code.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     context: Any = multiprocessing.get_context(method)
     receiver, sender = context.Pipe(duplex=False)
@@ -106,10 +119,10 @@ def supervise(
         )
         child.start()
         sender.close()
-        told, outcome, timed_out = _follow(child, receiver, timeout)
+        last_message, outcome, timed_out = _follow(child, receiver, timeout)
         _kill(child)
         receiver.close()
-        known: dict[str, Any] = {"started": started, "ended": now(), "told": told}
+        known: dict[str, Any] = {"started": started, "ended": now(), "last_message": last_message}
         if outcome is None:
             code = child.exitcode
             memory = code == -signal.SIGKILL and _out_of_memory_kills() > killed_before
@@ -121,10 +134,10 @@ def supervise(
 def _follow(
     child: Any, receiver: Connection, timeout: float | None
 ) -> tuple[Any, dict[str, Any] | None, bool]:
-    """What the child told and came to, and whether its time was up, when it has to be gone."""
+    """Waits for the child: its last message, its outcome, and whether its time was up."""
     parent = os.getppid()
     deadline = None if timeout is None else time.monotonic() + timeout
-    told = None
+    last_message = None
     while True:
         left = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
         ready = wait([receiver, child.sentinel], timeout=max(0.0, left))
@@ -133,26 +146,26 @@ def _follow(
                 kind, content = _pickle.loads(receiver.recv_bytes())
             except (EOFError, OSError):
                 wait([child.sentinel], _EXIT_SECONDS)
-                return told, None, False
-            if kind == "told":
-                told = content
+                return last_message, None, False
+            if kind == "message":
+                last_message = content
             else:
                 wait([child.sentinel], _EXIT_SECONDS)
-                return told, content, False
+                return last_message, content, False
         elif child.sentinel in ready or child.exitcode is not None:
-            # What the child has started may hold the sentinel open when the child itself is gone.
-            return told, None, False
+            # Processes that the child has started may keep the sentinel open after its end.
+            return last_message, None, False
         elif deadline is not None and time.monotonic() >= deadline:
-            return told, None, True
+            return last_message, None, True
         if os.getppid() != parent:
-            # Nobody waits for the result: the executor is gone.
+            # The executor is gone, so the result is of no use.
             _kill(child)
             os._exit(1)
 
 
 def _kill(child: Any) -> None:
     """Ends the child and its process group, and waits until it is gone."""
-    # Before it is reaped its group's number cannot belong to anybody else.
+    # Until the child is reaped, no other process group can have its number.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     if child.is_alive():
@@ -173,10 +186,10 @@ def _reason(code: int | None, timeout: float | None, out_of_memory: bool) -> str
 def _run_child(
     payload: bytes, sender: Connection, folder: str, environment: dict[str, str]
 ) -> None:
-    """The child: runs the work, its output and its files in `folder`, and sends what came of it."""
+    """In the child: runs the work, with its log and files in `folder`, and sends the outcome."""
     global _parent
     _die_with_parent()
-    # A group of its own: what it starts can be ended with it, and Ctrl-C is not for it.
+    # In its own group it can be killed with all that it starts, and Ctrl-C does not reach it.
     os.setsid()
     _leave_guard(folder)
     with (Path(folder) / _LOG).open("wb") as handle:
@@ -186,9 +199,9 @@ def _run_child(
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
     faulthandler.enable(file=sys.stderr)
     with contextlib.suppress(OSError):
-        # Where memory runs out the trial is to go, not the executor.
+        # If memory runs out, the system should kill the trial and not the executor.
         Path("/proc/self/oom_score_adj").write_text("1000")
-    # Python reads the variable once, and the parent may have had it read.
+    # Python reads TMPDIR only once, and the parent may already have caused that.
     tempfile.tempdir = str(Path(folder) / _TEMPORARY)
     os.environ.update(environment, TMPDIR=tempfile.tempdir)
     _parent = sender
@@ -203,7 +216,7 @@ def _run_child(
     sender.send_bytes(message)
     sys.stdout.flush()
     sys.stderr.flush()
-    # What the work has left running, threads included, is not waited for.
+    # Do not wait for threads that the work has left running.
     os._exit(0)
 
 
@@ -224,8 +237,8 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-# What is left of a child ($1) that was killed with its parent ($2): processes, and its folder ($3).
-# A zombie is dead too: nobody may come to reap it where no init runs, as in containers.
+# Cleans up after a child ($1) that was killed with its parent ($2): its processes, its folder ($3).
+# A zombie counts as dead: in a container without init it may never be reaped.
 _GUARD = """
 alive() { kill -0 "$1" && ! grep -q "^State:[[:space:]]*Z" "/proc/$1/status"; }
 while alive "$1"; do sleep 1; done
@@ -236,9 +249,9 @@ rm -rf -- "$3"
 
 
 def _leave_guard(folder: str) -> None:
-    """A shell that clears up after this process where it was killed with its parent.
+    """Starts a shell that cleans up after this process if it is killed with its parent.
 
-    Spawned, not forked: that costs a tenth, next to a framework's memory.
+    Spawning takes a tenth of the time of forking a process with a framework's memory.
     """
     quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
     with contextlib.suppress(FileNotFoundError):
@@ -247,7 +260,7 @@ def _leave_guard(folder: str) -> None:
 
 
 def _out_of_memory_kills() -> int:
-    """How many processes this machine's kernel has killed for want of memory; 0 if it won't say."""
+    """The number of processes that this kernel has killed for lack of memory; 0 if unknown."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:

@@ -1,13 +1,13 @@
 """pyspark's worker daemon with the framework already imported, so that a trial starts at once.
 
-Spark forks a Python worker from this process for each task. The framework is imported here once an
-executor, and only where the tasks' environment names it; nothing is computed with it, since
-forking after that deadlocks. With it comes what each worker would otherwise import for itself. On
-macOS forking an imported framework is not safe: trials import it.
+Spark forks a Python worker from this process for each task. The framework is imported here once per
+executor, if the environment of the tasks names it, together with what each worker would otherwise
+import itself. The daemon computes nothing with the framework, because a fork after that deadlocks.
+On macOS it is not safe to fork after importing the framework: there each trial imports it.
 
-Spark ends a worker that has been idle for too long (`spark.python.worker.killOnIdleTimeout`) with
-SIGTERM, which a stopped process does not get to see: the task would never end. On Linux the daemon
-kills such a worker.
+Spark sends SIGTERM to a worker that has been idle for too long
+(`spark.python.worker.killOnIdleTimeout`). A stopped process does not receive it, so its task would
+never end. On Linux the daemon kills such a worker.
 """
 
 import contextlib
@@ -23,14 +23,14 @@ from types import FrameType
 
 from pyspark.daemon import manager
 
-# In the environment of tasks: the modules to import, with commas between them.
+# The environment variable of tasks with the modules to import, separated by commas.
 PRELOAD = "CNN_PRELOAD"
-# How often workers are looked at, in seconds.
-_LOOK = 5.0
+# The interval between checks of the workers.
+_CHECK_SECONDS = 5.0
 
 
 def preload(modules: Iterable[str]) -> None:
-    """Imports what each worker needs; what that has to say is shown only where it fails."""
+    """Imports the modules that each worker needs; shows their output only if an import fails."""
     with tempfile.TemporaryFile() as said:
         stderr = os.dup(2)
         os.dup2(said.fileno(), 2)
@@ -44,22 +44,22 @@ def preload(modules: Iterable[str]) -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-    # A worker has every finder forget what it knows, and those of pyspark's archive read it anew,
-    # once for each of its packages: half of the time of a short task, measured.
+    # A worker invalidates all import caches. The finders of pyspark's archive, one for each of its
+    # packages, then read the archive again: half of the time of a short task, as measured.
     for path, finder in list(sys.path_importer_cache.items()):
         if isinstance(finder, zipimport.zipimporter):
             del sys.path_importer_cache[path]
 
 
-def kill_deaf_workers(_signal: int, _frame: FrameType | None) -> None:
-    """Kills the workers that are stopped and have a SIGTERM waiting for them."""
+def kill_stopped_workers(_signal: int, _frame: FrameType | None) -> None:
+    """Kills the workers that are stopped and have a pending SIGTERM."""
     me = os.getpid()
     for pid in Path(f"/proc/{me}/task/{me}/children").read_text().split():
         with contextlib.suppress(OSError):
             lines = Path(f"/proc/{pid}/status").read_text().splitlines()
             status = {key: value for key, _, value in (line.partition(":\t") for line in lines)}
-            told = int(status["ShdPnd"], 16) >> (signal.SIGTERM - 1) & 1
-            if told and status["State"].startswith("T"):
+            pending = int(status["ShdPnd"], 16) >> (signal.SIGTERM - 1) & 1
+            if pending and status["State"].startswith("T"):
                 os.kill(int(pid), signal.SIGKILL)
 
 
@@ -69,7 +69,7 @@ def main() -> None:
     if named and sys.platform == "linux":
         preload(named.split(","))
     if Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists():
-        # A timer and not a thread, since this process forks; workers do not inherit it.
-        signal.signal(signal.SIGALRM, kill_deaf_workers)
-        signal.setitimer(signal.ITIMER_REAL, _LOOK, _LOOK)
+        # A timer and not a thread, because this process forks; workers do not inherit it.
+        signal.signal(signal.SIGALRM, kill_stopped_workers)
+        signal.setitimer(signal.ITIMER_REAL, _CHECK_SECONDS, _CHECK_SECONDS)
     manager()

@@ -1,7 +1,7 @@
-"""Which GPU a trial may see, and how many threads it may use; decided before TensorFlow looks.
+"""The GPUs and the number of threads that a trial may use, set before TensorFlow reads them.
 
-On a cluster Spark gives a task its GPUs. One machine in local mode is the case in which Spark
-cannot: there a trial leases one, by a lock that the system frees when its process dies.
+On a cluster Spark assigns GPUs to a task. In local mode Spark cannot: there a trial leases one, by
+a lock that the system releases when its process dies.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pyspark import TaskContext
 
-from cnn.core.directory import make_own
+from cnn.core.directory import make_private
 from cnn.core.errors import Error
 from cnn.core.lock import Locked, NoLocks, file_lock
 
@@ -39,9 +39,9 @@ def local_gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
 
 
 def gpus_of_task() -> tuple[str, ...] | None:
-    """The GPUs that Spark gave the calling task, or None where it gives out none.
+    """The GPUs that Spark has assigned to the calling task, or None if it assigns none.
 
-    Spark's addresses count the devices that the executor sees.
+    Spark's addresses are indices into the devices that the executor sees.
     """
     context = TaskContext.get()
     given = context.resources().get("gpu") if context else None
@@ -57,7 +57,7 @@ def gpus_of_task() -> tuple[str, ...] | None:
 
 
 def _inherited(environment: Mapping[str, str]) -> tuple[str, ...] | None:
-    """The devices of an inherited CUDA_VISIBLE_DEVICES; it ends at the first that is none."""
+    """The devices in an inherited CUDA_VISIBLE_DEVICES, up to the first invalid one, as in CUDA."""
     text = environment.get(VISIBLE)
     if text is None:
         return None
@@ -71,15 +71,15 @@ def _inherited(environment: Mapping[str, str]) -> tuple[str, ...] | None:
 
 @contextmanager
 def lease(gpus: Sequence[str], trials_per_gpu: int, folder: Path | None = None) -> Iterator[str]:
-    """One of `gpus`, held by at most `trials_per_gpu` processes of this user at a time.
+    """Leases one of `gpus`, each of which at most `trials_per_gpu` processes of this user hold.
 
-    Waits until one is free. The emptiest are tried first.
+    Waits until one is free. The GPUs with the fewest holders are tried first.
     """
     folder = folder or Path(tempfile.gettempdir()) / f"cnn-gpus-{os.getuid()}"
-    if not make_own(folder):
+    if not make_private(folder):
         raise Error(
-            "the directory of GPUs in use must be one that its user alone can write to, but "
-            f"{folder} is not; set TMPDIR to another place"
+            "the directory of locks on GPUs must be one that only this user can write to, but "
+            f"{folder} is not; set TMPDIR to another directory"
         )
     while True:
         for place in range(trials_per_gpu):
@@ -92,14 +92,17 @@ def lease(gpus: Sequence[str], trials_per_gpu: int, folder: Path | None = None) 
                     continue
                 except NoLocks:
                     raise Error(
-                        "the directory of GPUs in use must be on a file system with file locks "
-                        f"(flock), but that of {folder} has none; set TMPDIR to another place"
+                        "the directory of locks on GPUs must be on a file system with file locks "
+                        f"(flock), but that of {folder} has none; set TMPDIR to another directory"
                     ) from None
         time.sleep(_POLL_SECONDS)
 
 
 def environment_for(threads: int | None, gpus: Sequence[str] | None) -> dict[str, str]:
-    """What makes TensorFlow keep to its share; it reads these when it first computes."""
+    """Variables that limit TensorFlow to its share; it reads them when it first computes.
+
+    None means no limit of `threads`, and that no `gpus` were assigned.
+    """
     environment: dict[str, str] = {}
     if threads is not None:
         environment |= {
@@ -110,7 +113,7 @@ def environment_for(threads: int | None, gpus: Sequence[str] | None) -> dict[str
     if gpus is not None:
         environment |= {
             VISIBLE: ",".join(gpus),
-            # Memory as it is needed, not all of it at once.
+            # Allocate memory as it is needed, not all of it at once.
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         }

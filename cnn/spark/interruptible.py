@@ -1,8 +1,8 @@
-"""Spark jobs that can be interrupted: the thread that signals come to does not wait for the JVM.
+"""Spark jobs that can be interrupted: the thread that receives signals does not wait for the JVM.
 
-py4j keeps one connection for each thread. Where that thread is interrupted while it waits for an
-answer, what it asks next gets the answer to the question before, and not until the job has ended:
-the interruption is delayed by hours or lost.
+py4j keeps one connection per thread. If a thread is interrupted while it waits for an answer, its
+next request gets the answer to the previous one, and only when the job has ended: the interruption
+is delayed by hours, or lost.
 """
 
 import signal
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 _GROUP = "spark.jobGroup.id"
-# How long a job that was told to stop may take to be gone.
+# How long a cancelled job may take to stop.
 _STOP_SECONDS = 5.0
 Value = TypeVar("Value")
 
 
 def interruptible(context: SparkContext, run: Callable[[], Value]) -> Value:
-    """run(), which waits for a Spark job; what interrupts the main thread cancels the job.
+    """Calls run(), which waits for a Spark job; an interrupt of the main thread cancels the job.
 
-    It runs in a thread of its own, with the description and the other properties that jobs of this
-    thread have. In another thread than the main one, which nothing interrupts, it is just called.
+    In the main thread, run() is called in a new thread with the same job properties, such as the
+    description. Any other thread is never interrupted, and just calls it.
     """
     if threading.current_thread() is not threading.main_thread():
         return run()
@@ -57,7 +57,7 @@ def interruptible(context: SparkContext, run: Callable[[], Value]) -> Value:
     except Exception:
         raise
     except BaseException:
-        # Where Spark has ended too there is nothing to cancel.
+        # If Spark has ended too, there is nothing to cancel.
         with suppress(Exception):
             context.cancelJobGroup(group)
             deadline = time.monotonic() + _STOP_SECONDS
@@ -67,7 +67,7 @@ def interruptible(context: SparkContext, run: Callable[[], Value]) -> Value:
 
 
 def wait_until_gone(context: SparkContext, group: str, deadline: float) -> None:
-    """Waits until no task of a job group runs any more, by time.monotonic() at most until then."""
+    """Waits until no task of a job group runs, or until time.monotonic() reaches `deadline`."""
     tracker = context.statusTracker()
     while time.monotonic() < deadline:
         infos = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(group)]
@@ -84,30 +84,30 @@ def collected(data: "RDD[Value] | DataFrame") -> list[Any]:
 
 
 @contextmanager
-def interrupted_later() -> Iterator[None]:
-    """Puts Ctrl-C and SIGTERM off until the end of the block; the second one is for now.
+def delayed_interrupts() -> Iterator[None]:
+    """Delays Ctrl-C and SIGTERM until the end of the block; a second signal takes effect at once.
 
-    A JVM that loses its driver while it starts says so in a page.
+    A JVM that loses its driver while it starts prints a page of errors.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    put_off: list[int] = []
+    delayed: list[int] = []
 
-    def later(number: int, frame: FrameType | None) -> None:
+    def delay(number: int, frame: FrameType | None) -> None:
         handler = handlers[signal.Signals(number)]
-        if put_off and callable(handler):
+        if delayed and callable(handler):
             handler(number, frame)
-        put_off.append(number)
+        delayed.append(number)
 
     for number, handler in handlers.items():
         if callable(handler):
-            signal.signal(number, later)
+            signal.signal(number, delay)
     try:
         yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        if put_off:
-            signal.raise_signal(put_off[0])
+        if delayed:
+            signal.raise_signal(delayed[0])

@@ -1,4 +1,4 @@
-"""Spark jobs as the driver sees them: launched again where an executor was lost."""
+"""Spark jobs of the driver, which are launched again if an executor was lost."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ from cnn.spark.task import Task
 
 Kind = Literal["lost", "out_of_memory", "failed"]
 
-# What Spark's cluster managers say of an executor that they ended for its memory.
+# What Spark's cluster managers report of an executor that they ended because of its memory.
 _MEMORY = re.compile(r"memory limits|OOMKilled|OutOfMemoryError|[Oo]ut of memory")
 _LOST = re.compile(
     r"ExecutorLostFailure|Python worker (exited unexpectedly|failed to connect back"
@@ -24,7 +24,7 @@ _LOST = re.compile(
 
 
 class TaskFailed(Exception):
-    """A task that returned nothing. `kind` tells whether its machine failed or the work did."""
+    """A task returned nothing. `kind` tells whether its machine or the work itself failed."""
 
     def __init__(self, reason: str, kind: Kind) -> None:
         super().__init__(reason)
@@ -32,7 +32,7 @@ class TaskFailed(Exception):
 
 
 class SparkGone(Error):
-    """Spark has ended under its jobs, so that nothing is known of what they came to."""
+    """Spark has ended while jobs were running, so their outcome is unknown."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(f"Spark has ended: {failure(error)}")
@@ -48,9 +48,20 @@ def launch(
     recover: Callable[[], Any] = lambda: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Any:
-    """Runs task(argument) as a Spark job of one task, and again up to `max_lost` times.
+    """Runs task(argument) as a Spark job with one task.
 
-    After a loss `recover()` may have the value nevertheless. Raises TaskFailed, SparkGone.
+    Args:
+        context: The context of the session.
+        task: What to run.
+        argument: Its only argument.
+        max_lost: How often it is repeated if its executor or worker was lost.
+        profile: The resources that it needs, if they differ from Spark's settings.
+        recover: Called after a loss; a value other than None is taken for the task's.
+        cancelled: Whether the task need not be repeated any more.
+
+    Raises:
+        TaskFailed: The task returned nothing.
+        SparkGone: Spark has ended.
     """
 
     def run() -> Any:
@@ -60,10 +71,10 @@ def launch(
             work = work.withResources(profile)
         return work.collect()[0]
 
-    return again_where_lost(context, run, max_lost, recover=recover, cancelled=cancelled)
+    return retry_if_lost(context, run, max_lost, recover=recover, cancelled=cancelled)
 
 
-def again_where_lost(
+def retry_if_lost(
     context: SparkContext,
     run: Callable[[], Any],
     max_lost: int,
@@ -71,10 +82,10 @@ def again_where_lost(
     recover: Callable[[], Any] = lambda: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Any:
-    """Runs a Spark job, and again up to `max_lost` times where it lost an executor or a worker.
+    """Runs a Spark job, again up to `max_lost` times if it lost an executor or a worker.
 
-    As a trial's task fails for good with its first failure (cnn.spark.session.TUNE), so does every
-    job of its session. Raises TaskFailed, SparkGone.
+    In a session with the settings TUNE every job fails with the first failure of a task, because
+    Spark itself must not repeat a trial. Arguments and exceptions are those of `launch`.
     """
     for _ in range(max_lost + 1):
         try:
@@ -92,12 +103,12 @@ def again_where_lost(
 
 
 def is_gone(context: SparkContext) -> bool:
-    """Whether a session's Spark has ended: it was stopped, or its JVM died."""
+    """Whether the Spark of a session has ended: it was stopped, or its JVM has died."""
     try:
         java: Any = context._jsc
         return bool(java.sc().isStopped())
     except Exception:
-        # Its JVM has died, or another thread has found that out; what py4j then raises is anything.
+        # Its JVM has died, or another thread has found that out; py4j may then raise any error.
         return True
 
 
@@ -108,6 +119,6 @@ def _kind(reason: str) -> Kind:
 
 
 def _reason(error: Exception) -> str:
-    """What Spark says, without the JVM's own stack."""
+    """Spark's error without the stack of the JVM."""
     lines = str(error).splitlines()
     return "\n".join(line for line in lines if not line.startswith("\tat ")) or repr(error)

@@ -1,7 +1,7 @@
-"""The machine as a process sees it before Spark starts: what of it is unusual, and what is wrong.
+"""Checks of the machine before Spark starts.
 
-Imports nothing but Python's own, since it comes before all else. What a job overrides, or what may
-surprise, is a line that the job prints; what no job can work with is refused.
+Imports only the standard library, because it runs before everything else. A job prints a line for
+whatever is unusual or what it overrides, and refuses what no job can work with.
 """
 
 import json
@@ -18,22 +18,24 @@ from cnn.core.console import plain
 from cnn.core.errors import InputError
 from cnn.spark.versions import check_spark
 
-# Spark and its libraries are hundreds of files that a JVM keeps open; it fails where it may open
-# fewer. And as many as nobody needs: some programs close all that they might have.
+# Spark's JVM keeps hundreds of files open and fails below the first limit. No job needs more than
+# the second; it is bounded because some programs close every file descriptor that might be open.
 FEWEST_FILES, _MOST_FILES = 512, 65536
-# What a driver's JVM, TensorFlow and one small trial take, and what a small run writes.
+# The memory of a driver's JVM, TensorFlow and one small trial, and the disk space of a small run.
 _LEAST_MEMORY, _LEAST_DISK = 2 << 30, 1 << 30
 _CGROUPS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-# What trials compute with and in, whatever a user's own Keras is set to.
+# Keras's settings in trials, whatever the user's own are.
 KERAS = {"backend": "tensorflow", "image_data_format": "channels_last", "floatx": "float32"}
 
 
 def prepare(*, quiet: bool = False) -> None:
-    """What a job does first: prints what is unusual here, a line each, and sets it right for itself
-    and the processes that it starts. Raises InputError.
+    """Prepares this process and those that it starts; the first call of every job.
+
+    Unless `quiet`, prints a line for whatever is unusual. Raises InputError for what no job can
+    work with.
     """
     for line in () if quiet else unusual():
         print(plain(line), flush=True)
@@ -44,50 +46,50 @@ def prepare(*, quiet: bool = False) -> None:
 
 
 def unusual(environment: Mapping[str, str] = os.environ) -> Iterator[str]:
-    """What is not as it usually is, and what comes of it: a line for each."""
+    """A line for whatever is unusual on this machine, with its consequence."""
     yield from keras_overridden(environment)
     if warnings_are_errors(environment):
         yield (
-            f"PYTHONWARNINGS is {environment.get('PYTHONWARNINGS', 'error')}: ignored, since a "
-            "warning of a library is not the end of a search"
+            f"PYTHONWARNINGS is {environment.get('PYTHONWARNINGS', 'error')}: ignored, because a "
+            "library's warning must not end a search"
         )
     temporary, named = Path(tempfile.gettempdir()), environment.get("TMPDIR")
     if named and Path(named).absolute() != temporary.absolute():
-        yield f"TMPDIR is {named}, where nothing can be written: {temporary} is used"
+        yield f"TMPDIR is {named}, which cannot be written to: {temporary} is used instead"
     free = free_space(temporary)
     if free is not None and free < _LEAST_DISK:
-        yield f"{temporary} has only {size(free)} free, where a job keeps images and Spark its data"
+        yield f"{temporary} has only {size(free)} free for a job's images and Spark's data"
     if has_locks(temporary) is False:
         yield (
-            f"{temporary} is on a file system without file locks (flock), which the images' cache "
-            "needs: name another place with --cache-dir"
+            f"{temporary} is on a file system without file locks (flock), which the cache of "
+            "images needs: choose another directory with --cache-dir"
         )
     available = memory()[1]
     if available is not None and available < _LEAST_MEMORY:
-        yield f"only {size(available)} of memory are free: trials may be killed for want of it"
+        yield f"only {size(available)} of memory is free: trials may run out of it and be killed"
     if sys.getfilesystemencoding().lower() not in {"utf-8", "utf8"}:
         yield (
-            f"the locale's encoding is {sys.getfilesystemencoding()}: names of files may be shown "
-            "otherwise than they are; set LANG=C.UTF-8"
+            f"the locale's encoding is {sys.getfilesystemencoding()}: file names may be displayed "
+            "incorrectly; set LANG=C.UTF-8"
         )
 
 
 def keras_overridden(environment: Mapping[str, str] = os.environ) -> Iterator[str]:
-    """A line for each setting of the user's Keras that trials do not follow."""
+    """A line for each of the user's Keras settings that trials ignore."""
     path, found = keras_file(environment)
     if environment.get("KERAS_BACKEND"):
         backend, source = environment["KERAS_BACKEND"], "KERAS_BACKEND"
     else:
         backend, source = str(found.get("backend", KERAS["backend"])), f"backend in {path}"
     if backend != KERAS["backend"]:
-        yield f"{source} is {backend}: trials and predictions compute with TensorFlow all the same"
+        yield f"{source} is {backend}: ignored, trials and predictions use TensorFlow"
     for key in ("image_data_format", "floatx"):
         if found.get(key, KERAS[key]) != KERAS[key]:
-            yield f"{key} in {path} is {found[key]}: networks are built with {KERAS[key]} here"
+            yield f"{key} in {path} is {found[key]}: ignored, networks use {KERAS[key]}"
 
 
 def keras_file(environment: Mapping[str, str] = os.environ) -> tuple[Path, dict[str, Any]]:
-    """Where Keras keeps this user's settings, and what it would read there."""
+    """The path of this user's Keras settings, and the settings in it."""
     home = environment.get("KERAS_HOME")
     path = (Path(home) if home else _home(environment) / ".keras") / "keras.json"
     try:
@@ -104,16 +106,16 @@ def _home(environment: Mapping[str, str]) -> Path:
 
 
 def raise_open_files() -> None:
-    """Lets this process, and what it starts, open as many files as it may.
+    """Raises this process's limit of open files, and so that of the processes that it starts.
 
-    Raises InputError where these are too few for Spark.
+    Raises InputError if the hard limit is too low for Spark.
     """
     import resource
 
     soft, hard = open_files()
     if hard < FEWEST_FILES:
         raise InputError(
-            f"`ulimit -n` must be {FEWEST_FILES} or more, since Spark keeps many files open, but "
+            f"`ulimit -n` must be {FEWEST_FILES} or more, because Spark keeps many files open, but "
             f"its hard limit is {hard}"
         )
     wanted = min(hard, max(soft, _MOST_FILES))
@@ -124,7 +126,7 @@ def raise_open_files() -> None:
 
 
 def open_files() -> tuple[int, int]:
-    """The soft and the hard limit of files that a process may have open."""
+    """The soft and the hard limit of a process's open files."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -133,13 +135,13 @@ def open_files() -> tuple[int, int]:
 
 
 def warnings_are_errors(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether Python was told, by PYTHONWARNINGS or -W, to raise what libraries warn of."""
+    """Whether PYTHONWARNINGS or -W tells Python to raise warnings as errors."""
     told = [*environment.get("PYTHONWARNINGS", "").split(","), *sys.warnoptions]
     return any(option.strip().partition(":")[0] == "error" for option in told)
 
 
 def ignore_warnings_as_errors() -> None:
-    """Python's own filters for this process and for those that it starts."""
+    """Restores Python's default filters, for this process and those that it starts."""
     os.environ.pop("PYTHONWARNINGS", None)
     sys.warnoptions.clear()
     warnings.resetwarnings()
@@ -148,14 +150,17 @@ def ignore_warnings_as_errors() -> None:
 
 
 def allowed_cores() -> int:
-    """The cores that this process may run on."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def memory() -> tuple[int | None, int | None, int | None]:
-    """Bytes of memory in all and free, and the limit of this process's control group."""
+    """Bytes of total and of free memory, and the limit of this process's control group.
+
+    None stands for unknown, and for no limit.
+    """
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -169,7 +174,7 @@ def memory() -> tuple[int | None, int | None, int | None]:
             text = path.read_text().strip()
         except OSError:
             continue
-        # A group without a limit says "max", or the largest number of pages.
+        # A group without a limit reports "max", or the largest number of pages.
         if text.isdigit() and total is not None and int(text) < total:
             limit = int(text)
             used = _used_by_group(path)
@@ -179,7 +184,7 @@ def memory() -> tuple[int | None, int | None, int | None]:
 
 
 def _used_by_group(limit: Path) -> int:
-    """What a control group has in use that it cannot give back at once."""
+    """Bytes that a control group uses and cannot release at once."""
     used = limit.with_name(
         limit.name.replace("limit_in_bytes", "usage_in_bytes").replace("max", "current")
     )
@@ -193,7 +198,7 @@ def _used_by_group(limit: Path) -> int:
 
 
 def free_space(path: Path) -> int | None:
-    """Bytes free for this user where `path` is; None where that cannot be told."""
+    """Bytes that are free for this user at `path`; None if unknown."""
     try:
         return shutil.disk_usage(path).free
     except OSError:
@@ -201,7 +206,7 @@ def free_space(path: Path) -> int | None:
 
 
 def has_locks(folder: Path) -> bool | None:
-    """Whether files in a folder can be locked; None where none can be made there."""
+    """Whether files in a folder can be locked; None if no file can be created there."""
     import fcntl
 
     try:

@@ -1,7 +1,7 @@
-"""Spark's own progress bar, off while ours is shown: in a notebook it fills the cell in red.
+"""Turns Spark's own progress bar off: in a notebook it fills the cell with red lines.
 
-A session that we build has none (spark.ui.showConsoleProgress). In a user's own the setting was
-read when its context started: the bar is stopped, and the context gets a new one afterwards.
+A session of this program has no bar (spark.ui.showConsoleProgress). A user's session has read that
+setting when its context started: its bar is stopped, and the context gets a new one afterwards.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from pyspark import SparkContext
 
 @contextlib.contextmanager
 def without_console_bar(context: SparkContext) -> Iterator[None]:
-    """Turns a session's bar off, and on again afterwards. What fails leaves it as it is."""
+    """Turns a session's bar off, and on again afterwards. If that fails, it stays as it is."""
     stopped = _stop(context)
     try:
         yield
@@ -33,7 +33,7 @@ def _stop(context: SparkContext) -> bool:
 
 
 def _start(context: SparkContext) -> None:
-    """A timer that was cancelled cannot be started again: the context gets another bar."""
+    """Gives the context a new bar: the timer of a stopped one cannot be started again."""
     with contextlib.suppress(Exception):
         java: Any = context._jsc
         jvm: Any = context._jvm

@@ -1,4 +1,4 @@
-"""What Spark cannot do for this program, recognised before it is asked for it."""
+"""Refuses configurations of Spark that this program cannot work with."""
 
 import shlex
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from cnn.core.errors import InputError
 
 
 def refuse_connect(settings: Mapping[str, str]) -> None:
-    """Raises InputError where environment variables or Spark's settings ask for Spark Connect."""
+    """Raises InputError if environment variables or Spark's settings ask for Spark Connect."""
     asked = _asks_for_connect(settings)
     if asked is not None:
         raise InputError(
-            "the session must be one of classic Spark, since Spark Connect has no sparkContext to "
-            f"send trials by, but {asked}; use --master"
+            "the session must be one of classic Spark, because Spark Connect has no sparkContext "
+            f"to run trials with, but {asked}; use --master"
         )
 
 
@@ -33,21 +33,21 @@ def _asks_for_connect(settings: Mapping[str, str]) -> str | None:
 
 
 def refuse_local_gpus(conf: SparkConf) -> None:
-    """Raises InputError where tasks of a session in one process ask for GPUs."""
+    """Raises InputError if tasks of a session in local mode ask for GPUs."""
     wanted = conf.get("spark.task.resource.gpu.amount")
     if wanted:
         raise InputError(
             "spark.task.resource.gpu.amount must not be set in local mode, where Spark cannot "
-            f"give out GPUs and waits for ever, but got {wanted}"
+            f"assign GPUs and waits forever, but got {wanted}"
         )
 
 
 def refuse_python_memory(conf: SparkConf) -> None:
-    """Raises InputError where the virtual memory of executors' Python processes is limited."""
+    """Raises InputError if the virtual memory of executors' Python processes is limited."""
     limit = conf.get("spark.executor.pyspark.memory")
     if limit:
         raise InputError(
-            "spark.executor.pyspark.memory must not be set, since it limits virtual memory, of "
+            "spark.executor.pyspark.memory must not be set, because it limits virtual memory, of "
             f"which TensorFlow reserves far more than it uses, but got {limit}; "
             "use spark.executor.memoryOverhead"
         )

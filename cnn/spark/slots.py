@@ -1,4 +1,4 @@
-"""Slots: how many tasks the executors that are there can run at a time."""
+"""Slots: how many tasks the available executors can run at the same time."""
 
 import math
 import time
@@ -15,34 +15,34 @@ from cnn.settings.schema import ResourceProfile, SearchSettings
 from cnn.spark.gpus import local_gpus
 from cnn.spark.session import LOCAL_CLUSTER, LOCAL_MASTER
 
-# What an executor's JVM may take longer to start than another's, and how long its absence is
-# waited for before that is said.
+# How long to wait for further executors if their number is unknown, how long before a message tells
+# that there are none, and how long for executors that are missing from a known number.
 _SETTLED_SECONDS, _PATIENCE_SECONDS, _LATE_SECONDS = 2.0, 15.0, 60.0
 
 
 class Slots(NamedTuple):
-    """What the cluster has for tasks: slots over all executors, and cores of one executor."""
+    """What a cluster offers to tasks: the slots of all executors, and the cores of one executor."""
 
     total: int
     executor_cores: int
     task_cpus: int
     executors: int = 1
-    # In local mode: the devices from which trials lease one.
+    # The devices that trials lease in local mode.
     gpus: tuple[str, ...] = ()
 
     def threads(self, parallelism: int) -> int:
-        """Threads for each of `parallelism` tasks at a time: never more than cores on a host.
+        """Threads for each of `parallelism` concurrent tasks.
 
-        As many as `spark.task.cpus` where all slots are in use; fewer tasks share the cores.
+        At least `spark.task.cpus`. If not all slots are in use, the tasks share the spare cores.
         """
         together = math.ceil(parallelism / self.executors)
         return max(self.task_cpus, self.executor_cores // together, 1)
 
 
 def count_slots(context: SparkContext, search: SearchSettings | None = None) -> Slots:
-    """How many trials can run at a time on the executors that are there.
+    """How many trials can run at the same time on the available executors.
 
-    With dynamic allocation, on as many as there will be at most.
+    With dynamic allocation, on the maximum number of executors.
     """
     search = search or SearchSettings()
     conf, master = context.getConf(), str(context.master)
@@ -71,17 +71,15 @@ def count_slots(context: SparkContext, search: SearchSettings | None = None) -> 
 
 
 def _cores_of_jvm(context: SparkContext) -> int:
-    """The cores that local[*] stands for: those that this process is allowed, by its CPU affinity
-    and its container's quota, and not all that the machine has.
-    """
+    """The cores of local[*]: those that CPU affinity and a container's quota allow the process."""
     jvm: Any = context._jvm
     return int(jvm.java.lang.Runtime.getRuntime().availableProcessors())
 
 
 def slots_now(context: SparkContext, search: SearchSettings, slots: Slots) -> Callable[[], int]:
-    """A function that says how many slots there are at the moment: executors come and go.
+    """A function that returns the current number of slots, because executors come and go.
 
-    `slots` are those that were counted last.
+    `slots` is the result of the last count.
     """
     if LOCAL_MASTER.match(str(context.master)):
         return lambda: slots.total
@@ -98,10 +96,10 @@ def slots_now(context: SparkContext, search: SearchSettings, slots: Slots) -> Ca
 
 
 def wait_for_executors(context: SparkContext, say: Callable[[str], None] = say) -> None:
-    """Until the executors that were asked for are there; a cluster starts them one by one.
+    """Waits for the executors that were requested, which a cluster starts one by one.
 
-    Where their number is not known, until no more have come for a while. An absent first one is
-    waited for as long as it takes.
+    If their number is unknown, waits until no more have started for a while. Waits for the first
+    one without a limit, and prints a line after a while.
     """
     if LOCAL_MASTER.match(str(context.master)) or _is_dynamic(context):
         return
@@ -120,8 +118,8 @@ def wait_for_executors(context: SparkContext, say: Callable[[str], None] = say) 
         if not there and not said and now - began >= _PATIENCE_SECONDS:
             said = True
             say(
-                "waiting for executors: the cluster has started none yet; where it is not busy, "
-                "spark.executor.memory or spark.executor.cores may be more than a worker has"
+                "waiting for executors: the cluster has started none yet; if it is not busy, "
+                "spark.executor.memory or spark.executor.cores may be more than any worker has"
             )
         time.sleep(0.1)
 
@@ -135,20 +133,20 @@ def _expected_executors(context: SparkContext) -> int | None:
         return int(match.group(1))
     conf = context.getConf()
     if str(context.master).startswith("spark://"):
-        # There spark.executor.instances is no promise.
+        # A standalone cluster does not guarantee spark.executor.instances.
         most, each = conf.get("spark.cores.max"), conf.get("spark.executor.cores")
         return int(most) // int(each) if most and each else None
     return int(conf.get("spark.executor.instances", "2"))
 
 
 def _executor_list(context: SparkContext) -> Any:
-    """What Spark's REST interface has at /executors, which is there with the UI turned off too."""
+    """The list that Spark's REST interface has at /executors; it exists without the UI as well."""
     assert context._jsc is not None
     return context._jsc.sc().statusStore().executorList(True)
 
 
 def _count_executors(context: SparkContext) -> int:
-    # The driver is one of the list.
+    # The list includes the driver.
     return int(_executor_list(context).size()) - 1
 
 
@@ -161,9 +159,9 @@ def _cores_of_executors(context: SparkContext) -> list[int]:
 def task_profile(
     context: SparkContext, wanted: ResourceProfile | None
 ) -> SparkResourceProfile | None:
-    """Spark's profile for trials that ask for resources of their own.
+    """Spark's profile for trials that request their own resources; None if they do not.
 
-    Raises InputError where Spark cannot give them.
+    Raises InputError if Spark cannot provide them.
     """
     if wanted is None:
         return None
@@ -177,7 +175,7 @@ def task_profile(
         context.parallelize([0], 1).withResources(profile)
     except Exception as error:
         raise InputError(
-            "search.resource_profile must be one that Spark can give here, but "
+            "search.resource_profile must be one that Spark can provide here, but "
             f"{wanted.model_dump(exclude_none=True)} is not: {failure(error)}"
         ) from None
     if (

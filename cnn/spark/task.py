@@ -1,4 +1,4 @@
-"""The executor's side: a task runs its work in a process of its own and says how that ended."""
+"""The executor's side: a task runs its work in a child process and reports how that ended."""
 
 import dataclasses
 import os
@@ -12,32 +12,32 @@ from cnn.spark.child import Ended, Method, supervise
 from cnn.spark.gpus import environment_for, gpus_of_task, lease
 
 _NUMBER = "CNN_TRIAL_NUMBER"
-# A trial's result as Hyperopt keeps it: {"status": "ok", "loss": ...}, {"status": "fail", ...}.
+# A trial's result in Hyperopt's form: {"status": "ok", "loss": ...} or {"status": "fail", ...}.
 Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Isolation:
-    """How a task's work is set apart."""
+    """How a task's work is isolated from other tasks."""
 
     method: Method = "fork"
     # Seconds after which the work is killed.
     timeout: float | None = None
     threads: int | None = None
-    # Devices to lease from where Spark gives out none (local mode).
+    # Devices to lease if Spark assigns none (local mode).
     gpus: tuple[str, ...] = ()
     trials_per_gpu: int = 1
 
 
 @dataclass(frozen=True)
 class Task:
-    """function(argument) in a child process; `conclude` makes of its end what the driver gets."""
+    """function(argument) in a child process; `conclude` turns its end into the driver's result."""
 
     function: Callable[[Any], Any]
     isolation: Isolation
     conclude: Callable[[int, Any, Ended], Any]
     number: int = 0
-    # What a host must have before the work's clock starts.
+    # Prepares the host, before the time of the work counts.
     before: Callable[[], None] = lambda: None
     launched: datetime | None = None
 
@@ -61,7 +61,7 @@ class Task:
 
 
 def conclude(number: int, argument: Any, ended: Ended) -> Result | float:
-    """What an objective returned, or a failed result with the evidence."""
+    """The value of an objective, or a failed result with the evidence."""
     if ended.returned:
         returned: Result | float = ended.value
         return returned
@@ -72,13 +72,13 @@ def trial_number() -> int:
     """The number of the trial in whose process this is called."""
     number = os.environ.get(_NUMBER)
     if number is None:
-        raise RuntimeError("trial_number must be called in a trial's own process")
+        raise RuntimeError("trial_number must be called in the process of a trial, but was not")
     return int(number)
 
 
 @contextmanager
 def _gpus(isolation: Isolation) -> Iterator[Sequence[str] | None]:
-    """The GPUs that this task may use; None where nothing is known of any."""
+    """The GPUs that this task may use; None if none are assigned or leased."""
     given = gpus_of_task()
     if given is None and isolation.gpus:
         with lease(isolation.gpus, isolation.trials_per_gpu) as gpu:

@@ -13,7 +13,7 @@ from cnn.data.arrays import arrays_size, is_built, verify_pixels
 from cnn.data.splits import TRAIN
 from cnn.rundir.heartbeat import HostTeller
 from cnn.spark.child import Ended, Method, supervise
-from cnn.spark.launch import TaskFailed, again_where_lost
+from cnn.spark.launch import TaskFailed, retry_if_lost
 from cnn.spark.task import Isolation, Task
 from cnn.train.job import Job
 
@@ -60,7 +60,7 @@ def prepare_hosts(
     context.setJobDescription("bringing the images to each host")
     work = Task(_bring, Isolation(method=method), _concluded)
     try:
-        found: list[_Brought] = again_where_lost(
+        found: list[_Brought] = retry_if_lost(
             context,
             lambda: context.parallelize([job] * tasks, tasks).map(work).collect(),
             job.phase.max_lost,

@@ -126,7 +126,7 @@ def network(
         )
     finally:
         keras.config.set_dtype_policy(before)
-    if not job.model.is_ours:
+    if not job.model.is_built_in:
         contract.check_structure(model)
     built: keras.Model = model
     return built

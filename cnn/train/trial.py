@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cnn.core.clock import now
-from cnn.core.directory import Directory, is_stores
+from cnn.core.directory import Directory, is_store_error
 from cnn.core.seeds import derive_seed
 from cnn.data.arrays import open_pixels
 from cnn.data.splits import TRAIN
@@ -19,7 +19,7 @@ from cnn.rundir.heartbeat import Teller, forget
 from cnn.rundir.trials import Status, TrialResult, trial_name, write_log, write_trial
 from cnn.settings.params import TrainingParams
 from cnn.settings.schema import PhaseSettings
-from cnn.spark.child import Ended, tell
+from cnn.spark.child import Ended, send_to_parent
 from cnn.spark.task import trial_number
 from cnn.train.halving import Rungs, ranking_loss, rung_epochs
 from cnn.train.job import Job, choose_folds, compiled, device, part, run_fit, snapshot
@@ -128,7 +128,7 @@ def _train(
     """Trains and validates; fills `known` on the way and returns the rest of the result."""
     clock = time.monotonic()
     known["device"] = device()
-    tell(known)
+    send_to_parent(known)
     split = open_pixels(Directory(job.data), job.manifest, TRAIN, job.cache)
     opened = time.monotonic()
     known["seconds"] = {"data": round(opened - clock, 4)}
@@ -156,7 +156,7 @@ def _train(
 
     def on_epoch(progress: "Progress") -> None:
         known["epochs"] = progress.epochs
-        tell(known)
+        send_to_parent(known)
         save(progress)
 
     fitted = run_fit(
@@ -192,7 +192,7 @@ def _build(job: Job, params: TrainingParams, seed: int, count: int) -> "list[ker
     """So many networks, all the same, of which one is looked at."""
     try:
         models = [compiled(job, params, seed) for _ in range(count)]
-        if not job.model.is_ours:
+        if not job.model.is_built_in:
             job.contract().check_readable(models[0])
             job.contract().check_values(models[0])
     except ValueError as error:
@@ -219,13 +219,13 @@ def died(job: Job, params: TrainingParams, number: int, ended: Ended) -> TrialRe
         started=ended.started,
         ended=ended.ended,
         error=error,
-        **(ended.told or {}),
+        **(ended.last_message or {}),
     )
 
 
 def status_of(error: Exception) -> Status:
     """What a trial comes to that an exception ended."""
-    if is_stores(error):
+    if is_store_error(error):
         return "lost"
     # By name: the classes belong to frameworks that this module does not import.
     if type(error).__name__ == "Diverged":
@@ -236,6 +236,6 @@ def status_of(error: Exception) -> Status:
 
 
 def _explain(error: Exception) -> str:
-    if type(error).__name__ == "Diverged" or is_stores(error):
+    if type(error).__name__ == "Diverged" or is_store_error(error):
         return str(error)
     return "".join(traceback.format_exception(error))

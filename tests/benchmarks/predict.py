@@ -33,8 +33,9 @@ from cnn.model.card import ModelCard, read_card
 from cnn.model.predict import predict_images
 from cnn.settings.params import ModelParams
 from cnn.settings.toml import CONF
+from cnn.spark.executor_env import EXECUTOR_ENVIRONMENT
 from cnn.spark.gpus import environment_for
-from cnn.spark.session import EXECUTOR_ENVIRONMENT, PREDICT, spark_session
+from cnn.spark.session import PREDICT, spark_session
 
 PARAMS = ModelParams(conv_layers=3, filters=32, dense_units=32)
 

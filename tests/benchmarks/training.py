@@ -278,7 +278,7 @@ def main() -> None:
     args = parser.parse_args()
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         # Not at the top: with another backend this file runs where there is no Spark.
-        from cnn.spark.session import EXECUTOR_ENVIRONMENT
+        from cnn.spark.executor_env import EXECUTOR_ENVIRONMENT
 
         if not EXECUTOR_ENVIRONMENT.items() <= os.environ.items():
             environment = {**os.environ, **EXECUTOR_ENVIRONMENT}

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn.core.console import shortened, told_apart
+from cnn.core.console import shortened, shortened_distinctly
 
 TEXTS = st.text(alphabet=st.sampled_from("ab…12 \t\x00"), max_size=16) | st.text(max_size=40)
 
 
 @given(st.lists(TEXTS, max_size=12), st.integers(6, 22))
 def test_different_names_never_look_the_same(texts: list[str], length: int) -> None:
-    short = told_apart(texts, length)
+    short = shortened_distinctly(texts, length)
     assert len(set(short)) == len(set(texts))
     assert all(len(one) <= length for one in short)
     assert len(set(zip(texts, short, strict=True))) == len(set(texts))
@@ -35,8 +35,8 @@ def test_different_names_never_look_the_same(texts: list[str], length: int) -> N
     ],
 )
 def test_names_keep_what_tells_them_apart(texts: list[str], short: list[str]) -> None:
-    assert told_apart(texts) == short
+    assert shortened_distinctly(texts) == short
 
 
 def test_a_name_alone_is_cut_at_its_end() -> None:
-    assert told_apart(["x" * 30]) == [shortened("x" * 30)] == ["x" * 21 + "…"]
+    assert shortened_distinctly(["x" * 30]) == [shortened("x" * 30)] == ["x" * 21 + "…"]

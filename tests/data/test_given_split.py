@@ -57,7 +57,7 @@ def test_test_images_that_cannot_be_used(official: Path, tmp_path: Path) -> None
         tmp_path / "fewer": "--test-images must hold images of every class, but 'dogs' has none",
         tmp_path / "file": "--test-images must be a folder that holds .* is a file",
         tmp_path / "none": "--test-images must be a folder, but got",
-        "s3a://me:secret@bucket/x": "a URI must hold no credentials",
+        "s3a://me:secret@bucket/x": "a URI must not contain credentials",
     }.items():
         with pytest.raises(InputError, match=rule):
             make(no_session(), train, tmp_path / "data", test_images=str(tests))

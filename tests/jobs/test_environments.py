@@ -57,7 +57,7 @@ def refused(submit: Run, run: Path, *words: str, env: dict[str, str] | None = No
         (
             ["--conf", "spark.executor.pyspark.memory=1g"],
             {},
-            "spark.executor.pyspark.memory must not be set, since it limits virtual memory",
+            "spark.executor.pyspark.memory must not be set, because it limits virtual memory",
         ),
         (
             ["--conf", "spark.pyspark.python=/nowhere/python"],
@@ -67,7 +67,7 @@ def refused(submit: Run, run: Path, *words: str, env: dict[str, str] | None = No
         pytest.param(
             [],
             {"PYSPARK_PYTHON": "/nowhere/python"},
-            "/nowhere/python is not there or cannot be executed",
+            "/nowhere/python does not exist or cannot be executed",
             marks=pytest.mark.slow,
         ),
         ([], {"SPARK_HOME": "/nowhere"}, "SPARK_HOME must be a Spark 4.3, but /nowhere has no"),
@@ -183,7 +183,7 @@ def test_warnings_that_are_errors_end_no_job(submit: Run, tmp_path: Path) -> Non
     assert done.stdout.startswith("PYTHONWARNINGS is error: ignored")
     given = ("--conf", "spark.executorEnv.PYTHONWARNINGS=error")
     said = whole(submit, run, *given, *tune(data, run), env=env)
-    assert "spark.executorEnv.PYTHONWARNINGS is error: it is empty all the same" in said
+    assert "spark.executorEnv.PYTHONWARNINGS is error: ignored, it must be empty" in said
     places = ("--model", run, "--images", tmp_path / "images", "--out", tmp_path / "predictions")
     done = submit("jobs/predict.py", *places, env=env)
     assert done.returncode == 0, done.stderr
@@ -201,9 +201,9 @@ def test_run_and_data_directories_without_file_locks(submit: Run, tmp_path: Path
     words = ("--images", place / "images", "--out", place / "data", "--image-size", "32")
     done = submit("jobs/preprocess.py", *words, env=env)
     assert done.returncode == 0, done.stderr
-    assert "has no file locks (flock): a lease keeps a second writer out" in done.stdout
+    assert "has no file locks (flock): a lease is used instead" in done.stdout
     said = whole(submit, place / "run", *tune(place / "data", place / "run"), env=env)
-    assert "has no file locks (flock): a lease keeps a second writer out" in said
+    assert "has no file locks (flock): a lease is used instead" in said
     assert {path.name for path in place.iterdir()} == {"images", "data", "run"}
     # Of the images as arrays every host has one, which several processes fill.
     cache = ("--cache-dir", str(place / "cache"))
@@ -234,7 +234,7 @@ def test_a_search_goes_on_when_nobody_reads_it(
     job.stdout.close()
     errors = job.stderr.read()
     assert job.wait(timeout=500) == 0, errors
-    assert errors.count("nobody reads the output any more; the job goes on\n") == 1
+    assert errors.count("the output has no reader any more; the job continues\n") == 1
     assert "Traceback" not in errors
     assert (run / "report.html").exists()
 
@@ -253,7 +253,7 @@ def test_what_is_honoured(
 ) -> None:
     run = tmp_path / "run"
     said = whole(submit, run, *tune(noise_data, run), env=env)
-    assert ("TMPDIR is /nowhere, where nothing can be written" in said) == ("TMPDIR" in env)
+    assert ("TMPDIR is /nowhere, which cannot be written to" in said) == ("TMPDIR" in env)
 
 
 @pytest.mark.slow
@@ -348,7 +348,7 @@ def test_ctrl_c_is_one_line_at_any_moment(
     assert job.returncode == 130
     own = [line for line in errors.splitlines() if not line.startswith("WARNING: Using incubator")]
     assert len(own) == 1, errors
-    assert own[0].startswith("error: interrupted; what was finished is on disk")
+    assert own[0].startswith("error: interrupted; finished work is on disk")
 
 
 @pytest.mark.slow

@@ -20,8 +20,8 @@ from cnn.rundir.heartbeat import RUNNING
 from cnn.rundir.trials import read_trials
 
 INTERRUPTED = (
-    "error: interrupted; what was finished is on disk; "
-    "go on with: ./spark-submit.sh jobs/tune.py --resume {}"
+    "error: interrupted; finished work is on disk; "
+    "resume with: ./spark-submit.sh jobs/tune.py --resume {}"
 )
 
 
@@ -90,8 +90,8 @@ def test_ctrl_c_twice_stops_at_once(noise_data: Path, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert time.monotonic() - started < 2
     _, errors = process.communicate(timeout=30)
-    said, _, command = one_line(errors).partition("go on with: ")
-    assert said == INTERRUPTED.partition("go on with: ")[0]
+    said, _, command = one_line(errors).partition("resume with: ")
+    assert said == INTERRUPTED.partition("resume with: ")[0]
     assert _becomes(lambda: not _processes_with(f"CNN_TEST={run}"))
     # What the line says to do, as a shell reads it.
     shell = ["bash", "-c", f"printf '%s\\n' {command}"]
@@ -150,7 +150,7 @@ def test_a_job_that_cannot_be_resumed_says_no_more(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors == "error: interrupted; what was finished is on disk\n"
+    assert errors == "error: interrupted; finished work is on disk\n"
 
 
 def _becomes(true: Callable[[], object]) -> bool:

@@ -188,7 +188,7 @@ def test_an_interrupted_cell_leaves_a_run_that_goes_on(
     (error,) = (o for o in notebook["stopped"] if o.output_type == "error")
     assert error.ename == "Interrupted"
     call = f"tune(spark, out='{run}', resume=True, build=...)"
-    hint = f"Interrupted: what was finished is on disk; go on with: {call}"
+    hint = f"Interrupted: finished work is on disk; resume with: {call}"
     assert error.traceback == [hint]
     assert "Traceback" not in outputs["stopped"]
     assert outputs["resumed"].strip().endswith("2 True")
@@ -199,7 +199,7 @@ def test_an_interrupted_cell_leaves_a_run_that_goes_on(
 def test_the_command_line_has_no_function_to_go_on_with(notebook: dict[str, list[Any]]) -> None:
     code, _, errors = _stdout(notebook["command line"]).partition(" ")
     assert code == "2"
-    assert "__main__:build was given in Python: call cnn.tune(..., build=...)" in errors
+    assert "__main__:build was passed in Python: call cnn.tune(..., build=...)" in errors
 
 
 @pytest.mark.slow
@@ -221,7 +221,7 @@ def test_the_session_is_left_as_it_was(notebook: dict[str, list[Any]]) -> None:
         ({"build": "cnn.model:build"}, r"build must be a function"),
         ({"build": threading.Lock().acquire}, r"build must be a function that can be sent"),
         ({"build": our_build, "model": {"builder": "a:b"}}, r"build cannot be combined with"),
-        ({"model": {"builder": "__main__:build"}}, r"__main__:build was given in Python"),
+        ({"model": {"builder": "__main__:build"}}, r"__main__:build was passed in Python"),
         ({"resume": True}, r"resume must come with out"),
         (
             {"resume": True, "out": "x", "overwrite": True},

@@ -191,8 +191,8 @@ def test_what_cannot_be_reached_is_said_at_once(
 ) -> None:
     done = submit("jobs/tune.py", "--data", "s3://no-such-bucket/data", env=s3.env)
     assert done.returncode == 2
-    assert "there is none of s3://no-such-bucket/data" in one_line(done.stderr)
-    with pytest.raises(InputError, match="must be below a root"), claim(Directory("s3://x"), "m"):
+    assert "that of s3://no-such-bucket/data does not" in one_line(done.stderr)
+    with pytest.raises(InputError, match="must not be a root"), claim(Directory("s3://x"), "m"):
         pass
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     began = time.monotonic()
@@ -206,7 +206,7 @@ def test_the_daemon_forks_before_the_client_has_threads(s3: S3Server) -> None:
     code = """
 from pathlib import Path
 from cnn.spark.daemon import PRELOAD, preload
-from cnn.spark.session import EXECUTOR_ENVIRONMENT
+from cnn.spark.executor_env import EXECUTOR_ENVIRONMENT
 from cnn.core.directory import Directory
 
 def of_client():

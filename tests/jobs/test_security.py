@@ -110,7 +110,7 @@ def test_who_may_name_a_function_is_who_owns_the_run(named: Directory, tmp_path:
     if os.getuid() == 0:
         os.chown(tmp_path / "settings.toml", 65534, -1)
         os.chown(tmp_path, 65534, -1)
-        with pytest.raises(InputError, match=r"may have been written by others"):
+        with pytest.raises(InputError, match=r"others may have written"):
             check_named_function(named, settings, named=False)
 
 

@@ -26,9 +26,9 @@ NETWORKS = str(Path(own_networks.__file__))
 QUICK_CONFIG = CONF_DIR / "test.toml"
 SOFTMAX = 'Dense(2, activation="softmax")'
 COMPILED = (
-    "a network that is not compiled, since the search compiles it: learning_rate of [space] is the "
-    "rate that is searched, final.cooldown lowers it at the end, model.class_weights weighs the "
-    "classes, but own_networks:NAME returned one compiled with "
+    "a network that is not compiled, because the search compiles it: learning_rate of [space] is "
+    "the rate that is searched, final.cooldown lowers it at the end, model.class_weights weights "
+    "the classes, but own_networks:NAME returned one compiled with "
 )
 
 
@@ -46,18 +46,21 @@ def check(name: str) -> None:
         ("with_schedule", f"{COMPILED}SGD and mse"),
         ("with_loss_object", f"{COMPILED}RMSprop and categorical_crossentropy"),
         ("logits", f"probabilities of the classes, from 0 to 1, but .* from -.*: end .* {SOFTMAX}"),
-        ("one_sigmoid", f"gives (batch, 1): end it with {SOFTMAX} in place of one output"),
+        ("one_sigmoid", f"output (batch, 1): end it with {SOFTMAX} instead of one output"),
         (
             "sigmoids",
-            "which are 1 together, but .* for an image come to .*, not with a sigmoid for each",
+            "which add up to 1, but .* for an image add up to .*, not with a sigmoid for each",
         ),
-        ("of_a_thousand", f"gives (batch, 2), a probability .* gives (batch, 1000): .* {SOFTMAX}"),
+        (
+            "of_a_thousand",
+            f"output (batch, 2), a probability .* output (batch, 1000): .* {SOFTMAX}",
+        ),
         ("not_finite", "outputs are not finite numbers"),
-        ("map_of_classes", "gives (batch, 8, 8, 2): end it with GlobalAveragePooling2D"),
-        ("other_size", "one input, keras.Input((8, 8, 1)), but .* takes (batch, 224, 224, 3)"),
-        ("two_inputs", "one input, keras.Input((8, 8, 1)), but .* one of 2 inputs"),
-        ("two_outputs", "but own_networks:NAME returned one of 2 outputs"),
-        ("not_built", "keras.Input((8, 8, 1)), but .* does not say what it takes"),
+        ("map_of_classes", "output (batch, 8, 8, 2): end it with GlobalAveragePooling2D"),
+        ("other_size", "one input, keras.Input((8, 8, 1)), but .* input (batch, 224, 224, 3)"),
+        ("two_inputs", "one input, keras.Input((8, 8, 1)), but .* one with 2 inputs"),
+        ("two_outputs", "but own_networks:NAME returned one with 2 outputs"),
+        ("not_built", "keras.Input((8, 8, 1)), but .* one without a defined input"),
         ("with_lambda", "of Keras's own layers, .* it has a function's code (Lambda)"),
         ("of_own_class", "of Keras's own layers, .* it has 'Own' of 'support.own_networks'"),
         ("nothing", "return a keras.Model, but own_networks:NAME returned None"),
@@ -108,7 +111,7 @@ def tune(session: Any, data: Path, out: Path, name: str, **options: Any) -> Run:
     ("name", "line"),
     [
         ("own_networks:with_schedule", "not compiled, .*:with_schedule returned .* SGD and mse"),
-        ("own_networks:logits", 'are from -.* to .*: end it with Dense(2, activation="softmax")'),
+        ("own_networks:logits", 'range from -.* to .*: end it with Dense(2, activation="softmax")'),
         ("own_networks:with_lambda", "Keras's own layers"),
         ("own_networks:biuld", "own_networks has no biuld; did you mean build?"),
         ("own_networks:NUMBER", "must name a function, but own_networks:NUMBER is of type int"),

@@ -47,7 +47,7 @@ def test_of_many_classes_the_worst_pairs_are_said_and_where_the_rest_is() -> Non
     assert said[1].split()[:3] == ["100", "of", "1,100"]
     assert " taken for class 1 " in said[1]
     assert said[10].split()[0] == "91"
-    assert said[11].strip() == "2 other pairs; the answer for each image: OUT/predictions"
+    assert said[11].strip() == "2 other pairs; all predictions: OUT/predictions"
     # Nothing wrong, nothing to say.
     assert lines(names, np.diag(np.full(25, 7))) == []
 
@@ -55,7 +55,7 @@ def test_of_many_classes_the_worst_pairs_are_said_and_where_the_rest_is() -> Non
 def test_a_table_that_has_no_room_is_the_worst_pairs() -> None:
     names = [f"a class with a long name {n}" for n in range(8)]
     said = lines(names, np.full((8, 8), 1_000_000))
-    assert said[0] == "the classes that are confused most often:"
+    assert said[0] == "the classes confused most often:"
     assert max(map(len, said)) <= 80
 
 

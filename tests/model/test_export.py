@@ -194,7 +194,7 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(tmp_path: Path) -> N
     classifier.export(tmp_path / "saved")
     (tmp_path / "photos").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / "photos" / "one.png")
-    with pytest.raises(InputError, match="in place of an earlier one"):
+    with pytest.raises(InputError, match="or to an earlier SavedModel, but"):
         classifier.export(tmp_path / "photos")
     with pytest.raises(InputError, match="must be written to a file"):
         classifier.export(tmp_path / "photos", "onnx")

@@ -208,7 +208,7 @@ def test_a_model_that_does_not_fit_its_card_is_refused(root: Path, tmp_path: Pat
     card = json.loads((root / "run" / "model.json").read_text())
     (tmp_path / "model.keras").symlink_to(root / "run" / "model.keras")
     (tmp_path / "model.json").write_text(json.dumps({**card, "size": 64}))
-    with pytest.raises(InputError, match=r"must fit its model\.json"):
+    with pytest.raises(InputError, match=r"must match its model\.json"):
         Classifier.load(tmp_path)
     (tmp_path / "model.json").write_text(json.dumps({**card, "fit": "bend"}))
     with pytest.raises(InputError, match="fit is wrong"):

@@ -147,7 +147,7 @@ def test_who_loses_the_lease_is_interrupted(
     with pytest.raises(KeyboardInterrupt):
         lose()
     assert signal.getsignal(signal.SIGINT) == handler
-    assert "lost to another process" in capfd.readouterr().err
+    assert "another process has taken the lease" in capfd.readouterr().err
     # What is another's stays.
     assert place.read() == b"another 1"
 

@@ -315,7 +315,7 @@ def test_a_dead_server_does_not_fail_the_search(
         (["--mlflow", "mlruns"], "--mlflow must be a server's http or https URI, but got mlruns"),
         (["--mlflow", "ftp://u:p@host"], "but got ftp://host"),
         (["--mlflow", "http://["], "--mlflow must be"),
-        (["--mlflow-experiment", "x"], "--mlflow-experiment must stand with --mlflow"),
+        (["--mlflow-experiment", "x"], "--mlflow-experiment must be used with --mlflow"),
         (["--mlflow", "http://u:p@host", "--nothing=http://u:p@host"], "--nothing=http://host"),
     ],
 )

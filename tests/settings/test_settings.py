@@ -97,30 +97,33 @@ def test_an_assignment_reaches_into_a_phase_and_a_space() -> None:
             "space.filters must be greater than or equal to 1, but got 0",
         ),
         ("search.strategy=luck", "search.strategy must be 'grid', 'random' or 'tpe', but got"),
-        ("search.epoch=3", "did you mean epochs? There are strategy, max_trials, "),
-        ("search.max_trails=3", "but got 'max_trails'; did you mean max_trials? There are"),
-        ("final.epoch=3", "did you mean epochs? There are data, epochs, cooldown, "),
-        ("final.patience=3", "got 'patience'; there are data, epochs, "),
+        ("search.epoch=3", "did you mean epochs? The settings are strategy, max_trials, "),
+        ("search.max_trails=3", "but got 'max_trails'; did you mean max_trials? The settings are"),
+        ("final.epoch=3", "did you mean epochs? The settings are data, epochs, cooldown, "),
+        ("final.patience=3", "got 'patience'; the settings are data, epochs, "),
         (
             "model.biulder='a:b'",
-            "did you mean builder? There are builder, class_weights, precision",
+            "did you mean builder? The settings are builder, class_weights, precision",
         ),
-        ("search.confirm={tops = 2}", "did you mean top? There are top, seeds"),
-        ("serach.epochs=3", "did you mean search? There are search, space, final, model, cache"),
+        ("search.confirm={tops = 2}", "did you mean top? The settings are top, seeds"),
+        (
+            "serach.epochs=3",
+            "did you mean search? The settings are search, space, final, model, cache",
+        ),
         ("epochs=3", "did you mean search.epochs?"),
         ("dropout=0.5", "did you mean space.dropout?"),
         (
             "space.lr=3",
             "space.lr must be a parameter of the network, but got 'lr'; did you mean "
-            "learning_rate? It has conv_layers, filters, dense_units, dropout, batch_norm, "
-            "pooling, learning_rate, batch_size, augment",
+            "learning_rate? The parameters are conv_layers, filters, dense_units, dropout, "
+            "batch_norm, pooling, learning_rate, batch_size, augment",
         ),
         ("space.depth=3", "did you mean conv_layers?"),
         ("space.layers=3", "did you mean conv_layers?"),
         ("space.units=3", "did you mean dense_units?"),
         ("space.bs=3", "did you mean batch_size?"),
         ("space.augmentation=true", "did you mean augment?"),
-        ("space.momentum=3", "but got 'momentum'; it has conv_layers, "),
+        ("space.momentum=3", "but got 'momentum'; the parameters are conv_layers, "),
         ("search.validation_folds=[10]", "but got 10"),
         ("search.validation_folds=[1, 1]", "must be distinct"),
         ("space.filter=3", "did you mean filters?"),
@@ -190,7 +193,7 @@ ALPHA = ["space.alpha={low = 0.3, high = 1.0}", 'space.filters={choices = ["smal
     [
         ("space.learning_rate=-1", "learning_rate must be greater than 0, but got -1"),
         ("space.augment=3", "augment must be a valid boolean"),
-        ("space.copy=3", "space.copy must have another name, since params.copy is a method"),
+        ("space.copy=3", "space.copy must have another name, because params.copy is a method"),
     ],
 )
 def test_what_every_training_has_is_checked_for_another_network_too(
@@ -204,9 +207,9 @@ def test_what_every_training_has_is_checked_for_another_network_too(
     ("text", "message"),
     [
         ("[search", "--config must name a TOML file"),
-        ('[[phases]]\nname = "a"\n[[phases]]\nname = "a"', "names of their own"),
+        ('[[phases]]\nname = "a"\n[[phases]]\nname = "a"', "must have different names"),
         ('[[phases]]\nname = "a"\nfix = "b"', "fix must name an earlier phase, but got 'b'"),
-        ('[[phases]]\nname = "a"\ntimeout = 3\n[[phases]]\nname = "b"', "timeout must stand in"),
+        ('[[phases]]\nname = "a"\ntimeout = 3\n[[phases]]\nname = "b"', "timeout must be set in"),
         ('[[phases]]\nname = "a b"', "phases.0.name"),
         ("phases = 3", "phases must be a list of tables, but got 3"),
     ],
@@ -221,8 +224,8 @@ def test_a_wrong_overlay_is_said(tmp_path: Path, text: str, message: str) -> Non
     ("params", "size", "reason"),
     [
         (ModelParams(conv_layers=5), 128, None),
-        (ModelParams(conv_layers=6), 128, "layer 6 of 6 is left with 2x2 pixels"),
-        (ModelParams(conv_layers=1), 3, "layer 1 of 1 is left with 3x3 pixels"),
+        (ModelParams(conv_layers=6), 128, "layer 6 of 6 receives only 2x2 pixels"),
+        (ModelParams(conv_layers=1), 3, "layer 1 of 1 receives only 3x3 pixels"),
         (ModelParams(conv_layers=2, filters=(8, 8)), 32, None),
         (ModelParams(conv_layers=2, filters=(8,)), 32, "filters must have one entry for each"),
     ],

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cnn.spark.child import Method, supervise, tell
+from cnn.spark.child import Method, send_to_parent, supervise
 
 METHODS: list[Method] = ["fork", "spawn"]
 
@@ -34,7 +34,7 @@ def work(how: str) -> Any:
         case "memory":
             bytearray(10**15)
         case "hang":
-            tell("before it hung")
+            send_to_parent("before it hung")
             time.sleep(100)
         case "grandchild":
             return subprocess.Popen(["sleep", "1000"]).pid
@@ -84,7 +84,7 @@ def test_at_the_time_limit_it_is_killed_and_what_it_told_is_kept(method: Method)
     ended = supervise(work, "hang", method=method, timeout=8)
     assert time.monotonic() - started < 20
     assert ended.timed_out
-    assert ended.told == "before it hung"
+    assert ended.last_message == "before it hung"
     assert ended.reason == "killed at the time limit of 8 s"
 
 

@@ -92,7 +92,7 @@ def test_a_temporary_directory_that_does_not_exist_is_said(tmp_path: Path) -> No
     nowhere = str(tmp_path / "nowhere")
     code = "from cnn.spark.machine import prepare; prepare()"
     done = python(code, {"TMPDIR": nowhere, "HOME": str(tmp_path)})
-    assert done.stdout.startswith(f"TMPDIR is {nowhere}, where nothing can be written: /")
+    assert done.stdout.startswith(f"TMPDIR is {nowhere}, which cannot be written to: /")
     assert done.stdout.count("\n") == 1
 
 
@@ -173,7 +173,7 @@ def test_without_file_locks_there_is_a_lease(tmp_path: Path, error: int) -> None
     )
     done = python(code, environment)
     said, listed = done.stdout.splitlines()
-    assert "has no file locks (flock): a lease keeps a second writer out, best effort" in said
+    assert "has no file locks (flock): a lease is used instead" in said
     assert listed == "['.run.lease']"
     assert list((tmp_path / "there").iterdir()) == []
 
@@ -200,7 +200,7 @@ def test_without_file_locks_a_lease_keeps_a_second_writer_out(tmp_path: Path) ->
     )
     assert first.stdout is not None
     said = first.stdout.readline()
-    assert "has no file locks (flock): a lease keeps a second writer out" in said
+    assert "has no file locks (flock): a lease is used instead" in said
     assert first.stdout.readline() == "held\n"
     second = python(code, environment)
     assert "InputError: taken" in second.stderr.splitlines()[-1]
@@ -282,7 +282,7 @@ def test_a_job_goes_on_when_nobody_reads_it(
     os.close(ours)
     _, errors = job.communicate(timeout=60)
     assert job.returncode == 0, errors
-    assert errors == "nobody reads the output any more; the job goes on\n"
+    assert errors == "the output has no reader any more; the job continues\n"
     assert done_file.exists()
 
 
@@ -299,7 +299,7 @@ def other_spark(folder: Path, version: str) -> Path:
     ("version", "refusal"),
     [
         ("4.3.7", None),
-        ("3.5.1", "Spark must be 4.3, as pyspark is, but SPARK_HOME, {}, is Spark 3.5.1"),
+        ("3.5.1", "Spark must be 4.3, like pyspark, but SPARK_HOME, {}, is Spark 3.5.1"),
         ("4.4.0-SNAPSHOT", "but SPARK_HOME, {}, is Spark 4.4.0-SNAPSHOT"),
         (None, "SPARK_HOME must be a Spark 4.3, but {} has no Spark"),
     ],
@@ -325,7 +325,7 @@ def test_another_pyspark_first_on_the_path(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     line = one_line(done.stderr)
-    assert f"pyspark must be 4.3, but PYTHONPATH has 3.4.1 first, in {tmp_path}/pyspark" in line
+    assert f"pyspark must be 4.3, but PYTHONPATH provides 3.4.1, in {tmp_path}/pyspark" in line
 
 
 def interpreter(folder: Path, says: str) -> str:
@@ -341,7 +341,7 @@ def interpreter(folder: Path, says: str) -> str:
     [
         ("echo 3 8", "is Python 3.8"),
         (f"echo {sys.version_info[0]} {sys.version_info[1]}", None),
-        (f"echo {sys.version_info[0]} {sys.version_info[1]} keras", "has no keras"),
+        (f"echo {sys.version_info[0]} {sys.version_info[1]} keras", "lacks keras"),
         ("echo broken >&2; exit 1", "cannot be started: broken"),
     ],
 )
@@ -361,9 +361,9 @@ def test_executors_python_must_be_able_to_run_trials(
 def test_a_python_without_the_package_and_one_that_is_not_there(tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
-    with pytest.raises(InputError, match=r"has no .*keras, tensorflow"):
+    with pytest.raises(InputError, match=r"lacks .*keras, tensorflow"):
         versions.check_python(str(bare / "bin" / "python"), "spark.pyspark.python")
-    with pytest.raises(InputError, match="/nowhere/python is not there or cannot be executed"):
+    with pytest.raises(InputError, match="/nowhere/python does not exist or cannot be executed"):
         versions.check_python("/nowhere/python", "spark.pyspark.python")
     versions.check_python(sys.executable, "PYSPARK_PYTHON")
 
@@ -420,6 +420,6 @@ def test_an_installation_that_fails_shows_its_last_lines(tmp_path: Path) -> None
         "installing into .venv: TensorFlow, Spark and others, about 3 GB; usually 2 to 5 minutes;"
         " log: .venv/install.log"
     )
-    assert lines[-1].endswith(f"the whole is in {log}")
+    assert lines[-1].endswith(f"the whole log is {log}")
     assert [line[4:] for line in lines[:-1]] == log.read_text().splitlines()[-10:]
     assert "TOML" in log.read_text()

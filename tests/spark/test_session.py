@@ -133,7 +133,7 @@ def test_a_worker_that_cannot_start_says_why(module: str, reason: str, tmp_path:
         path=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(f"{reason} (of executors' Python, {sys.executable})\n")
+    assert done.stdout.endswith(f"{reason} (from the executors' Python, {sys.executable})\n")
     assert done.stdout.count("\n") == 1
 
 
@@ -162,12 +162,12 @@ def test_what_interrupts_a_job_ends_it_at_once_and_the_session_still_answers() -
 def test_a_worker_that_is_stopped_does_not_hold_its_task_for_ever() -> None:
     done = in_a_session(
         "import os, signal\n"
-        "from cnn.spark.launch import TaskFailed, again_where_lost\n"
+        "from cnn.spark.launch import TaskFailed, retry_if_lost\n"
         "def stop(_):\n"
         "    os.kill(os.getpid(), signal.SIGSTOP)\n"
         "context = spark.sparkContext\n"
         "try:\n"
-        "    again_where_lost(context, context.parallelize([0], 1).map(stop).collect, max_lost=0)\n"
+        "    retry_if_lost(context, context.parallelize([0], 1).map(stop).collect, max_lost=0)\n"
         "except TaskFailed as error:\n"
         "    print(error.kind)",
         "--master local[1] --conf spark.python.worker.idleTimeoutSeconds=1"

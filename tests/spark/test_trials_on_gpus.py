@@ -80,7 +80,7 @@ def test_a_profile_that_spark_cannot_give_is_refused(
     submit: Run, noise_data: Path, tmp_path: Path
 ) -> None:
     for setting, message in [
-        ("{gpus = 1}", "search.resource_profile must be one that Spark can give here"),
+        ("{gpus = 1}", "search.resource_profile must be one that Spark can provide here"),
         ("{cpus = 0}", "search.resource_profile.cpus must be greater than or equal to 1"),
     ]:
         done = submit(

@@ -16,7 +16,7 @@ from support.paths import REPOSITORY, TESTS
 
 from cnn.settings.params import ModelParams
 from cnn.settings.schema import CacheSettings, ModelSettings, PhaseSettings
-from cnn.spark.session import EXECUTOR_ENVIRONMENT
+from cnn.spark.executor_env import EXECUTOR_ENVIRONMENT
 from cnn.train.job import Job
 from cnn.train.trial import run_trial
 
