@@ -23,9 +23,9 @@ from pyspark import inheritable_thread_target
 from pyspark.resource import ResourceProfile
 from pyspark.sql import SparkSession
 
+from cnn.search.hyperopt_documents import Point, document_of, point_of
 from cnn.search.hyperopt_rules import StopRules, as_result
 from cnn.search.round import Refused, Repeated, Round
-from cnn.search.space import Point, document_of, point_of
 from cnn.search.strategies import Suggest
 from cnn.spark.interruptible import wait_until_gone
 from cnn.spark.launch import SparkGone, TaskFailed, is_gone, launch

@@ -13,7 +13,8 @@ from cnn.data.manifest import MANIFEST, Manifest, read_manifest
 from cnn.data.splits import TRAIN
 from cnn.model.builder import check_builder
 from cnn.rundir.trials import best_trial, read_trials
-from cnn.search.space import SearchSpace, Vals
+from cnn.search.hyperopt_documents import Vals
+from cnn.search.space import SearchSpace
 from cnn.settings.schema import FOLDS, SETTINGS, PhaseSettings, Settings
 from cnn.settings.toml import read_settings, settings_text
 from cnn.spark.launch import TaskFailed, again_where_lost

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cnn.search.space import Point
+from cnn.search.hyperopt_documents import Point
 from cnn.spark.task import Result
 
 

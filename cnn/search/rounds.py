@@ -17,10 +17,12 @@ from cnn.rundir.heartbeat import read_reached
 from cnn.rundir.trials import TrialResult
 from cnn.search.context import Search, isolation
 from cnn.search.dispatcher import TIMEOUT, Trials
+from cnn.search.grid import GRID
+from cnn.search.hyperopt_documents import Point, Vals, document_of
 from cnn.search.phase_trials import PhaseTrials
 from cnn.search.progress import SearchProgress
 from cnn.search.round import Refused, Repeated, Round
-from cnn.search.space import GRID, Point, SearchSpace, Vals, document_of
+from cnn.search.space import SearchSpace
 from cnn.search.strategies import Suggest, strategy
 from cnn.search.winner import best_trials
 from cnn.settings.params import ModelParams, TrainingParams

@@ -11,7 +11,9 @@ from typing import Any
 from hyperopt import base, rand, tpe
 
 from cnn.core.seeds import derive_seed
-from cnn.search.space import GRID, SearchSpace, Vals, document_of
+from cnn.search.grid import GRID
+from cnn.search.hyperopt_documents import Vals, document_of
+from cnn.search.space import SearchSpace
 
 # Hyperopt's interface: (new ids, domain, trials, seed) -> trial documents, none when exhausted.
 Suggest = Callable[[list[int], base.Domain, base.Trials, int], list[dict[str, Any]]]
