@@ -18,11 +18,11 @@ from cnn.rundir.result import RESULT, make_result, model_card, to_json
 from cnn.rundir.trials import CHECKPOINTS, LOGS, TrialResult, write_log
 from cnn.search.context import Search, isolation, method_of
 from cnn.search.forecast import images_outside, seconds_an_image
+from cnn.search.hosts_progress import hosts_progress
 from cnn.search.journal import Start, write_start
 from cnn.search.network_check import check_network
 from cnn.search.phases import run_phases
 from cnn.search.preflight import check_visible
-from cnn.search.progress import hosts_progress
 from cnn.search.tensorboard import write_events
 from cnn.search.winner import expected_accuracy
 from cnn.search.winner_progress import WinnerProgress
