@@ -131,8 +131,8 @@ class SearchProgress:
         others = {"stopped early": pruned, "failed": failed, "cancelled": self._counts["cancelled"]}
         said = [f"{count} {what}" for what, count in others.items() if count]
         # Explains why a trial's number may exceed the number of trials.
-        apart = numbering(self._counts["invalid"], self._first_number)
-        brackets = f" ({', '.join(apart)})" if apart else ""
+        reasons = numbering(self._counts["invalid"], self._first_number)
+        brackets = f" ({', '.join(reasons)})" if reasons else ""
         return [f"{self._title}: {done} of {self._total} trials done{brackets}", *said]
 
     def _number_done(self) -> int:

@@ -46,11 +46,19 @@ def run_search(
     resume: bool = False,
     on_start: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Searches, trains and tests the winner, writes the run directory; returns result.json.
+    """Searches, trains and tests the winner, and writes the run directory.
 
-    What was at the run directory is replaced, unless it is the same run, resumed. `on_start` is
-    called when it can be. Raises Error where every trial of a phase failed; what is in the run
-    directory then stays.
+    Args:
+        search: What all phases share.
+        start: What the run is started with.
+        resume: Whether to continue the run in the run directory instead of replacing it.
+        on_start: Called once the run directory is there.
+
+    Returns:
+        The content of result.json.
+
+    Raises:
+        Error: Every trial of a phase failed. The run directory keeps its files.
     """
     began = now()
     run, settings, manifest = search.run, search.settings, search.manifest
@@ -58,7 +66,7 @@ def run_search(
     refuse_python_memory(context.getConf())
     wait_for_executors(context, search.say)
     for phase in settings.phases:
-        task_profile(context, phase.resource_profile)  # refused now, not after hours
+        task_profile(context, phase.resource_profile)  # a bad profile fails now, not after hours
     slots = count_slots(context, settings.phases[-1])
     check_workers(context, settings.final.workers, slots.total)
     max_lost = settings.phases[0].max_lost
@@ -72,7 +80,7 @@ def run_search(
     write_start(run, start)
     on_start()
     for trial in search.earlier:
-        # The driver may have died between a trial's file and what shows it.
+        # The driver may have died after it wrote a trial and before it passed the trial on.
         write_events(run, trial)
         search.on_trial(trial)
 
@@ -115,7 +123,7 @@ def _progress(search: Search, winner: TrialResult, slots: Slots) -> WinnerProgre
     if final.data == "train":
         count = images_outside(phase.model_copy(update={"train_images": None}), manifest)
         images = f"the training images outside folds {list(phase.validation_folds)}"
-    together = f" and {final.workers} executors" if final.workers > 1 else ""
+    together = f" with {final.workers} executors" if final.workers > 1 else ""
     parallelism = min(phase.parallelism or slots.total, slots.total)
     expected = search.forecast(search.settings.phases[-1], slots, parallelism)
     return WinnerProgress(
@@ -149,7 +157,7 @@ def _train_final(
         expected_accuracy=expected_accuracy(winner, trials),
         attempts=final.attempts,
         tolerance=final.tolerance,
-        # Otherwise the validation images pick the epoch.
+        # With data = "train" the validation images pick the epoch instead.
         cooldown=final.cooldown if final.data == "all" else 0.0,
         workers=final.workers,
     )
@@ -168,14 +176,14 @@ def _train_and_test(
     context = search.spark.sparkContext
     profile = task_profile(context, phase.resource_profile)
     if job.workers > 1:
-        apart = isolation(search, phase, slots, job.workers)
-        job = _train_together(search, job, dataclasses.replace(apart, timeout=None), profile)
-    apart = dataclasses.replace(isolation(search, phase, slots, 1), timeout=None)
+        isolated = isolation(search, phase, slots, job.workers)
+        job = _train_together(search, job, dataclasses.replace(isolated, timeout=None), profile)
+    isolated = dataclasses.replace(isolation(search, phase, slots, 1), timeout=None)
     context.setJobDescription("training and testing the winner")
     try:
         trained: dict[str, Any] = launch(
             context,
-            Task(run_final, apart, final_value),
+            Task(run_final, isolated, final_value),
             job,
             max_lost=phase.max_lost,
             profile=profile,
@@ -190,15 +198,15 @@ def _train_and_test(
 
 
 def _train_together(
-    search: Search, job: FinalJob, apart: Isolation, profile: ResourceProfile | None
+    search: Search, job: FinalJob, isolated: Isolation, profile: ResourceProfile | None
 ) -> FinalJob:
-    """Trains the winner on several executors; what is returned finds it trained."""
+    """Trains the winner on several executors; the returned job finds its checkpoint."""
     context = search.spark.sparkContext
     for attempt in range(job.attempts):
         context.setJobDescription(f"training the winner on {job.workers} executors")
         for left in reversed(range(job.job.phase.max_lost + 1)):
             try:
-                found = train_together(context, job, attempt, apart, profile)
+                found = train_together(context, job, attempt, isolated, profile)
                 break
             except Exception as error:
                 if is_gone(context):
@@ -219,4 +227,5 @@ def _failed(search: Search, cause: str, where: str = "") -> Error:
 
 
 def default_run_dir() -> Path:
+    """The run directory of a search that is given none: runs/DATE-TIME."""
     return Path("runs") / now().strftime("%Y%m%d-%H%M%S")

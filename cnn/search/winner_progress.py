@@ -12,7 +12,7 @@ from cnn.core.console import plain
 from cnn.core.display import Display, Say, silent
 from cnn.core.html import block, text
 from cnn.rundir.heartbeat import Reached
-from cnn.search.forecast import Span, around_the_test
+from cnn.search.forecast import Span, saving_and_test
 from cnn.search.pace import Pace
 
 # Seconds between a log's lines: after another tenth of the training, and otherwise.
@@ -131,7 +131,7 @@ class WinnerProgress:
         now = time.monotonic()
         rest, each = self._pace.rest(now), self._pace.seconds_an_epoch
         if rest is not None and each is not None:
-            low, high = around_the_test(self._tested, each / self._images)
+            low, high = saving_and_test(self._tested, each / self._images)
             testing = self._reached is not None and self._reached.testing
             return (low, high) if testing else (rest + low, rest + high)
         low, high = (seconds - (now - self._began) for seconds in self._expected)
