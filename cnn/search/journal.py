@@ -13,7 +13,7 @@ from cnn.core.lock import held
 from cnn.core.seeds import derive_seed
 from cnn.rundir.trials import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
 from cnn.settings.schema import Settings
-from cnn.train.checkpoint import checkpoint_file
+from cnn.train.checkpoint_file import checkpoint_file
 
 START = "run.json"
 SET_ASIDE = "set-aside"

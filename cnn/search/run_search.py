@@ -32,7 +32,7 @@ from cnn.spark.launch import SparkGone, TaskFailed, is_gone, launch
 from cnn.spark.refusals import refuse_python_memory
 from cnn.spark.slots import Slots, count_slots, task_profile, wait_for_executors
 from cnn.spark.task import Isolation, Task
-from cnn.train.final import TESTED, FinalJob, final_value, read_tested, run_final
+from cnn.train.final import TEST_OUTCOME, FinalJob, final_value, read_tested, run_final
 from cnn.train.hosts import prepare_hosts
 from cnn.train.multi_worker import check_workers, train_together
 
@@ -110,8 +110,8 @@ def run_search(
     run.write(MODEL_CARD, f"{card.model_dump_json(indent=1)}\n".encode())
     run.write(RESULT, to_json(result))
     run.sub(CHECKPOINTS).remove()
-    if run.exists(TESTED):
-        run.delete(TESTED)
+    if run.exists(TEST_OUTCOME):
+        run.delete(TEST_OUTCOME)
     run.drop_unfinished()
     write_report(run)
     return result

@@ -92,7 +92,8 @@ def record(task: tuple[int, int, str]) -> None:
 
     from cnn.model.network import build, compile_model
     from cnn.train.batches import Images
-    from cnn.train.fit import Diverged, Part, Progress, fit
+    from cnn.train.fit import Diverged, Progress, fit
+    from cnn.train.parts import Part
 
     pixels, labels = draw(TRAIN + VALIDATION, seed)
     train = Images(pixels, labels, np.arange(TRAIN))
