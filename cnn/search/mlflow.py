@@ -188,18 +188,18 @@ class MlflowLog:
         if known is not None:
             return client, known
         experiment = client.get_experiment_by_name(self._experiment)
-        where = experiment.experiment_id if experiment else None
-        where = where or client.create_experiment(self._experiment)
+        experiment_id = experiment.experiment_id if experiment else None
+        experiment_id = experiment_id or client.create_experiment(self._experiment)
         # The run may have been created by a request whose answer was lost.
         identity = f"{self._run.uri} {self._started.isoformat()}"
         search = hashlib.sha256(identity.encode()).hexdigest()
-        there = client.search_runs([where], f"tags.search = '{search}'")
-        name = self._run.uri.rpartition("/")[2]
-        run = (
-            there[0]
-            if there
-            else client.create_run(where, milliseconds(self._started), {"search": search}, name)
-        )
+        found = client.search_runs([experiment_id], f"tags.search = '{search}'")
+        if found:
+            run = found[0]
+        else:
+            name = self._run.uri.rpartition("/")[2]
+            start = milliseconds(self._started)
+            run = client.create_run(experiment_id, start, {"search": search}, name)
         content = Remembered(uri=self.uri, run_id=run.info.run_id)
         self._run.write(REMEMBERED, content.model_dump_json(indent=1).encode())
         return client, run

@@ -50,19 +50,21 @@ class SearchProgress:
         read: Callable[[Collection[int]], Mapping[int, Reached]] = lambda numbers: {},
         display: Display | None = None,
     ) -> None:
-        """Args:
-        title: What the round is called.
-        objective: What trials are ranked by.
-        total: The number of trials in the round.
-        parallelism: The number of trials that run at the same time.
-        first_number: The number of the round's first trial.
-        earlier: Trials that an earlier driver finished.
-        varying: The parameters that the search varies.
-        timeout: Seconds until the round is cancelled.
-        forecast: What follows the round.
-        best: The best trial before the round.
-        read: Returns the progress of the running trials with the given numbers.
-        display: Where the progress is shown; standard output by default.
+        """Prepares the display of a round of trials.
+
+        Args:
+            title: What the round is called.
+            objective: What trials are ranked by.
+            total: The number of trials in the round.
+            parallelism: The number of trials that run at the same time.
+            first_number: The number of the round's first trial.
+            earlier: Trials that an earlier driver finished.
+            varying: The parameters that the search varies.
+            timeout: Seconds until the round is cancelled.
+            forecast: What follows the round.
+            best: The best trial before the round.
+            read: Returns the progress of the running trials with the given numbers.
+            display: Where the progress is shown; standard output by default.
         """
         self._title = title
         self._total = total

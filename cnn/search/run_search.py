@@ -117,7 +117,7 @@ def run_search(
     return result
 
 
-def _progress(search: Search, winner: TrialResult, slots: Slots) -> WinnerProgress:
+def _winner_progress(search: Search, winner: TrialResult, slots: Slots) -> WinnerProgress:
     manifest, final, phase = search.manifest, search.settings.final, _phase_of(search, winner)
     count, images = manifest.total(TRAIN), f"all {manifest.total(TRAIN):,} training images"
     if final.data == "train":
@@ -163,7 +163,7 @@ def _train_final(
     )
     slots = count_slots(search.spark.sparkContext, phase)
     try:
-        return _progress(search, winner, slots).run(
+        return _winner_progress(search, winner, slots).run(
             lambda: _train_and_test(search, phase, job, slots), search.display
         )
     finally:

@@ -31,10 +31,12 @@ class SearchSpace:
         *,
         kind: type[TrainingParams] = ModelParams,
     ) -> None:
-        """Args:
-        phase: The phase's settings.
-        found: The best parameters of an earlier phase, if this phase fixes them.
-        kind: The class of a configuration (see `ModelSettings.params_kind`).
+        """Builds the search space of a phase.
+
+        Args:
+            phase: The phase's settings.
+            found: The best parameters of an earlier phase, if this phase fixes them.
+            kind: The class of a configuration (see `ModelSettings.params_kind`).
         """
         self.phase = phase
         self._kind = kind

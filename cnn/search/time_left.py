@@ -15,7 +15,7 @@ from cnn.rundir.trials import TrialResult
 from cnn.search.forecast import Forecast, Span, images_an_epoch, seconds_an_image, setup_seconds
 from cnn.search.pace import Pace
 
-# The last so many trials are what estimates are based on.
+# Estimates are based on at most this many of the last trials.
 _LAST = 1000
 # Simulated courses of the remaining trials; the estimate spans the middle 80 % of them.
 _DRAWS = 200

@@ -33,14 +33,16 @@ class WinnerProgress:
         read: Callable[[Collection[int]], Mapping[int, Reached]],
         attempts: int = 1,
     ) -> None:
-        """Args:
-        title: What is being done.
-        number: The winner's trial number.
-        images: The number of images in an epoch.
-        tested: The number of test images.
-        expected: The seconds that all of it takes, estimated from the winner's trial.
-        read: Returns the progress of the trainings with the given numbers.
-        attempts: The largest number of trainings.
+        """Prepares the display of the winner's training.
+
+        Args:
+            title: What is being done.
+            number: The winner's trial number.
+            images: The number of images in an epoch.
+            tested: The number of test images.
+            expected: The seconds that all of it takes, estimated from the winner's trial.
+            read: Returns the progress of the trainings with the given numbers.
+            attempts: The largest number of trainings.
         """
         self._title = title
         self._number = number

@@ -212,7 +212,7 @@ def dead_trial(job: Job, params: TrainingParams, number: int, ended: Ended) -> T
     error = ended.evidence()
     if ended.timed_out:
         status = "timeout"
-        error = f"the trial exceeded search.trial_timeout, {job.phase.trial_timeout:g} s: {error}"
+        error += " (search.trial_timeout)"
     elif ended.out_of_memory or any(sign in ended.log for sign in _MEMORY):
         status = "out_of_memory"
     return trial_result(
