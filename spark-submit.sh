@@ -137,7 +137,7 @@ run() {
     fi
     if [ "$mode" = cluster ]; then
         [ "$1" != check ] || fail "check must be in client mode, where its lines are seen"
-        "$python" -c 'from cnn import cli, versions; cli.run_job(lambda _: versions.check_spark())'
+        "$python" -c 'from cnn.core import cli; from cnn.spark import versions; cli.run_job(lambda _: versions.check_spark())'
         exec "$prefix/bin/spark-submit" "${spark[@]}" "$@"
     else
         # Under spark-submit a job sees no terminal and Ctrl-C kills the JVM first: start the job

@@ -46,14 +46,37 @@ def preprocess(
     overwrite: bool = False,
     **settings: Any,
 ) -> DataSet:
-    """Folders of images, one a class, -> a data directory at `out`.
+    """Decodes folders of images, one folder for each class, into a data directory.
 
-    `images` is a path or a URI that Spark can read; without it, `kaggle` names a data set of
-    Kaggle's, and without that `sample` pairs are drawn. `test_images` is an official test set, and
-    `folders="ignore"` merges folders that look like a split, such as train/ and test/. `settings`
-    are what jobs/preprocess.py has as flags: image_size, color_mode, fit, background, value_range,
-    classes, test_images, folders, test_fraction, group, group_regex, split, max_rejects, seed;
-    background may be (r, g, b), value_range is (low, high). Raises cnn.Error.
+    The images are decoded in parallel by Spark and split into a training and a test set. A data
+    directory that was made from the same images with the same settings is returned as it is.
+
+    Args:
+        spark: A running session on a driver, not one of Spark Connect.
+        images: The folder of images: a path, or a URI that Spark can read. If it is not given,
+            the images come from `kaggle`, and without that the sample data set is drawn.
+        out: The data directory to write: a path or a URI.
+        kaggle: A data set on Kaggle, as "owner/name".
+        download_dir: Where data sets from Kaggle are unpacked.
+        sample: How many pairs of a face and a comic the sample data set has.
+        overwrite: Whether a data set at `out` is replaced.
+        **settings: The settings that jobs/preprocess.py has as flags: image_size, color_mode,
+            fit, background, value_range, classes, test_images, folders, test_fraction, group,
+            group_regex, split, max_rejects, seed. `background` may be (red, green, blue), and
+            `value_range` is (low, high).
+
+    Returns:
+        The data set; printed, it says what became of every file.
+
+    Raises:
+        InputError: An argument cannot be used; nothing was written.
+        Error: Something failed on the way, or more images were rejected than `max_rejects`;
+            nothing was written.
+
+    >>> data = preprocess(spark, images, out, image_size=32, test_fraction=0.25)
+    48 files of cats, dogs
+    >>> data.manifest.size, data.manifest.classes
+    (32, ('cats', 'dogs'))
     """
     session = existing_session(spark)
     for key in settings:
@@ -107,17 +130,41 @@ def tune(
     resume: bool = False,
     overwrite: bool = False,
 ) -> Run:
-    """A data directory -> the best CNN for it, in a run directory at `out`.
+    """Searches for the best CNN for a data directory, trains it, tests it once and saves it.
 
-    `search`, `space`, `phases`, `final`, `model` and `cache` are the tables of conf/default.toml,
-    laid over it and over the TOML files of `config`. `build(params, *, size, channels, classes)`
-    makes the network, as a Keras model that takes uint8 pixels; it may be defined in the notebook,
-    must use Keras's own layers and not be compiled. Its search has learning_rate, batch_size, and
-    what `space` and the files of `config` name.
-    `data` is `data/` where not given, and `out` a new directory in `runs/`.
+    Args:
+        spark: A running session on a driver, not one of Spark Connect. Each trial is one of its
+            tasks.
+        data: What `preprocess` returned, or a data directory's path or URI; by default `data/`.
+        out: The run directory to write: a path or a URI; by default a new one in `runs/`.
+        search: Settings of the search, such as {"max_trials": 50}. This table and the next five
+            are those of conf/default.toml; they are laid over it and over the files of `config`.
+        space: What each parameter may be, such as {"filters": {"choices": [16, 32]}}.
+        phases: The tables of a search in several phases.
+        final: How the winner is trained once more.
+        model: Which function makes the network, and in which precision it computes.
+        cache: Where hosts keep the images as arrays.
+        config: TOML files, laid over conf/default.toml in order.
+        build: A function `build(params, *, size, channels, classes)` of your own, which returns
+            an uncompiled Keras model of Keras's own layers that takes uint8 pixels. It may be
+            defined in the notebook. `params` then has learning_rate, batch_size and what `space`
+            and the files of `config` name.
+        warm_start: An earlier run, whose best parameters are tried first.
+        resume: Whether the run at `out` goes on, with its own settings and the same `build`.
+            What is finished is not repeated.
+        overwrite: Whether a run at `out` is replaced.
 
-    With `resume` the run at `out` goes on, with its own settings and the same `build`; what is
-    finished is not repeated. Interrupted, a run can be resumed. Raises cnn.Error.
+    Returns:
+        The finished run; in a notebook it shows itself.
+
+    Raises:
+        InputError: An argument cannot be used; nothing was begun.
+        Error: The search failed; what is finished stays on disk, and the message says where.
+
+    >>> run = tune(spark, data, out, search={"max_trials": 1, "epochs": 1})
+    settings: default.toml ...
+    >>> 0 <= run.test_accuracy <= 1
+    True
     """
     session = existing_session(spark)
     for line in keras_overridden():

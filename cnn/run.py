@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory with a result; in a notebook it shows itself."""
+    """A finished run: its result, its trials and its model. In a notebook it shows itself.
+
+    >>> finished = Run.load(run)
+    >>> low, high = finished.interval
+    >>> low <= finished.test_accuracy <= high
+    True
+    >>> finished.trials()["status"].tolist()
+    ['ok']
+    """
 
     path: str
     # What result.json holds.
@@ -35,7 +43,14 @@ class Run:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """A run that had finished, by path or URI. Raises InputError."""
+        """Loads a run that has finished.
+
+        Args:
+            path: The run directory: a path or a URI.
+
+        Raises:
+            InputError: There is no finished run.
+        """
         run = reachable(path)
         try:
             result = read_json(run, RESULT)
@@ -60,7 +75,7 @@ class Run:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the test accuracy (Wilson's)."""
+        """The 95 % confidence interval of the test accuracy, by Wilson's method: (low, high)."""
         interval = self.result["test"]["interval"]
         return float(interval["low"]), float(interval["high"])
 
@@ -70,7 +85,12 @@ class Run:
         return self._known(self.result["params"])
 
     def trials(self) -> "pd.DataFrame":
-        """A row for each trial: what came of it, and its parameters as columns `params.NAME`."""
+        """All trials as a table, one row each, indexed by their number.
+
+        Returns:
+            The columns phase, status, accuracy and loss (on the validation images, of the best
+            epoch), best_epoch, error and seconds, and each parameter as `params.NAME`.
+        """
         import pandas as pd
 
         columns = ("number", "phase", "status", "accuracy", "loss", "best_epoch", "error")
@@ -83,7 +103,7 @@ class Run:
         return pd.DataFrame(rows).set_index("number")
 
     def classifier(self) -> "Classifier":
-        """The saved model; this imports Keras."""
+        """The saved model with its preprocessing; this imports Keras."""
         from cnn.model.classifier import Classifier
 
         return Classifier.load(self.path)

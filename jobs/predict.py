@@ -10,8 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from cnn.core.cli import Parser, run_job
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from cnn.core.directory import Directory
     from cnn.data.listing import Gathered
-    from cnn.data.new_images import Images
+    from cnn.data.source import ImageSource
     from cnn.model.card import ModelCard
     from cnn.model.predict import Summary
 
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
     prepare()
     from cnn.core.commit import check_out, claim
     from cnn.core.directory import reachable
-    from cnn.data.new_images import FolderImages, SparkImages, StoreImages
+    from cnn.data.source import needs_spark, source_of
     from cnn.model.card import read_card
     from cnn.model.file_check import check_model_file
     from cnn.model.predict import MARKER
@@ -60,27 +59,22 @@ def main(arguments: Sequence[str]) -> None:
     run, out = reachable(args.model), reachable(args.out)
     card = read_card(run)
     check_model_file(run)
-    with claim(out, MARKER):
+    with claim(out, MARKER), ExitStack() as sessions:
         check_out(out, overwrite=args.overwrite, marker=MARKER, kind="predictions")
-        if "://" in args.images and not args.images.startswith("s3://"):
-            with spark_session("cnn predict", PREDICT) as spark:
-                images: Images = SparkImages(spark, args.images)
-                predict(spark, run, card, images, images.gather(), out, csv=args.csv)
-            return
-        if "://" in args.images:
-            images = StoreImages(reachable(args.images))
-        else:
-            images = FolderImages(Path(args.images))
-        found = images.gather()
-        with spark_session("cnn predict", PREDICT) as spark:
-            predict(spark, run, card, images, found, out, csv=args.csv)
+        session = spark_session("cnn predict", PREDICT)
+        # What can be listed without Spark is, so that what is wrong is said at once.
+        spark = sessions.enter_context(session) if needs_spark(args.images) else None
+        images = source_of(args.images, spark)
+        found = images.gather_new()
+        spark = spark or sessions.enter_context(session)
+        predict(spark, run, card, images, found, out, csv=args.csv)
 
 
 def predict(
     spark: "SparkSession",
     run: "Directory",
     card: "ModelCard",
-    images: "Images",
+    images: "ImageSource",
     found: "Gathered",
     out: "Directory",
     *,

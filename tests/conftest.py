@@ -2,25 +2,19 @@
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import hypothesis
-import numpy as np
 import pytest
-from chaos_table import table
-from PIL import Image
-from s3_server import BUCKET, S3Server
+from support.chaos_table import table
+from support.images import write_images
+from support.jobs import SHORT_LIVED, Run, clean_environment, preprocess
+from support.paths import CONF_DIR, REPOSITORY
+from support.s3_server import BUCKET, S3Server
 
 from cnn.core.directory import Directory
 from cnn.data.sample import write_sample
-
-REPOSITORY = Path(__file__).parent.parent
-CONF_DIR = REPOSITORY / "conf"
-# A JVM that lives for seconds spends much of them on its best compiler.
-SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,20 +38,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The table of faults that jobs have survived, where tests/test_chaos.py has run."""
+    """The table of faults that jobs have survived, where tests/jobs/test_chaos.py has run."""
     passed = terminalreporter.getreports("passed")
     hits = [value for report in passed for key, value in report.user_properties if key == "chaos"]
     if hits:
         terminalreporter.write_sep("=", "faults survived: by itself + run again")
         for line in table(hits):
             terminalreporter.write_line(line)
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment of a user who has configured nothing of Spark."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SPARK_", "PYSPARK_"))}
-    path = f"{sys.prefix}/bin:{os.environ['PATH']}"
-    return {**kept, "VIRTUAL_ENV": sys.prefix, "PATH": path, "SPARK_SUBMIT_OPTS": SHORT_LIVED}
 
 
 @pytest.fixture(scope="session")
@@ -108,18 +95,6 @@ def sample_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def write_images(root: Path, counts: dict[str, int], size: int = 24, seed: int = 0) -> Path:
-    """Small images of noise, `counts` of each class, all different."""
-    rng = np.random.default_rng(seed)
-    for name, count in counts.items():
-        folder = root / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            pixels = rng.integers(0, 256, (size, size), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / f"{name}-{number}.png")
-    return root
-
-
 @pytest.fixture(scope="session")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ROOT/it's $5/{train,val,test}/{cats,dogs}: 40, 10 and 10 images of each class, all unlike."""
@@ -153,19 +128,3 @@ def place(s3: S3Server) -> Directory:
     """A directory of this test's own."""
     test = os.environ["PYTEST_CURRENT_TEST"].rpartition(":")[2].partition(" ")[0]
     return Directory(f"s3://{BUCKET}/{test}/place")
-
-
-def preprocess(submit: Run, root: Path) -> Path:
-    """Makes ROOT/data, 32x32, of ROOT/images."""
-    arguments = ("--images", root / "images", "--out", root / "data", "--image-size", "32")
-    done = submit("jobs/preprocess.py", *arguments)
-    assert done.returncode == 0, done.stderr
-    return root / "data"
-
-
-def one_line(text: str) -> str:
-    """The error line of a job's stderr, of which there must be exactly one and no traceback."""
-    lines: Sequence[str] = [line for line in text.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, text
-    assert "Traceback" not in text
-    return lines[0]

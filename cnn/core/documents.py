@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -103,11 +103,14 @@ def read_table(
     return source.read(schema.names).cast(schema)
 
 
-def write_csv(directory: Directory, name: str, columns: Mapping[str, Sequence[str]]) -> None:
-    """Columns of text with their names as a CSV file, in which text may be anything."""
+def write_csv(
+    directory: Directory, name: str, header: Sequence[str], rows: Iterable[Sequence[str]]
+) -> None:
+    """Writes rows of text under a header as a CSV file, in which text may be anything."""
     import pyarrow.csv
 
-    table = pa.table({key: pa.array(values, pa.string()) for key, values in columns.items()})
+    columns = list(zip(*rows, strict=True)) or [()] * len(header)
+    table = pa.table([pa.array(column, pa.string()) for column in columns], list(header))
     sink = pa.BufferOutputStream()
     pyarrow.csv.write_csv(table, sink)
     directory.write(name, sink.getvalue().to_pybytes())

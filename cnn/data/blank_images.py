@@ -22,14 +22,19 @@ class BlankImage(NamedTuple):
 
 
 def write_blank(staging: Directory, images: Iterable[BlankImage]) -> None:
-    columns = zip(*sorted(images), strict=True)
-    named = dict(zip(_COLUMNS, columns, strict=False)) or dict.fromkeys(_COLUMNS, ())
-    write_csv(staging, BLANK, named)
+    """Writes `blank.csv`, a header alone where there are no such images."""
+    write_csv(staging, BLANK, _COLUMNS, sorted(images))
 
 
 def read_blank(data: Directory) -> list[BlankImage]:
-    """The images of a data set that are blank or nearly so, by path."""
-    text = data.read(BLANK).decode()
+    """Reads which images of a data set are blank or nearly so, by path.
+
+    None where there is no such file: earlier versions did not look for them.
+    """
+    try:
+        text = data.read(BLANK).decode()
+    except FileNotFoundError:
+        return []
     return [BlankImage(*row) for row in list(csv.reader(io.StringIO(text, newline="")))[1:]]
 
 

@@ -24,6 +24,7 @@ from cnn.data.duplicates import (
     withheld,
     write_repeats,
 )
+from cnn.data.given_split import Images
 from cnn.data.listing import Listing
 from cnn.data.manifest import (
     MANIFEST,
@@ -34,7 +35,6 @@ from cnn.data.manifest import (
     write_manifest,
 )
 from cnn.data.parts import Part, PartResult, cut_parts
-from cnn.data.readers import Reader
 from cnn.data.splits import TEST, TRAIN, ImageFile, assign, connected_groups, tie_keys
 from cnn.data.value_range import describe_dark, find_range
 from cnn.spark.slots import wait_for_executors
@@ -50,7 +50,7 @@ Reject = tuple[str, str]
 
 def make_dataset(
     spark: "SparkSession",
-    reader: Reader,
+    images: Images,
     out: Directory,
     settings: DataSettings,
     listing: Listing,
@@ -67,7 +67,7 @@ def make_dataset(
     wait_for_executors(spark.sparkContext)
     with _one_line():
         digests = digest_lookalikes(
-            listing.files, lambda files, whole: reader.digests(spark, files, whole)
+            listing.files, lambda files, whole: images.digests(spark, files, whole)
         )
     sorted_out = _sort_out(listing.files, digests, settings)
     rejected = [*sorted_out.contradictory, *listing.rejects]
@@ -82,7 +82,7 @@ def make_dataset(
         for name in (TRAIN, TEST):
             staging.sub(name).create()
         with _one_line():
-            results, value_range = _write(spark, reader, parts, staging, settings)
+            results, value_range = _write(spark, images, parts, staging, settings)
         rejected += [reject for result in results for reject in result.rejects]
         listed = len(listing.files) + len(listing.rejects)
         _check_rejects(rejected, listed, settings)
@@ -156,7 +156,7 @@ def _sort_out(files: Sequence[ImageFile], digests: Digests, settings: DataSettin
 
 def _write(
     spark: "SparkSession",
-    reader: Reader,
+    images: Images,
     parts: Sequence[Part],
     staging: Directory,
     settings: DataSettings,
@@ -166,19 +166,19 @@ def _write(
     """
     known = settings.value_range
     how = settings.decoding(known)
-    results = reader.write(spark, parts, staging, how, look=known is None)
+    results = images.write(spark, parts, staging, how, look=known is None)
     again = [number for number, result in enumerate(results) if result.deep]
     if not again:
         return results, known
-    images = [image for result in results if result.split == TRAIN for image in result.deep]
-    if images:
-        known = find_range(images)
-        warning = describe_dark(images, known)
+    deep = [image for result in results if result.split == TRAIN for image in result.deep]
+    if deep:
+        known = find_range(deep)
+        warning = describe_dark(deep, known)
         if warning is not None:
             say(warning)
     # Without a range, which test images alone do not make, these become rejects.
     how = settings.decoding(known)
-    written = reader.write(spark, [parts[number] for number in again], staging, how)
+    written = images.write(spark, [parts[number] for number in again], staging, how)
     for number, result in zip(again, written, strict=True):
         results[number] = result
     return results, known

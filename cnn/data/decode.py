@@ -5,16 +5,18 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from cnn.data.backgrounds import Background, lay_on, padding
 from cnn.data.deep_images import Deep, RangeUnknown, ValueRange, Values, is_deep
+from cnn.data.jpeg_draft import draft
 from cnn.data.open_image import MAX_PIXELS, Unreadable, check_pixels, check_sides, open_image
+from cnn.data.resample import Fit, resample, target_sides
 
 __all__ = [
     "MAX_PIXELS",
@@ -31,7 +33,6 @@ __all__ = [
     "with_file",
 ]
 
-Fit = Literal["stretch", "crop", "pad"]
 Result = TypeVar("Result")
 
 SUFFIXES = frozenset(
@@ -58,7 +59,6 @@ class Decoding:
     size: int
     # One channel is ITU-R 601 luma, three are RGB.
     channels: int
-    # What is not square is stretched, cropped around its middle, or padded.
     fit: Fit = "stretch"
     background: Background = "auto"
     # Which values become 0 and 255 where there are more than 8 bits a channel.
@@ -157,7 +157,7 @@ def reduce_array(pixels: np.ndarray, how: Decoding) -> np.ndarray:
 
 
 def _reduce(image: Image.Image, file: BinaryIO, how: Decoding) -> tuple[np.ndarray, bool]:
-    extent = _draft(image, how)
+    extent = draft(image, how.mode, how.size, how.fit)
     stored = image.size
     check_pixels(stored)
     if is_deep(image) and not how.version_1:
@@ -190,43 +190,6 @@ def is_blank(pixels: np.ndarray) -> bool:
     return all(int(plane.max()) - int(plane.min()) < BLANK_LEVELS for plane in planes)
 
 
-def _draft(image: Image.Image, how: Decoding) -> tuple[float, float]:
-    """Has libjpeg decode at the smallest scale that costs no accuracy; other kinds: as they are.
-
-    At 1/8, 1/4 or 1/2 libjpeg gives the means of blocks. That is exact where whole blocks make up
-    the target's pixels; elsewhere so many blocks across a pixel keep within 0.9 grey levels,
-    measured on photographs and drawings enlarged to 1024x1024. Returns width and height in
-    blocks, which need not be whole: the last block may lie in part beyond the edge.
-    """
-    width, height = image.size
-    wide, high = (side for side, _, _ in _sides((width, height), how.size, how.fit))
-    for scale, blocks in ((8, 3), (4, 2), (2, 2)):
-        exact = width % (scale * wide) == 0 == height % (scale * high) and how.fit == "stretch"
-        if exact or min(width / wide, height / high) >= blocks * scale:
-            drafted = image.draft(how.mode, (width // scale, height // scale))
-            if drafted is not None:
-                left, top, right, bottom = drafted[1]
-                return right - left, bottom - top
-            break
-    return width, height
-
-
-def _sides(
-    extent: tuple[float, float], size: int, fit: Fit
-) -> tuple[tuple[int, float, float], tuple[int, float, float]]:
-    """For width and height: pixels to make, and from where to where of the source they come."""
-    width, height = extent
-    if fit == "crop":
-        side = min(extent)
-        left, top = (width - side) / 2, (height - side) / 2
-        return (size, left, left + side), (size, top, top + side)
-    if fit == "pad":
-        side = max(extent)
-        wide, high = (max(1, round(size * length / side)) for length in extent)
-        return (wide, 0, width), (high, 0, height)
-    return (size, 0, width), (size, 0, height)
-
-
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
@@ -251,7 +214,7 @@ def _to_mode(image: Image.Image, how: Decoding) -> Image.Image:
 
 def _fit(image: Image.Image, extent: tuple[float, float], how: Decoding) -> np.ndarray:
     """The pixels that the image makes up, of a square or of a part of one."""
-    return _resample(image, *_sides(extent, how.size, how.fit))
+    return resample(image, *target_sides(extent, how.size, how.fit))
 
 
 def _square(pixels: np.ndarray, how: Decoding) -> np.ndarray:
@@ -263,40 +226,3 @@ def _square(pixels: np.ndarray, how: Decoding) -> np.ndarray:
     top, left = ((how.size - side) // 2 for side in pixels.shape[:2])
     square[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     return square
-
-
-def _resample(
-    image: Image.Image, across: tuple[int, float, float], down: tuple[int, float, float]
-) -> np.ndarray:
-    """Makes uint8 pixels (high, wide, channels) of a part of an image."""
-    (wide, left, right), (high, top, bottom) = across, down
-    steps = (right - left) / wide, (bottom - top) / high
-    if min(steps) < 1:
-        box = (left, top, right, bottom)
-        enlarged = image.resize((wide, high), Image.Resampling.BILINEAR, box=box)
-        return np.asarray(enlarged).reshape(high, wide, -1)
-    if all(value == int(value) for value in (*steps, left, top)):
-        box = (int(left), int(top), int(right), int(bottom))
-        whole = image.reduce((int(steps[0]), int(steps[1])), box)
-        return np.asarray(whole).reshape(high, wide, -1)
-    if min(steps) >= 6:
-        # Means of whole blocks first, which Pillow makes faster.
-        block = int(min(steps) / 3)
-        image = image.reduce(block)
-        left, right, top, bottom = (value / block for value in (left, right, top, bottom))
-    source = np.asarray(image, np.float32).reshape(image.height, image.width, -1)
-    rows = np.tensordot(_overlaps(image.height, high, top, bottom), source, (1, 0))
-    pixels = np.tensordot(rows, _overlaps(image.width, wide, left, right), (1, 1))
-    return np.rint(pixels.transpose(0, 2, 1)).astype(np.uint8)
-
-
-@lru_cache(maxsize=64)
-def _overlaps(source: int, target: int, start: float, stop: float) -> np.ndarray:
-    """How much of each source pixel is in each target pixel: float32 (target, source), rows sum 1.
-
-    Pillow's box filter takes pixels whole or not at all, up to 3 grey levels off at such sizes.
-    """
-    edges = np.linspace(start, stop, target + 1)[:, None]
-    pixels = np.arange(source)
-    shared = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
-    return (np.clip(shared, 0, None) * target / (stop - start)).astype(np.float32)

@@ -118,8 +118,5 @@ def repeats(files: Sequence[ImageFile], digests: Sequence[str | None]) -> list[t
 
 
 def write_repeats(staging: Directory, repeated: Sequence[tuple[str, str]]) -> None:
-    """`duplicates.csv`; none where there is nothing to list."""
-    if not repeated:
-        return
-    paths, same_as = zip(*repeated, strict=True)
-    write_csv(staging, DUPLICATES, {"path": paths, "same_as": same_as})
+    """Writes `duplicates.csv`, a header alone where nothing is repeated."""
+    write_csv(staging, DUPLICATES, ("path", "same_as"), repeated)

@@ -18,7 +18,7 @@ from cnn.data.duplicates import Digests
 from cnn.data.listing import Gathered, Listing, Side, escape
 from cnn.data.manifest import DataSettings
 from cnn.data.parts import Part, PartResult
-from cnn.data.readers import FolderReader
+from cnn.data.source import ImageSource
 from cnn.data.splits import TRAIN, ImageFile
 
 if TYPE_CHECKING:
@@ -55,9 +55,12 @@ def _comparable(place: str) -> tuple[str, str]:
 
 
 class GivenSplit:
-    """A `cnn.data.readers.Reader` of two: the images to train on and the test images."""
+    """Two image sources as one: the images to train on and the test images.
 
-    def __init__(self, images: FolderReader, tests: FolderReader) -> None:
+    It does for preprocessing what an ImageSource does.
+    """
+
+    def __init__(self, images: ImageSource, tests: ImageSource) -> None:
         self._images = images
         self._tests = tests
 
@@ -67,13 +70,13 @@ class GivenSplit:
         return _joined(listing, self._tests.gather(settings.classes))
 
     def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
-        if not whole and type(self._images) is not type(self._tests):
-            # Each compares ends in a way of its own.
+        if not whole and not (self._images.reads_ends and self._tests.reads_ends):
+            # What of one end there is says nothing where there is no other.
             return [""] * len(files)
         digests: Digests = [None] * len(files)
-        for reader, tested in ((self._images, False), (self._tests, True)):
+        for source, tested in ((self._images, False), (self._tests, True)):
             mine = [i for i, file in enumerate(files) if file.tested == tested]
-            found = reader.digests(spark, [files[i] for i in mine], whole)
+            found = source.digests(spark, [files[i] for i in mine], whole)
             for i, digest in zip(mine, found, strict=True):
                 digests[i] = digest
         return digests
@@ -87,12 +90,15 @@ class GivenSplit:
         *,
         look: bool = False,
     ) -> list[PartResult]:
-        # The parts of the training images come before the others.
+        # The parts of the training images come before the others. Of deep images one side alone
+        # may have some, whose parts are then the only ones to be written again.
         mine = [part for part in parts if part.split == TRAIN]
         others = [part for part in parts if part.split != TRAIN]
         return [
-            *self._images.write(spark, mine, staging, how, look=look),
-            *self._tests.write(spark, others, staging, how, look=look),
+            result
+            for source, some in ((self._images, mine), (self._tests, others))
+            if some
+            for result in source.write(spark, some, staging, how, look=look)
         ]
 
 
@@ -118,3 +124,6 @@ def _joined(listing: Listing, found: Gathered) -> Listing:
         listing.ignored + found.ignored,
         inputs.hexdigest(),
     )
+
+
+Images = ImageSource | GivenSplit

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -15,22 +15,9 @@ from cnn.core.errors import InputError
 from cnn.data.decode import Decoding, Unreadable, decode_and_look
 from cnn.data.deep_images import Values
 from cnn.data.duplicates import Digests
-from cnn.data.listing import (
-    ALL,
-    Folder,
-    Found,
-    Gathered,
-    Listing,
-    Side,
-    check_folder,
-    gather,
-    is_rubbish,
-    listing_of,
-    one_file,
-    some,
-)
-from cnn.data.manifest import DataSettings
+from cnn.data.listing import ALL, Folder, Found, Side, is_rubbish
 from cnn.data.parts import Decoded, Part, PartResult, undecoded, write_part
+from cnn.data.source import ImageSource
 from cnn.data.splits import ImageFile, Row
 from cnn.data.value_range import DeepImage
 from cnn.spark.interruptible import collected
@@ -41,21 +28,21 @@ if TYPE_CHECKING:
 # Large values in few rows: Arrow batches are cut by bytes.
 _BATCH_BYTES = str(32 << 20)
 _DECODED = "path string, pixels binary, reason string, is_blank boolean, values array<double>"
+# Of files that Spark, asked to ignore what it cannot read, has left out.
+UNREAD = "unreadable: Spark could not read it"
 _HIDDEN = "hidden from Spark, whose readers skip names that begin with _"
 
 
-class SparkReader:
+class SparkSource(ImageSource):
     """Images under a URI, listed and read by Spark's binaryFile source.
 
     Tasks get whole files from Spark, decode them where they are read, and send the pixels alone
-    through one shuffle to the tasks that write them in their order. With `or_file` a file is
-    taken for a folder that holds nothing else.
+    through one shuffle to the tasks that write them in their order.
     """
 
-    def __init__(
-        self, spark: "SparkSession", root: str, side: Side = ALL, *, or_file: bool = False
-    ) -> None:
-        check_uri(root)
+    def __init__(self, spark: "SparkSession", place: str, side: Side = ALL) -> None:
+        """Raises InputError where the URI is of no file system that Spark can reach."""
+        check_uri(place)
         jvm: Any = spark.sparkContext._jvm
         java: Any = spark.sparkContext._jsc
         from py4j.protocol import Py4JJavaError
@@ -63,55 +50,45 @@ class SparkReader:
         self._path = jvm.org.apache.hadoop.fs.Path
         self._strings = jvm.org.apache.hadoop.util.StringUtils
         self._filter = jvm.org.apache.hadoop.fs.GlobFilter
-        path = self._path(root)
+        path = self._path(place)
         try:
             self._system = path.getFileSystem(java.hadoopConfiguration())
             exists = self._system.exists(path)
             is_folder = exists and self._system.getFileStatus(path).isDirectory()
         except Py4JJavaError as error:
             raise InputError(
-                f"{side.flag} must be a path or a URI that Spark can read, but got {root}: "
+                f"{side.flag} must be a path or a URI that Spark can read, but got {place}: "
                 f"{error.java_exception.getMessage()}"
             ) from None
-        if or_file and not exists:
-            raise InputError(f"--images must be a folder or a file, but got {root}")
-        if not or_file:
-            check_folder(is_folder, exists, root, side)
+        super().__init__(place, side, is_folder=is_folder, is_file=exists and not is_folder)
         self._spark = spark
-        self._side = side
-        self._is_file = not is_folder
         self._place: str = self._system.makeQualified(path).toString().rstrip("/")
-        self._root = self._place if is_folder else self._place.rpartition("/")[0]
+        self._root = self._place.rpartition("/")[0] if self.is_file else self._place
 
-    def find(self, settings: DataSettings) -> Listing:
-        return listing_of(self._folders(), self._root, settings, self._side)
+    def opener(self) -> Callable[[bytes], bytes]:
+        return lambda content: content
 
-    def gather(self, classes: Collection[str] | None = None) -> Gathered:
-        """All images, whatever their folders are called. Raises InputError where there are none."""
-        if self._is_file:
-            return one_file(self._place.rpartition("/")[2], 0)
-        return some(gather(self._folders(), classes, self._side), self._root, self._side)
-
-    def contents(self, files: Sequence[ImageFile]) -> "DataFrame":
-        """Columns `path` and `content` of the files that Spark can read; each is read once."""
+    def frame(
+        self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int | None = None
+    ) -> "DataFrame":
+        """Columns `path` and `item`, a file's bytes; how many tasks there are is up to Spark."""
         from pyspark.sql.functions import broadcast
 
-        self._spark.conf.set("spark.sql.execution.arrow.maxBytesPerBatch", _BATCH_BYTES)
+        spark.conf.set("spark.sql.execution.arrow.maxBytesPerBatch", _BATCH_BYTES)
         names = {"uri": [self._uri(f.path) for f in files], "name": [f.path for f in files]}
-        wanted = self._spark.createDataFrame(pa.table(names))
+        wanted = spark.createDataFrame(pa.table(names))
         found = self._files().withColumnRenamed("path", "uri").join(broadcast(wanted), "uri")
-        return found.selectExpr("name AS path", "content")
+        return found.selectExpr("name AS path", "content AS item")
 
     def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
         if not whole or not files:
             # Spark reads files whole: reading them once is enough.
             return [""] * len(files)
-        from pyspark.sql.functions import broadcast, sha2
+        from pyspark.sql.functions import sha2
 
-        wanted = spark.createDataFrame(pa.table({"path": [self._uri(file.path) for file in files]}))
-        found = self._files().join(broadcast(wanted), "path").select("path", sha2("content", 256))
+        found = self.frame(spark, files).select("path", sha2("item", 256))
         digests = dict(map(tuple, collected(found)))
-        return [digests.get(self._uri(file.path)) for file in files]
+        return [digests.get(file.path) for file in files]
 
     def write(
         self,
@@ -146,15 +123,15 @@ class SparkReader:
             # What cannot be read is missed later, by name.
             reader = reader.option(option, "true")
         frame = reader.load(self._place)
-        if self._side.without is not None:
-            above = f"{self._root}/{self._side.without}/"
+        if self.side.without is not None:
+            above = f"{self._root}/{self.side.without}/"
             frame = frame.where(~frame["path"].startswith(above))
         return frame
 
     def _uri(self, path: str) -> str:
-        return f"{self._root}/{path.removeprefix(self._side.prefix)}"
+        return f"{self._root}/{path.removeprefix(self.side.prefix)}"
 
-    def _folders(self) -> Iterator[Folder]:
+    def folders(self) -> Iterator[Folder]:
         frame = self._files()
         table = frame.select("path", "length", "modificationTime").toArrow()
         times = table["modificationTime"].cast(pa.int64()).to_pylist()
@@ -164,7 +141,7 @@ class SparkReader:
         for path, size, modified in found:
             files[path.rpartition("/")[0]].append(Found(path, size, modified, 0))
         # Empty files are listed, but never scanned.
-        for path in set(filter(self._side.has, self._listed(frame))) - set(names):
+        for path in set(filter(self.side.has, self._listed(frame))) - set(names):
             files[path.rpartition("/")[0]].append(Found(path, 0, 0, 0, "empty file"))
         folders = {""}
         for folder in files:
@@ -177,7 +154,7 @@ class SparkReader:
                 path
                 for name, is_folder in self._names(folder, "*")
                 if is_folder and not name.startswith(("_", "."))
-                if self._side.has(path := f"{folder}/{name}".lstrip("/"))
+                if self.side.has(path := f"{folder}/{name}".lstrip("/"))
             }
         for folder in sorted(folders):
             yield self._folder(folder, files.get(folder, []), folders)
@@ -288,7 +265,7 @@ def _part_result(part: Part, result: dict[str, Any] | None) -> PartResult:
     rejects = [(path, reason) for path, reason in result["rejects"]]
     for place, row in enumerate(part.rows, start=part.start):
         if place not in seen:
-            rejects.append((row.path, "unreadable: Spark could not read it"))
+            rejects.append((row.path, UNREAD))
     counts = {int(label): count for label, count in result["counts"].items()}
     blank = [(path, label) for path, label in result["blank"]]
     deep = [DeepImage(path, Values(*values)) for path, values in result["deep"]]

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -74,50 +73,6 @@ class Folder(NamedTuple):
     has_folders: bool
 
 
-def list_images(root: Path, settings: DataSettings, side: Side = ALL) -> Listing:
-    """Finds the images under `root`; a class is the name of the folder that directly holds them.
-
-    Raises InputError where there are no two classes, or not those that were asked for.
-    """
-    check_folder(root.is_dir(), root.exists(), root, side)
-    return listing_of(_walk(os.fspath(root), "", (), side), os.fspath(root), settings, side)
-
-
-def find_images(root: Path, side: Side = ALL, classes: Collection[str] | None = None) -> "Gathered":
-    """The images under `root`, whatever their folders are called, or those of some classes.
-
-    Raises InputError where there are none.
-    """
-    check_folder(root.is_dir(), root.exists(), root, side)
-    found = gather(_walk(os.fspath(root), "", (), side), classes, side)
-    return some(found, os.fspath(root), side)
-
-
-def check_folder(is_folder: bool, exists: bool, root: object, side: Side) -> None:
-    """Raises InputError where what should be a folder of images is none."""
-    if exists and not is_folder:
-        raise InputError(
-            f"{side.flag} must be a folder that holds one folder of images for each class, "
-            f"but {root} is a file"
-        )
-    if not is_folder:
-        raise InputError(f"{side.flag} must be a folder, but got {root}")
-
-
-def listing_of(
-    folders: Iterator[Folder], root: str, settings: DataSettings, side: Side = ALL
-) -> Listing:
-    """Classes and files of folders, of the classes that the settings name or of all."""
-    found = gather(folders, settings.classes, side)
-    classes = _class_order(root, {file.class_name for file in found.files}, found.leaves, settings)
-    files = [file for file in found.files if file.class_name in classes]
-    # Where test images lie does not matter, as it does not for the others.
-    inputs = found.stats + settings.model_dump_json(exclude={"test_images"})
-    return Listing(
-        files, classes, found.rejects, found.ignored, hashlib.sha256(inputs.encode()).hexdigest()
-    )
-
-
 class Gathered(NamedTuple):
     """The files of some folders; `leaves` are names of folders that may be classes.
 
@@ -167,56 +122,34 @@ def gather(
     return Gathered(files, rejects, ignored, leaves, stats.hexdigest())
 
 
-def one_file(name: str, size: int) -> Gathered:
+def one_file(name: str) -> Gathered:
     """A single file, which was named itself: it is an image of no class."""
-    return Gathered([ImageFile(escape(name), "", size)], [], 0, set(), "")
+    return Gathered([ImageFile(escape(name), "", 0)], [], 0, set(), "")
 
 
-def some(found: Gathered, root: str, side: Side = ALL) -> Gathered:
-    """What was found, or InputError where that is nothing."""
-    if not found.files and not found.rejects:
-        raise InputError(f"{side.flag} must hold images, but {root} has none")
-    return found
+def listing_of(found: Gathered, place: str, settings: DataSettings) -> Listing:
+    """Puts the classes that the settings name, or else all, in the order of their labels.
+
+    Args:
+        found: What lies at `place`, as `gather` has it for the classes of the settings.
+        place: How messages name it.
+        settings: Of the data set.
+
+    Raises:
+        InputError: There are no two classes, or not those that were asked for.
+    """
+    classes = _class_order(place, {file.class_name for file in found.files}, found.leaves, settings)
+    files = [file for file in found.files if file.class_name in classes]
+    # Where test images lie does not matter, as it does not for the others.
+    inputs = found.stats + settings.model_dump_json(exclude={"test_images"})
+    return Listing(
+        files, classes, found.rejects, found.ignored, hashlib.sha256(inputs.encode()).hexdigest()
+    )
 
 
 def is_rubbish(name: str) -> bool:
     """Whether a name is hidden, or one that an archive or a desktop leaves behind."""
     return name.startswith(".") or name in _RUBBISH
-
-
-def _walk(
-    folder: str, relative: str, above: tuple[tuple[int, int], ...], side: Side
-) -> Iterator[Folder]:
-    """A folder and those below it, in the order of their names; links to folders are followed."""
-    try:
-        status = os.stat(folder)
-        here = (*above, (status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            every = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise InputError(f"{side.flag} must be readable throughout, but got {error}") from None
-    kept = [entry for entry in every if not is_rubbish(entry.name)]
-    folders = [entry for entry in kept if entry.is_dir() and side.has(relative + entry.name)]
-    found = [_found(entry, relative + entry.name) for entry in kept if not entry.is_dir()]
-    name = escape(os.path.basename(os.path.abspath(folder)))
-    yield Folder(name, found, len(every) - len(kept), bool(folders))
-    for entry in folders:
-        below = entry.stat()
-        # A link to a folder above would be walked for ever.
-        if (below.st_dev, below.st_ino) not in here:
-            yield from _walk(entry.path, f"{relative}{entry.name}/", here, side)
-
-
-def _found(entry: os.DirEntry[str], path: str) -> Found:
-    try:
-        # Not entry.stat(), which keeps what it returns: half a gigabyte for a million files.
-        status = os.stat(entry.path)
-    except OSError as error:
-        return Found(path, 0, 0, 0, f"unreadable: {error.strerror}")
-    reason = None if stat.S_ISREG(status.st_mode) else "not a regular file"
-    return Found(
-        path, status.st_size, status.st_mtime_ns, status.st_dev << 64 | status.st_ino, reason
-    )
 
 
 def _suffix(path: str) -> str:
@@ -232,11 +165,20 @@ def escape(path: str) -> str:
     return _NO_UTF8.sub(lambda found: f"%{ord(found[0]) - 0xDC00:02X}", path)
 
 
+def real_path(root: Path, path: str) -> Path:
+    """The file behind a listed path, whose bytes that are no UTF-8 were escaped."""
+    direct = root / path
+    if "%" not in path or direct.exists():
+        return direct
+    raw = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), path.encode())
+    return root / os.fsdecode(raw)
+
+
 def _class_order(
-    root: str, found: set[str], leaves: set[str], settings: DataSettings
+    place: str, found: set[str], leaves: set[str], settings: DataSettings
 ) -> tuple[str, ...]:
     if not found:
-        raise InputError(f"--images must hold images, but {root} has none")
+        raise InputError(f"--images must hold images, but {place} has none")
     if settings.classes is not None:
         if len(set(settings.classes)) != len(settings.classes) or len(settings.classes) < 2:
             raise InputError(
@@ -258,17 +200,8 @@ def _class_order(
         )
     if len(found) < 2:
         raise InputError(
-            f"--images must hold two classes or more, but {root} has one: {next(iter(found))!r}"
+            f"--images must hold two classes or more, but {place} has one: {next(iter(found))!r}"
         )
     if found == set(_KNOWN_ORDER):
         return _KNOWN_ORDER
     return tuple(sorted(found))
-
-
-def real_path(root: Path, path: str) -> Path:
-    """The file behind a listed path, whose bytes that are no UTF-8 were escaped."""
-    direct = root / path
-    if "%" not in path or direct.exists():
-        return direct
-    raw = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), path.encode())
-    return root / os.fsdecode(raw)

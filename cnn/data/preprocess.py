@@ -12,22 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from cnn.core.commit import beside, check_out, claim, clear_away
 from cnn.core.console import plain, say
-from cnn.core.directory import Directory, check_uri, reachable
+from cnn.core.directory import Directory, check_uri
 from cnn.core.errors import InputError, Option
 from cnn.data.blank_images import BlankImage, describe_blank, read_blank
 from cnn.data.build import Reject, describe_rejects, existing_dataset, make_dataset, read_rejects
 from cnn.data.duplicates import DUPLICATES
+from cnn.data.folder import FolderSource
 from cnn.data.folder_splits import Again, refuse_split, split_word
-from cnn.data.given_split import GivenSplit, sides
-from cnn.data.hadoop import SparkReader
+from cnn.data.given_split import GivenSplit, Images, sides
 from cnn.data.kaggle import fetch_kaggle
-from cnn.data.listing import ALL, Listing, Side
+from cnn.data.listing import Listing
 from cnn.data.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
 from cnn.data.notebook_view import data_html
-from cnn.data.readers import FileReader, FolderReader, Reader
 from cnn.data.sample import write_sample
+from cnn.data.source import needs_spark, source_of
 from cnn.data.splits import TEST, TRAIN
-from cnn.data.store_images import StoreReader
 from cnn.data.value_range import describe_range
 from cnn.settings.defaults import DOWNLOADS, SAMPLE_PAIRS
 from cnn.settings.validation import validate
@@ -131,7 +130,7 @@ class DataSet:
 
     def blank(self) -> list[BlankImage]:
         """The images of which nothing is to be seen, or hardly anything."""
-        return read_blank(Directory(self.path)) if self.manifest.blank else []
+        return read_blank(Directory(self.path))
 
     def __str__(self) -> str:
         manifest = self.manifest
@@ -178,10 +177,10 @@ class _Work:
             print(f"drawing the sample: {pairs} faces and {pairs} comics", flush=True)
             with self._room() as root:
                 write_sample(root, pairs, seed=self.settings.seed)
-                reader = FileReader(root)
-                listing = reader.find(self.settings)._replace(inputs=inputs)
+                images = FolderSource(root)
+                listing = images.find(self.settings)._replace(inputs=inputs)
                 with self.session as spark:
-                    self._make(spark, reader, listing, SAMPLE)
+                    self._make(spark, images, listing, SAMPLE)
         return True
 
     @contextmanager
@@ -206,16 +205,16 @@ class _Work:
         places = (
             [place] if self.settings.test_images is None else [place, self.settings.test_images]
         )
-        if not any(map(_spark_alone, places)):
-            return self._read(_reader(places), places, source, own=own)
+        if not any(map(needs_spark, places)):
+            return self._read(_images_at(places), places, source, own=own)
         # Spark lists them as well.
         with self.session as spark:
             there = nullcontext(spark)
             work = replace(self, session=there)
-            return work._read(_reader(places, spark), places, source, own=own)
+            return work._read(_images_at(places, spark), places, source, own=own)
 
-    def _read(self, reader: Reader, places: Sequence[str], source: Source, *, own: bool) -> bool:
-        listing = reader.find(self.settings)
+    def _read(self, images: Images, places: Sequence[str], source: Source, *, own: bool) -> bool:
+        listing = images.find(self.settings)
         if len(places) == 1 and self.settings.folders == "ask":
             chosen = self.settings.classes is not None
             files, classes = listing.files, listing.classes
@@ -224,7 +223,7 @@ class _Work:
             wanted = self._wanted(listing.inputs)
             if wanted:
                 with self.session as spark:
-                    self._make(spark, reader, listing, source)
+                    self._make(spark, images, listing, source)
         return wanted
 
     def _wanted(self, inputs: str) -> bool:
@@ -239,13 +238,13 @@ class _Work:
         return True
 
     def _make(
-        self, spark: "SparkSession", reader: Reader, listing: Listing, source: Source
+        self, spark: "SparkSession", images: Images, listing: Listing, source: Source
     ) -> None:
         listed = len(listing.files) + len(listing.rejects)
         say(f"{listed:,} files of {', '.join(listing.classes)}")
         make_dataset(
             spark,
-            reader,
+            images,
             self.out,
             self.settings,
             listing,
@@ -254,22 +253,9 @@ class _Work:
         )
 
 
-def _spark_alone(place: str) -> bool:
-    """Whether images lie where nothing but Spark can reach them."""
-    return "://" in place and not place.startswith("s3://")
-
-
-def _reader(places: Sequence[str], spark: "SparkSession | None" = None) -> Reader:
-    """A reader of the images, and of an official test set where there is a second place."""
+def _images_at(places: Sequence[str], spark: "SparkSession | None" = None) -> Images:
+    """The images at a place, and an official test set where there is a second one."""
     if len(places) == 1:
-        return _reader_of(places[0], ALL, spark)
+        return source_of(places[0], spark)
     one, other = sides(*places)
-    return GivenSplit(_reader_of(places[0], one, spark), _reader_of(places[1], other, spark))
-
-
-def _reader_of(place: str, side: Side, spark: "SparkSession | None") -> FolderReader:
-    if spark is not None and _spark_alone(place):
-        return SparkReader(spark, place, side)
-    if "://" in place:
-        return StoreReader(reachable(place), side)
-    return FileReader(Path(place), side)
+    return GivenSplit(source_of(places[0], spark, one), source_of(places[1], spark, other))

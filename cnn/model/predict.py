@@ -20,8 +20,9 @@ from cnn.core.directory import Directory
 from cnn.core.errors import Error, failure
 from cnn.data.build import write_rejects
 from cnn.data.decode import Unreadable
+from cnn.data.hadoop import UNREAD
 from cnn.data.listing import Gathered
-from cnn.data.new_images import Images
+from cnn.data.source import ImageSource
 from cnn.data.splits import ImageFile
 from cnn.model.card import ModelCard
 from cnn.settings.defaults import CSV
@@ -74,7 +75,7 @@ def predict_images(
     spark: "SparkSession",
     run: Directory,
     card: ModelCard,
-    images: Images,
+    images: ImageSource,
     found: Gathered,
     out: Directory,
     *,
@@ -111,7 +112,7 @@ def predict_images(
             if predicted + len(rejects) < len(found.files) + len(found.rejects):
                 seen = {row.path for row in collected(classified.select("path"))}
                 unseen = [file.path for file in found.files if file.path not in seen]
-                rejects += [(path, "unreadable: Spark could not read it") for path in unseen]
+                rejects += [(path, UNREAD) for path in unseen]
             confusion = _confusion(spark, right, found.files, card)
             classified.unpersist()
             write_rejects(staging, rejects)

@@ -52,8 +52,7 @@ class Trials(SparkTrials):
         parallelism: How many trials run at the same time, unless `round` says otherwise.
         first_number: The number of the first trial.
         timeout: Seconds after which running trials are cancelled and the search ends.
-        isolation: How a trial's process is isolated. In it, `cnn.spark.task.trial_number()` gives
-            the objective the trial's number.
+        isolation: How a trial's process is isolated; it has `cnn.spark.task.trial_number()`.
         max_lost: How often a trial is launched again after its executor was lost.
         profile: The resources of each trial, if the session's settings are not to apply.
         round: Decides which points are launched and receives every result.
@@ -64,11 +63,12 @@ class Trials(SparkTrials):
 
     A failed trial has the status "fail"; the algorithm sees it like any other.
 
+    >>> from hyperopt import fmin, hp, rand
     >>> trials = Trials(spark, parallelism=2)
     >>> space = {"x": hp.uniform("x", -1, 1)}
-    >>> best = fmin(lambda p: p["x"] ** 2, space, rand.suggest, 20, trials=trials)
+    >>> best = fmin(lambda p: p["x"] ** 2, space, rand.suggest, 4, trials=trials, verbose=False)
     >>> len(trials.losses())
-    20
+    4
     """
 
     # Each trial has a thread that only waits, which costs little.

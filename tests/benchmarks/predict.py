@@ -28,7 +28,7 @@ import numpy as np
 from preprocess import LINKS, draw, link
 
 from cnn.core.directory import Directory
-from cnn.data.new_images import FolderImages
+from cnn.data.folder import FolderSource
 from cnn.model.card import ModelCard, read_card
 from cnn.model.predict import predict_images
 from cnn.settings.params import ModelParams
@@ -93,9 +93,9 @@ def limit(folder: Path, paths: Sequence[Path], processes: int) -> float:
 
 def ours(spark: Any, run: Path, images: Path, out: Path) -> float:
     """Seconds."""
-    directory, source = Directory(run), FolderImages(images)
+    directory, source = Directory(run), FolderSource(images)
     started = time.perf_counter()
-    found = source.gather()
+    found = source.gather_new()
     card = read_card(directory)
     done = predict_images(spark, directory, card, source, found, Directory(out))
     assert done.predicted == len(found.files)

@@ -28,8 +28,8 @@ from PIL import Image
 
 from cnn.core.directory import Directory
 from cnn.data.build import make_dataset
+from cnn.data.folder import FolderSource
 from cnn.data.manifest import DataSettings, Source
-from cnn.data.readers import FileReader
 from cnn.data.sample import write_sample
 from cnn.settings.toml import CONF
 from cnn.spark.session import spark_session
@@ -181,7 +181,7 @@ def ours(spark: Any, folder: Path, out: Path) -> tuple[float, dict[str, float]]:
     """Seconds of our job from files to a committed data directory, and peak memory by role."""
     with Peaks() as peaks:
         started = time.perf_counter()
-        reader = FileReader(folder)
+        reader = FolderSource(folder)
         listing = reader.find(SETTINGS)
         make_dataset(
             spark, reader, Directory(out), SETTINGS, listing, source=Source(name="benchmark")
@@ -273,9 +273,9 @@ def listing(root: Path, count: int) -> None:
         staging.rename(folder)
     code = (
         "import resource, sys, time; from pathlib import Path\n"
-        "from cnn.data.listing import list_images; from cnn.data.manifest import DataSettings\n"
+        "from cnn.data.folder import FolderSource; from cnn.data.manifest import DataSettings\n"
         "started = time.perf_counter()\n"
-        "found = list_images(Path(sys.argv[1]), DataSettings())\n"
+        "found = FolderSource(Path(sys.argv[1])).find(DataSettings())\n"
         "print(len(found.files), time.perf_counter() - started,"
         " resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )

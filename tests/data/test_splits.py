@@ -1,0 +1,253 @@
+"""Groups, test split, folds and order; and the files and classes under a folder."""
+
+import itertools
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.data_sets import images_of
+from support.images import write_images
+
+from cnn.core.errors import InputError
+from cnn.data.folder import FolderSource
+from cnn.data.listing import real_path
+from cnn.data.manifest import DataSettings
+from cnn.data.splits import TEST, TRAIN, ImageFile, Row, assign, connected_groups, tie_keys
+from cnn.settings.schema import FOLDS
+
+CLASSES = ("a", "b")
+
+
+def files(*paths: str) -> list[ImageFile]:
+    return [ImageFile(path, path.split("/")[-2], 1) for path in paths]
+
+
+def pairs(count: int) -> list[ImageFile]:
+    return files(*(f"{name}/{number}.jpg" for number in range(count) for name in CLASSES))
+
+
+def split_of(listed: list[ImageFile], **changes: Any) -> dict[str, list[Row]]:
+    chosen = DataSettings(**changes)
+    groups = connected_groups(tie_keys(listed, chosen), [None] * len(listed))
+    return assign(listed, groups, CLASSES, chosen)
+
+
+@given(count=st.integers(30, 200), fraction=st.floats(0.1, 0.5), seed=st.integers(0, 9))
+@settings(max_examples=25, deadline=None)
+def test_pairs_are_never_torn_and_counts_are_as_asked(
+    count: int, fraction: float, seed: int
+) -> None:
+    split = split_of(pairs(count), test_fraction=fraction, seed=seed)
+    train, test = ({row.group for row in split[name]} for name in (TRAIN, TEST))
+    assert not train & test
+    assert len(train) + len(test) == count
+    assert abs(len(split[TEST]) - fraction * 2 * count) <= 2
+    folds = {group: {r.fold for r in split[TRAIN] if r.group == group} for group in train}
+    assert all(len(fold) == 1 for fold in folds.values())
+
+
+def test_folds_are_as_large_as_each_other() -> None:
+    counts = Counter(row.fold for row in split_of(pairs(125))[TRAIN])
+    assert sorted(counts) == list(range(FOLDS))
+    assert set(counts.values()) == {20}
+
+
+def test_the_split_does_not_depend_on_the_order_of_the_files() -> None:
+    assert split_of(pairs(50)) == split_of(pairs(50)[::-1])
+    assert split_of(pairs(50)) != split_of(pairs(50), seed=1)
+
+
+def test_rows_are_shuffled() -> None:
+    labels = [row.label for row in split_of(pairs(200))[TRAIN]]
+    changes = sum(one != other for one, other in itertools.pairwise(labels))
+    assert 110 < changes < 210
+
+
+def test_a_class_that_would_be_missing_on_a_side_is_refused() -> None:
+    listed = files(*(f"a/{n}.jpg" for n in range(50)), "b/x.jpg", "b/y.jpg")
+    with pytest.raises(InputError, match="'b' has 2"):
+        split_of(listed, group="none")
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [
+        ({}, ["1", "1", "2", "2"]),
+        ({"group": "none"}, ["a/1.jpg", "b/1.jpg", "a/2.jpg", "b/2.jpg"]),
+        ({"group_regex": r"[12]"}, ["1", "1", "2", "2"]),
+        ({"group_regex": r"(a|b)/"}, ["a", "b", "a", "b"]),
+    ],
+)
+def test_what_ties_files_together(changes: dict[str, Any], keys: list[str]) -> None:
+    listed = files("a/1.jpg", "b/1.jpg", "a/2.jpg", "b/2.jpg")
+    assert tie_keys(listed, DataSettings(**changes)) == keys
+
+
+def test_stems_tie_only_where_all_classes_have_the_same() -> None:
+    listed = files("a/1.jpg", "b/1.jpg", "b/2.jpg")
+    assert tie_keys(listed, DataSettings()) == ["a/1.jpg", "b/1.jpg", "b/2.jpg"]
+    assert tie_keys(listed, DataSettings(group="stem")) == ["1", "1", "2"]
+
+
+def test_a_path_that_the_group_regex_does_not_match_is_named() -> None:
+    with pytest.raises(InputError, match="has no match"):
+        tie_keys(files("a/1.jpg", "b/y.jpg"), DataSettings(group_regex=r"\d"))
+
+
+def test_groups_are_the_connected_components_of_keys_and_bytes() -> None:
+    keys = ["p", "q", "r", "s", "q"]
+    assert connected_groups(keys, ["x", "x", None, None, None]) == ["p", "p", "r", "s", "p"]
+    assert connected_groups(keys, ["x", "x", "y", "y", "y"]) == ["p"] * 5
+
+
+def test_classes_are_the_folders_that_hold_images_at_any_depth(tmp_path: Path) -> None:
+    write_images(tmp_path / "deep" / "er", {"cats": 2, "dogs": 1})
+    write_images(tmp_path / "val", {"cats": 1}, seed=1)
+    listing = FolderSource(tmp_path).find(DataSettings())
+    assert listing.classes == ("cats", "dogs")
+    assert Counter(file.class_name for file in listing.files) == {"cats": 3, "dogs": 1}
+    assert {file.path for file in listing.files if file.class_name == "dogs"} == {
+        "deep/er/dogs/dogs-0.png"
+    }
+
+
+def test_faces_come_before_comics_and_others_by_name(tmp_path: Path) -> None:
+    write_images(tmp_path / "known", {"comics": 1, "faces": 1})
+    write_images(tmp_path / "other", {"b": 1, "a": 1})
+    assert FolderSource(tmp_path / "known").find(DataSettings()).classes == ("faces", "comics")
+    assert FolderSource(tmp_path / "other").find(DataSettings()).classes == ("a", "b")
+    chosen = DataSettings(classes=("b", "a"))
+    assert FolderSource(tmp_path / "other").find(chosen).classes == ("b", "a")
+
+
+def test_classes_that_are_not_named_are_left_out(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 2, "b": 2, "c": 2})
+    listing = FolderSource(tmp_path).find(DataSettings(classes=("a", "c")))
+    assert {file.class_name for file in listing.files} == {"a", "c"}
+
+
+def test_rubbish_is_ignored_and_counted(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 1, "b": 1})
+    for name in (".DS_Store", "Thumbs.db"):
+        (tmp_path / "a" / name).touch()
+    write_images(tmp_path / "__MACOSX", {"a": 1})
+    (tmp_path / "notes.txt").touch()
+    listing = FolderSource(tmp_path).find(DataSettings())
+    assert len(listing.files) == 2
+    assert listing.ignored == 4
+
+
+def test_what_else_lies_in_a_class_folder_is_listed(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 1, "b": 1})
+    (tmp_path / "a" / "notes.txt").touch()
+    (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    listing = FolderSource(tmp_path).find(DataSettings())
+    assert "a/notes.txt" in [file.path for file in listing.files]
+    assert listing.rejects == [
+        ("a/gone.png", "unreadable: No such file or directory"),
+        ("a/pipe.png", "not a regular file"),
+    ]
+
+
+def test_links_to_folders_are_followed_but_not_round_and_round(tmp_path: Path) -> None:
+    write_images(tmp_path / "elsewhere", {"a": 2})
+    root = write_images(tmp_path / "images", {"b": 2})
+    (root / "a").symlink_to(tmp_path / "elsewhere" / "a")
+    (root / "b" / "up").symlink_to(root)
+    paths = [file.path for file in FolderSource(root).find(DataSettings()).files]
+    assert paths == ["a/a-0.png", "a/a-1.png", "b/b-0.png", "b/b-1.png"]
+
+
+def test_a_stable_split_moves_no_old_image() -> None:
+    changes = {"split": "stable", "group": "none"}
+    before, after = (split_of(pairs(count), **changes) for count in (400, 600))
+    folds = [{row.path: row.fold for rows in s.values() for row in rows} for s in (before, after)]
+    assert folds[0].items() <= folds[1].items()
+    assert len(before[TEST]) == pytest.approx(0.2 * 800, rel=0.25)
+    assert {row.fold for row in after[TRAIN]} == set(range(10))
+
+
+def test_a_stable_split_needs_groups_that_stay() -> None:
+    with pytest.raises(ValueError, match="--split stable must come with"):
+        DataSettings(split="stable")
+
+
+@pytest.mark.parametrize("name", ["a b", "100%", "%41", "größe", "zwei\nzeilen", "\udcff\udc80"])
+def test_any_file_name_is_listed_and_found_again(tmp_path: Path, name: str) -> None:
+    write_images(tmp_path, {"a": 1, "b": 1})
+    odd = tmp_path / "a" / f"{name}.png"
+    (tmp_path / "a" / "a-0.png").rename(odd)
+    listed = next(
+        f for f in FolderSource(tmp_path).find(DataSettings()).files if f.class_name == "a"
+    )
+    listed.path.encode()
+    assert real_path(tmp_path, listed.path).read_bytes() == odd.read_bytes()
+
+
+def test_inputs_change_with_files_and_settings(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 2, "b": 2})
+    first = FolderSource(tmp_path).find(DataSettings()).inputs
+    assert FolderSource(tmp_path).find(DataSettings()).inputs == first
+    assert FolderSource(tmp_path).find(DataSettings(seed=1)).inputs != first
+    (tmp_path / "a" / "a-0.png").unlink()
+    assert FolderSource(tmp_path).find(DataSettings()).inputs != first
+
+
+PAIRED: dict[str, Any] = {"test_images": "test"}
+
+
+def keys_of(train: range, test: range, classes: str = "ab", **changes: Any) -> list[set[str]]:
+    """Keys of training and of test images that are numbered so in each class."""
+    files = [
+        ImageFile(f"{prefix}{name}/{n}.png", name, 1, tested=bool(prefix))
+        for prefix, numbers in (("", train), ("../test/", test))
+        for name in classes
+        for n in numbers
+    ]
+    keys = tie_keys(files, DataSettings(**PAIRED, **changes))
+    found = zip(files, keys, strict=True)
+    sides: list[set[str]] = [set(), set()]
+    for file, key in found:
+        sides[file.tested].add(key)
+    return sides
+
+
+def test_auto_ties_across_the_parts_where_the_stems_run_on() -> None:
+    train, test = keys_of(range(40), range(30, 50))
+    assert train & test == {str(n) for n in range(30, 40)}
+    assert len(train) == 40
+
+
+def test_auto_does_not_tie_across_where_each_part_has_its_own_numbers() -> None:
+    train, test = keys_of(range(40), range(10))
+    assert not train & test
+    # Pairs stay together all the same.
+    assert (len(train), len(test)) == (40, 10)
+    train, test = keys_of(range(40), range(10), group="stem")
+    assert train & test == test
+
+
+def test_auto_ties_nothing_across_without_evidence_within() -> None:
+    files = [*images_of("a", count=5), *images_of("b", count=6)]
+    files += images_of("../test/a", "../test/b", first=4, count=5, tested=True)
+    keys = tie_keys(files, DataSettings(**PAIRED))
+    assert keys[:11] == [file.path for file in files[:11]]
+    assert not set(keys[:11]) & set(keys[11:])
+
+
+def test_a_group_regex_sees_paths_below_either_folder() -> None:
+    train, test = keys_of(range(3), range(2), group_regex=r"\A[ab]/\d")
+    assert test == {"a/0", "a/1", "b/0", "b/1"} < train
+
+
+def test_all_groups_of_training_images_are_dealt_to_the_folds() -> None:
+    files = images_of("a", "b", count=20) + images_of("../t/a", "../t/b", count=4, tested=True)
+    groups = [file.path for file in files]
+    split = assign(files, groups, ("a", "b"), DataSettings(**PAIRED))
+    assert Counter(row.fold for row in split["train"]) == dict.fromkeys(range(FOLDS), 4)
+    assert {row.path for row in split["test"]} == {file.path for file in files if file.tested}

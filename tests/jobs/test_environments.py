@@ -1,0 +1,410 @@
+"""Whole jobs in the environments that people have: honoured, overridden with a word, or refused.
+
+Where nothing has to be trained to see it the test is fast; the whole jobs run with --all.
+"""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.images import write_images
+from support.jobs import Run, clean_environment, one_line, preprocess
+from support.no_locks import no_locks
+from support.paths import REPOSITORY
+
+TEST = ("--config", "conf/test.toml", "--max-trials", "1")
+# A proxy that answers nobody.
+PROXY = "http://someone:secret@127.0.0.1:9"
+
+
+def tune(data: Path, run: Path, *more: str) -> list[str]:
+    return ["jobs/tune.py", "--data", str(data), "--out", str(run), *TEST, *more]
+
+
+def whole(submit: Run, run: Path, *words: str, env: dict[str, str] | None = None) -> str:
+    """What a job says that goes its whole way, and on stderr nothing of its own."""
+    done = submit(*words, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert (run / "report.html").exists()
+    return done.stdout
+
+
+def refused(submit: Run, run: Path, *words: str, env: dict[str, str] | None = None) -> str:
+    """The one line of a job that is refused with 2; no page of Java stands above it."""
+    done = submit(*words, env=env)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "\tat " not in done.stderr
+    assert not run.exists()
+    return one_line(done.stderr)
+
+
+# Refused at once.
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "expected"),
+    [
+        (
+            ["--conf", "spark.executor.pyspark.memory=1g"],
+            {},
+            "spark.executor.pyspark.memory must not be set, since it limits virtual memory",
+        ),
+        (
+            ["--conf", "spark.pyspark.python=/nowhere/python"],
+            {},
+            "spark.pyspark.python must name a Python",
+        ),
+        pytest.param(
+            [],
+            {"PYSPARK_PYTHON": "/nowhere/python"},
+            "/nowhere/python is not there or cannot be executed",
+            marks=pytest.mark.slow,
+        ),
+        ([], {"SPARK_HOME": "/nowhere"}, "SPARK_HOME must be a Spark 4.3, but /nowhere has no"),
+    ],
+    ids=["memory", "python", "PYSPARK_PYTHON", "SPARK_HOME"],
+)
+def test_what_no_search_works_with_is_refused(
+    submit: Run,
+    noise_data: Path,
+    tmp_path: Path,
+    options: list[str],
+    env: dict[str, str],
+    expected: str,
+) -> None:
+    run = tmp_path / "run"
+    assert expected in refused(submit, run, *options, *tune(noise_data, run), env=env)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "expected"),
+    [
+        (["spark.eventLog.enabled=true", "spark.eventLog.dir=/nowhere"], 1, "/nowhere"),
+        pytest.param(["spark.task.cpus=64"], 1, "cpus per task = 64", marks=pytest.mark.slow),
+    ],
+    ids=["event log", "task cpus"],
+)
+def test_a_session_that_cannot_start_is_one_line(
+    submit: Run, noise_data: Path, tmp_path: Path, options: list[str], code: int, expected: str
+) -> None:
+    words = [word for option in options for word in ("--conf", option)]
+    done = submit(*words, *tune(noise_data, tmp_path / "run"))
+    assert done.returncode == code
+    assert expected in one_line(done.stderr)
+    assert "\tat " not in done.stderr
+    assert "Exception" not in done.stderr.replace(one_line(done.stderr), "")
+
+
+@pytest.mark.skipif(shutil.which("taskset") is None, reason="needs taskset")
+def test_as_many_slots_as_cores_that_are_allowed(
+    submit: Run, noise_data: Path, tmp_path: Path
+) -> None:
+    """Spark has one; with two workers it would wait for ever."""
+    words = tune(noise_data, tmp_path / "run", "--final-workers", "2")
+    done = submit(*words, before=on_one_core())
+    assert done.returncode == 2
+    assert "must be at most the number of slots, 1, but got 2" in one_line(done.stderr)
+
+
+def on_one_core() -> list[str]:
+    return ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
+
+
+# Whole jobs.
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("taskset") is None, reason="needs taskset")
+def test_two_workers_train_on_one_core(submit: Run, noise_data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ("--master", "local[2]", *tune(noise_data, run, "--final-workers", "2"))
+    done = submit(*words, before=on_one_core())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((run / "result.json").read_text())["final"]["workers"] == 2
+
+
+@pytest.mark.slow
+def test_workers_reach_each_other_where_there_is_a_proxy(
+    submit: Run, noise_data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = ("--master", "local[2]", *tune(noise_data, run, "--final-workers", "2"))
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), PROXY)
+    whole(submit, run, *words, env=proxies)
+    assert json.loads((run / "result.json").read_text())["final"]["workers"] == 2
+
+
+@pytest.fixture(scope="module")
+def usual(submit: Run, noise_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in the usual environment."""
+    run = tmp_path_factory.mktemp("usual") / "run"
+    assert not whole(submit, run, *tune(noise_data, run)).startswith("KERAS")
+    return run
+
+
+def accuracies(run: Path) -> list[float]:
+    result: dict[str, Any] = json.loads((run / "result.json").read_text())
+    return [result["test"]["accuracy"], *(epoch["loss"] for epoch in result["final"]["epochs"])]
+
+
+@pytest.mark.slow
+def test_a_users_own_keras_changes_nothing(
+    submit: Run, usual: Path, noise_data: Path, tmp_path: Path
+) -> None:
+    run, home = tmp_path / "run", tmp_path / "home"
+    (home / ".keras").mkdir(parents=True)
+    own = {"backend": "jax", "image_data_format": "channels_first", "floatx": "float16"}
+    (home / ".keras" / "keras.json").write_text(json.dumps(own))
+    env = {"HOME": str(home), "KERAS_BACKEND": "torch"}
+    lines = whole(submit, run, *tune(noise_data, run), env=env).splitlines()
+    assert lines[0].startswith("KERAS_BACKEND is torch: ")
+    assert [line.partition(" in ")[0] for line in lines[1:3]] == ["image_data_format", "floatx"]
+    assert accuracies(run) == pytest.approx(accuracies(usual), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_warnings_that_are_errors_end_no_job(submit: Run, tmp_path: Path) -> None:
+    env = {"PYTHONWARNINGS": "error"}
+    write_images(tmp_path / "images", {"cats": 30, "dogs": 30})
+    data, run = tmp_path / "data", tmp_path / "run"
+    words = ("--images", str(tmp_path / "images"), "--out", str(data), "--image-size", "32")
+    done = submit("jobs/preprocess.py", *words, env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("PYTHONWARNINGS is error: ignored")
+    given = ("--conf", "spark.executorEnv.PYTHONWARNINGS=error")
+    said = whole(submit, run, *given, *tune(data, run), env=env)
+    assert "spark.executorEnv.PYTHONWARNINGS is error: it is empty all the same" in said
+    places = ("--model", run, "--images", tmp_path / "images", "--out", tmp_path / "predictions")
+    done = submit("jobs/predict.py", *places, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "60 classified" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD and /proc")
+def test_run_and_data_directories_without_file_locks(submit: Run, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    env = no_locks(tmp_path, place, errno.ENOSYS)
+    if env is None:
+        pytest.skip("needs cc")
+    write_images(place / "images", {"cats": 30, "dogs": 30})
+    words = ("--images", place / "images", "--out", place / "data", "--image-size", "32")
+    done = submit("jobs/preprocess.py", *words, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "has no file locks (flock): a lease keeps a second writer out" in done.stdout
+    said = whole(submit, place / "run", *tune(place / "data", place / "run"), env=env)
+    assert "has no file locks (flock): a lease keeps a second writer out" in said
+    assert {path.name for path in place.iterdir()} == {"images", "data", "run"}
+    # Of the images as arrays every host has one, which several processes fill.
+    cache = ("--cache-dir", str(place / "cache"))
+    done = submit(*tune(place / "data", place / "again", *cache), env=env)
+    assert done.returncode == 1
+    line = one_line(done.stderr)
+    assert f"{place}/cache/" in line
+    assert "name another place with --cache-dir" in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("live", [False, True], ids=["lines", "table"])
+def test_a_search_goes_on_when_nobody_reads_it(
+    noise_data: Path, tmp_path: Path, live: bool
+) -> None:
+    run = tmp_path / "run"
+    job = subprocess.Popen(
+        [str(REPOSITORY / "spark-submit.sh"), *tune(noise_data, run)],
+        cwd=REPOSITORY,
+        env=clean_environment() | ({"FORCE_COLOR": "1"} if live else {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdout is not None
+    assert job.stderr is not None
+    job.stdout.readline()
+    job.stdout.close()
+    errors = job.stderr.read()
+    assert job.wait(timeout=500) == 0, errors
+    assert errors.count("nobody reads the output any more; the job goes on\n") == 1
+    assert "Traceback" not in errors
+    assert (run / "report.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"CUDA_VISIBLE_DEVICES": "-1", "LANG": "C", "LC_ALL": "C", "PYTHONUTF8": ""},
+        {"HADOOP_CONF_DIR": "/nowhere", "TMPDIR": "/nowhere"},
+    ],
+    ids=["locale and GPUs", "directories"],
+)
+def test_what_is_honoured(
+    submit: Run, noise_data: Path, tmp_path: Path, env: dict[str, str]
+) -> None:
+    run = tmp_path / "run"
+    said = whole(submit, run, *tune(noise_data, run), env=env)
+    assert ("TMPDIR is /nowhere, where nothing can be written" in said) == ("TMPDIR" in env)
+
+
+@pytest.mark.slow
+def test_a_user_without_a_home_and_an_active_environment(noise_data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    kept = ("JAVA_HOME", "SPARK_SUBMIT_OPTS")
+    environment = {k: v for k, v in clean_environment().items() if k in kept}
+    if Path(sys.prefix) != REPOSITORY / ".venv":
+        environment["VIRTUAL_ENV"] = sys.prefix
+    java = Path(shutil.which("java") or "/usr/bin/java").parent
+    done = subprocess.run(
+        [str(REPOSITORY / "spark-submit.sh"), *tune(noise_data, run)],
+        cwd=REPOSITORY,
+        env=environment | {"PATH": f"{java}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=540,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (run / "report.html").exists()
+
+
+def can_be_renamed() -> bool:
+    """Whether this user may give a process a host name of its own."""
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run(["unshare", "--uts", "true"], capture_output=True).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_be_renamed(), reason="needs unshare and the right to use it")
+def test_a_hosts_name_that_does_not_resolve(submit: Run, noise_data: Path, tmp_path: Path) -> None:
+    run, name = tmp_path / "run", "no.such.host.invalid"
+    renamed = ("unshare", "--uts", "sh", "-c", f'hostname {name}; exec "$@"', "sh")
+    done = submit(*tune(noise_data, run), before=renamed)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((run / "trials" / "00000.json").read_text())["host"] == name
+
+
+@pytest.mark.slow
+def test_few_open_files_are_raised_to_what_is_allowed(
+    submit: Run, noise_data: Path, tmp_path: Path
+) -> None:
+    limited = ("bash", "-c", 'ulimit -Sn 128; ulimit -Hn 512; exec "$@"', "bash")
+    done = submit(*tune(noise_data, tmp_path / "run"), before=limited)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# Ended from outside.
+
+
+def begun(words: list[str], env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """A job in a group of its own, as a shell starts one."""
+    return subprocess.Popen(
+        [str(REPOSITORY / "spark-submit.sh"), *words],
+        cwd=REPOSITORY,
+        env=clean_environment() | (env or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def until(job: subprocess.Popen[str], start: str) -> None:
+    assert job.stdout is not None
+    lines: Iterator[str] = iter(job.stdout.readline, "")
+    assert any(line.startswith(start) for line in lines), job.communicate()
+
+
+LONG = ("--set", "final.epochs=100000", "--set", "final.data=all", "--set", "final.attempts=1")
+
+
+@pytest.mark.parametrize(
+    ("start", "seconds"),
+    [
+        pytest.param("settings: ", 0.5, id="Spark starts"),
+        pytest.param("settings: ", 3.0, id="the session starts", marks=pytest.mark.slow),
+        pytest.param("copying the images", 0.2, id="images", marks=pytest.mark.slow),
+        pytest.param("training the winner", 8.0, id="the winner", marks=pytest.mark.slow),
+    ],
+)
+def test_ctrl_c_is_one_line_at_any_moment(
+    noise_data: Path, tmp_path: Path, start: str, seconds: float
+) -> None:
+    job = begun(tune(noise_data, tmp_path / "run", *LONG))
+    until(job, start)
+    time.sleep(seconds)
+    os.killpg(job.pid, signal.SIGINT)
+    _, errors = job.communicate(timeout=120)
+    assert job.returncode == 130
+    own = [line for line in errors.splitlines() if not line.startswith("WARNING: Using incubator")]
+    assert len(own) == 1, errors
+    assert own[0].startswith("error: interrupted; what was finished is on disk")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_ends_the_winners_training(noise_data: Path, tmp_path: Path, workers: int) -> None:
+    words = tune(noise_data, tmp_path / "run", *LONG, "--final-workers", str(workers))
+    job = begun(["--master", "local[2]", *words])
+    until(job, "training the winner")
+    time.sleep(10)
+    job.terminate()
+    output, errors = job.communicate(timeout=60)
+    assert job.returncode == 143
+    assert "go on from their last epoch" not in output
+    assert [line for line in errors.splitlines() if not line.startswith("WARNING: Using")] == []
+
+
+# What it says of the machine.
+
+
+@pytest.mark.slow
+def test_check_says_what_there_is(submit: Run, tmp_path: Path) -> None:
+    env = {"https_proxy": PROXY, "HOME": str(tmp_path)}
+    done = submit("--master", "local[2]", "check", env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert rows["slots"] == "2 on 1 executor, 2 cores each, 1 a task"
+    assert rows["proxies"] == "https_proxy 127.0.0.1:9"
+    assert rows["Keras"].endswith(" on tensorflow, channels_last")
+    assert rows["Spark"].endswith(", local[2]")
+    assert done.stdout.endswith("all is well\n")
+    assert "secret" not in done.stdout
+
+
+@pytest.mark.slow
+def test_check_says_what_is_unusual(submit: Run, tmp_path: Path) -> None:
+    env = {"KERAS_BACKEND": "jax", "HOME": str(tmp_path)}
+    options = ("--master", "local[2,3]", "--conf", "spark.speculation=true")
+    done = submit(*options, "check", env=env)
+    assert done.returncode == 2
+    unusual = [line for line in done.stdout.splitlines() if line.startswith("unusual: ")]
+    assert [line.split()[1] for line in unusual] == ["KERAS_BACKEND", "spark.speculation", "a"]
+    assert done.stderr.count("error: ") == 0
+
+
+def test_check_without_java(submit: Run, tmp_path: Path) -> None:
+    env = {"JAVA_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    done = submit("check", env=env)
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[-1].startswith("unusual: Java must be 17 or newer")
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_is_said_where_nothing_is_unusual(submit: Run, tmp_path: Path) -> None:
+    write_images(tmp_path / "images", {"cats": 30, "dogs": 30})
+    data = preprocess(submit, tmp_path)
+    done = submit("jobs/preprocess.py", "--images", tmp_path / "images", "--out", data)
+    assert done.stdout == ""
+    assert "--out must not exist without --overwrite" in one_line(done.stderr)

@@ -1,0 +1,396 @@
+"""Each parser of ours on anything: a valid result or the one error that it documents.
+
+Never another exception, a hang or a huge allocation. With --all each is tried on many more.
+"""
+
+import io
+import json
+import math
+import random
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from support import made_up
+from support.made_up import default_trial
+from support.paths import CONF_DIR
+
+from cnn.core.directory import Directory
+from cnn.core.errors import Error, InputError
+from cnn.data.decode import Decoding, Unreadable, decode
+from cnn.data.folder import FolderSource
+from cnn.data.kaggle import fetch_kaggle, unpack
+from cnn.data.listing import real_path
+from cnn.data.manifest import DataSettings, read_manifest
+from cnn.model.card import read_card
+from cnn.rundir.heartbeat import read_brought, read_reached
+from cnn.rundir.record import read_run
+from cnn.rundir.trials import read_trials, write_trial
+from cnn.search.journal import read_start, recover_trials
+from cnn.settings.schema import Settings
+from cnn.settings.toml import dump_settings, load_settings, read_settings
+from cnn.train.halving import Rungs
+
+# The folder of a test is used for all its examples: each writes the same few files again.
+fuzz = settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+texts = st.text(max_size=30) | st.sampled_from(["", "..", "../x", "\x1b[31m", "train", "NaN", "1"])
+numbers = st.integers() | st.floats() | st.sampled_from([0, -1, 2**63, 10**400, 1e308])
+anything = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=8,
+)
+DEEP = "[" * 100_000
+
+
+def wrong(valid: Any) -> st.SearchStrategy[Any]:
+    """A JSON value in which a few values are others, missing or too many."""
+
+    @st.composite
+    def changed(draw: Callable[[Any], Any]) -> Any:
+        tree = json.loads(json.dumps(valid))
+        for _ in range(draw(st.integers(1, 3))):
+            node = tree
+            while isinstance(node, dict | list) and node:
+                keys = sorted(node) if isinstance(node, dict) else range(len(node))
+                key = draw(st.sampled_from(list(keys)))
+                if not isinstance(node[key], dict | list) or draw(st.booleans()):
+                    action = draw(st.sampled_from(["replace", "remove", "add"]))
+                    if action == "replace":
+                        node[key] = draw(anything)
+                    elif action == "remove":
+                        del node[key]
+                    elif isinstance(node, dict):
+                        node[draw(texts)] = draw(anything)
+                    break
+                node = node[key]
+        return tree
+
+    return changed()
+
+
+def documents(valid: Any) -> st.SearchStrategy[bytes]:
+    """What may stand in a file of JSON: nearly valid, torn, any JSON, any bytes."""
+    whole = json.dumps(valid).encode()
+    near = wrong(valid).map(lambda tree: json.dumps(tree).encode())
+    torn = st.integers(0, len(whole)).map(lambda length: whole[:length])
+    any_json = anything.map(lambda tree: json.dumps(tree).encode())
+    return near | torn | any_json | st.binary(max_size=100)
+
+
+def is_short(error: Exception) -> None:
+    assert 0 < len(str(error)) < 2000
+
+
+MANIFEST = made_up.manifest(16, {"a": 8, "b": 8}).model_dump(mode="json")
+CARD = made_up.CARD
+
+
+@fuzz
+@given(documents(MANIFEST))
+@example(DEEP.encode())
+def test_a_manifest(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    try:
+        found = read_manifest(Directory(tmp_path))
+    except InputError as error:
+        is_short(error)
+    else:
+        assert found.total("train") >= found.smallest_class("train") >= 0
+        found.total("test")
+        found.model_dump_json()
+
+
+@fuzz
+@given(documents(CARD))
+@example(DEEP.encode())
+def test_a_models_description(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.json").write_bytes(content)
+    try:
+        card = read_card(Directory(tmp_path))
+    except InputError as error:
+        is_short(error)
+    else:
+        assert 8 <= card.size <= 2048
+        assert card.batch_size <= 4096
+
+
+@fuzz
+@given(documents(default_trial(3).model_dump(mode="json")))
+@example(DEEP.encode())
+def test_trials(tmp_path: Path, content: bytes) -> None:
+    run, said = Directory(tmp_path), list[str]()
+    write_trial(run, default_trial(2))
+    (tmp_path / "trials" / "00003.json").write_bytes(content)
+    try:
+        read_trials(run)
+    except Error as error:
+        is_short(error)
+    found = recover_trials(run, load_settings(), said.append)
+    numbers = [one.number for one in found]
+    assert numbers == [2, 3] if not said else numbers == [2]
+    assert all(len(line) < 2000 for line in said)
+    read_trials(run)
+
+
+START = {"data": "d", "fingerprint": "f", "started": "2026-01-01T00:00:00Z"}
+
+
+@fuzz
+@given(documents(START))
+@example(DEEP.encode())
+def test_a_runs_start(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.json").write_bytes(content)
+    try:
+        read_start(Directory(tmp_path)).model_dump_json()
+    except InputError as error:
+        is_short(error)
+
+
+RESULT = {
+    "params": {"filters": 3},
+    "winner": {"number": 0, "phase": "search", "accuracy": 0.5},
+    "phases": [{"name": "search", "best": 0}],
+    "test": {"accuracy": 0.5, "confusion": [[1, 1], [1, 1]], "interval": {"low": 0, "high": 1}},
+    "data": {"classes": ["a", "b"], "counts": {"train": {"a": 1, "b": 1}}},
+}
+
+
+def test_what_is_unspoilt_is_read(tmp_path: Path) -> None:
+    for name, content in (
+        ("manifest", MANIFEST),
+        ("model", CARD),
+        ("run", START),
+        ("result", RESULT),
+    ):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    place = Directory(tmp_path)
+    assert read_manifest(place).total("train") == 16
+    assert read_card(place).classes == ("a", "b")
+    assert read_start(place).fingerprint == "f"
+    assert read_run(place).record.test.mistakes() == 2
+
+
+@fuzz
+@given(documents(RESULT))
+@example(DEEP.encode())
+def test_a_result(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "result.json").write_bytes(content)
+    try:
+        record = read_run(Directory(tmp_path)).record
+        record.interval()
+        record.test.mistakes()
+    except InputError as error:
+        is_short(error)
+
+
+REACHED = {"number": 1, "epoch": 2.5, "max_epochs": 6, "accuracy": 0.5}
+BROUGHT = {"share": 0.5}
+
+
+@fuzz
+@given(documents(REACHED), documents(BROUGHT))
+@example(json.dumps(REACHED).encode(), json.dumps(BROUGHT).encode())
+@example(DEEP.encode(), DEEP.encode())
+def test_what_running_trials_tell(tmp_path: Path, reached: bytes, brought: bytes) -> None:
+    run = Directory(tmp_path)
+    # What others tell is read, whatever stands beside it.
+    run.write("running/00001.json", reached)
+    run.write("running/00002.json", json.dumps(REACHED | {"number": 2}).encode())
+    run.write("running/host-a.json", brought)
+    run.write("running/host-b.json", json.dumps(BROUGHT).encode())
+    told = read_reached(run, [1, 2])
+    assert told[2].epochs() == "2.5/6"
+    assert set(told) <= {1, 2}
+    assert 1 in told or reached != json.dumps(REACHED).encode()
+    assert all(reach.number == number and reach.epochs() for number, reach in told.items())
+    shares = read_brought(run)
+    assert 0.5 in shares
+    assert len(shares) <= 2
+    assert all(0 <= share <= 1 for share in shares)
+
+
+@fuzz
+@given(st.from_regex(r"\A[0-9]{5}_[-+.e0-9inf]{1,9}_[-+.e0-9inf]{1,9}\Z") | st.text(max_size=20))
+@example("00007_1.2.3_-")
+def test_names_of_rungs(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    folder = tmp_path_factory.mktemp("rungs")
+    planted = folder / "rungs" / "search" / "0" / (name.replace("/", "").replace("\0", "") or "x")
+    planted.parent.mkdir(parents=True)
+    try:
+        planted.touch()
+    except (OSError, UnicodeEncodeError):
+        return
+    assert Rungs(Directory(folder), "search", 3).report(0, 1, (-math.inf, 0.0))
+
+
+TOMLS = [path.read_text() for path in sorted(CONF_DIR.glob("*.toml"))]
+tomls = st.one_of(
+    st.text(max_size=60),
+    st.builds(
+        lambda text, start, length, put: text[:start] + put + text[start + length :],
+        st.sampled_from(TOMLS),
+        st.integers(0, 3000),
+        st.integers(0, 40),
+        st.text(max_size=5)
+        | st.sampled_from(["[", "]", "=", "{", "}", "nan", "inf", "-1", "9" * 99]),
+    ),
+    anything.map(lambda tree: f"phases = {json.dumps(tree)}\n"),
+    st.tuples(st.sampled_from(["search", "space", "final", "model", "cache"]), anything).map(
+        lambda pair: f"{pair[0]} = {json.dumps(pair[1])}"
+    ),
+)
+
+
+@fuzz
+@given(tomls)
+@example("a = " + DEEP)
+@example(".".join(["a"] * 100_000) + " = 1")
+@example("[search]\nepochs = 0x" + "f" * 9000)
+@example("[space]\nfilters = {choices = " + "[" * 300 + "]" * 300 + "}")
+def test_settings(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "some.toml"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    check(lambda: load_settings([path]))
+
+
+KEYS = ["search.epochs", "space.filters", "space.dropout.low", "phases.0.epochs", "model.builder"]
+keys = st.sampled_from([*KEYS, "search.points", "cache.dir", "final", "space", "phases", ""])
+
+
+@fuzz
+@given(keys | st.text(max_size=20), anything.map(json.dumps) | st.text(max_size=20))
+@example("search.epochs", "9" * 5000)
+@example("space.filters", DEEP)
+@example("search.points", '[{filters = {"' + "a" * 300 + '" = 1}}]')
+def test_assignments(key: str, value: str) -> None:
+    check(lambda: load_settings(assignments=[f"{key}={value}"]))
+
+
+def check(load: Callable[[], Settings]) -> None:
+    """Settings that are taken can be written and read again."""
+    try:
+        found = load()
+    except InputError as error:
+        is_short(error)
+        return
+    assert read_settings(dump_settings(found)) == found
+
+
+def encoded(kind: str, mode: str, **options: Any) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 4), dtype=np.uint8)
+    sink = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(sink, kind, **options)
+    return sink.getvalue()
+
+
+IMAGES = [
+    encoded("JPEG", "RGB"),
+    encoded("JPEG", "CMYK"),
+    encoded("JPEG", "L", progressive=True),
+    encoded("PNG", "RGBA"),
+    encoded("PNG", "P", transparency=0),
+    encoded("PNG", "I;16"),
+    encoded("GIF", "P"),
+    encoded("TIFF", "RGB", compression="tiff_lzw"),
+    encoded("TIFF", "RGB", compression="jpeg"),
+    encoded("WEBP", "RGBA"),
+    encoded("BMP", "RGB"),
+]
+
+
+@settings(fuzz, max_examples=3 * settings().max_examples)
+@given(st.sampled_from(IMAGES), st.randoms(use_true_random=False), st.sampled_from([1, 3]))
+def test_image_bytes(whole: bytes, rng: random.Random, channels: int) -> None:
+    content = bytearray(whole)
+    for _ in range(rng.randrange(6)):
+        place = rng.randrange(min(len(content), rng.choice([40, len(content)])))
+        content[place] = rng.choice([0, 0x7F, 0xFF, rng.randrange(256)])
+    if rng.random() < 0.3:
+        del content[rng.randrange(len(content)) :]
+    try:
+        assert decode(bytes(content), Decoding(16, channels)).shape == (16, 16, channels)
+    except Unreadable as reason:
+        is_short(reason)
+
+
+names = st.binary(min_size=1, max_size=12).filter(
+    lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")
+)
+
+
+@fuzz
+@given(st.lists(st.tuples(names, names | st.just(b"a.png")), max_size=4))
+@example([(b"cats", b"1"), (b"dogs", b"1")])
+def test_names_of_files_and_classes(
+    tmp_path_factory: pytest.TempPathFactory, found: list[tuple[bytes, bytes]]
+) -> None:
+    root = tmp_path_factory.mktemp("names")
+    for folder, name in found:
+        path = Path(str(root)) / Path(folder.decode("utf-8", "surrogateescape"))
+        path.mkdir(exist_ok=True)
+        (path / (name.decode("utf-8", "surrogateescape") + ".png")).touch()
+    try:
+        listing = FolderSource(root).find(DataSettings())
+    except InputError:
+        plain = all((folder + name).isalnum() for folder, name in found)
+        assert not plain or len({folder for folder, _ in found}) < 2
+        return
+    assert len(listing.classes) == len(set(listing.classes)) >= 2
+    for file in listing.files:
+        file.path.encode()
+        assert real_path(root, file.path).resolve().is_relative_to(root.resolve())
+        assert real_path(root, file.path).is_file()
+
+
+parts = st.sampled_from(["..", ".", "", "a", "b", "con:", "x" * 300, "\x1b", "\n", "ä", "a.png"])
+members = st.lists(parts, min_size=1, max_size=4).map("/".join) | st.text(max_size=20)
+GOOD = ["a/1.png", "b/1.png"]
+
+
+@fuzz
+@given(st.lists(members, max_size=4), st.randoms(use_true_random=False), st.booleans())
+@example(["a", "a/b"], random.Random(0), False)
+@example(["a/b", "a"], random.Random(0), False)
+@example(["."], random.Random(0), False)
+@example(GOOD, random.Random(0), False)
+def test_archives(
+    tmp_path_factory: pytest.TempPathFactory, found: list[str], rng: random.Random, damaged: bool
+) -> None:
+    home = tmp_path_factory.mktemp("archives")
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in dict.fromkeys(found):
+            try:
+                archive.writestr(zipfile.ZipInfo(name), b"content" * 30, zipfile.ZIP_DEFLATED)
+            except UnicodeEncodeError:
+                continue
+    content = bytearray(sink.getvalue())
+    for _ in range(rng.randrange(1, 5) if damaged else 0):
+        content[rng.randrange(len(content))] = rng.randrange(256)
+    (home / "a.zip").write_bytes(content)
+    try:
+        unpack(home / "a.zip", home / "folder")
+    except Error:
+        assert damaged or found != GOOD
+        assert {path.name for path in home.iterdir()} <= {"a.zip"}
+    else:
+        assert {path.name for path in home.iterdir()} == {"a.zip", "folder"}
+        files = {str(path.relative_to(home / "folder")) for path in home.glob("folder/*/*")}
+        assert damaged or found != GOOD or files == set(GOOD)
+
+
+@fuzz
+@given(st.text(max_size=20).filter(lambda name: "/" not in name) | st.just("a/../b"))
+def test_names_of_data_sets(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="--kaggle must be an owner and a name"):
+        fetch_kaggle(name, tmp_path / "down")
+    assert not list(tmp_path.iterdir())

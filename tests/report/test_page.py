@@ -1,0 +1,330 @@
+"""The HTML report, rendered from run directories as jobs/tune.py writes them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.made_up import ESCAPED, HOSTILE, epochs, result, run_directory, trial
+from support.pages import Page, command, refused
+
+from cnn.report.page import render_report, write_report
+from cnn.rundir.trials import EpochResult
+
+
+def test_a_whole_run_shows_what_won_and_how_good_it_is(tmp_path: Path) -> None:
+    page = Page(render_report(run_directory(tmp_path, result())))
+    for expected in (
+        "99.2 %",
+        "119 of 120 test images right; the true accuracy is likely between 95.4 % and 99.9 %",
+        "Better than always naming “faces”, the larger class in training, which would get 50.0 %",
+        "trial 7 of phase search",
+        "learning rate 0.00123",
+        "dropout –",
+        "batch norm yes",
+        "search 2 h 01 min",
+        "Faces and comics, by A. Painter. Licence: CC-BY 4.0",
+        "faces 59 98.3 % 1 1.7 % 98.3 % 100.0 %",
+        "8 trials: 8 ok",
+        "53,858 parameters",
+        "convolution_1",
+        "pixels 128 × 128",
+        "2,640",
+        "ab12cd",
+        "jobs/tune.py --data 'my data'",
+        "default.toml + sample.toml",
+        "4711",
+        "2026-11-23 08:00 UTC",
+        "max_trials = 8",
+        "the 4,000 images asked for were 480: all are used",
+        "best epoch, 5",
+    ):
+        assert expected in page.text, expected
+    assert set(page.labels) == {
+        "accuracy by epoch",
+        "loss by epoch",
+        "best validation accuracy over time",
+        "validation accuracy by epoch",
+        "parameters and validation accuracy of every trial",
+        "importance of each parameter",
+        "validation accuracy by one parameter",
+        "trials on their slots over time",
+    }
+    assert "No better than" not in page.text
+
+
+def test_epochs_that_were_stretched_are_said(tmp_path: Path) -> None:
+    trials = [trial(number, max_epochs=6 * number) for number in range(1, 4)]
+    page = Page(render_report(run_directory(tmp_path, result(), trials)))
+    assert "at most 6 epochs, 18 where they are short" in page.text
+
+
+def test_the_page_loads_nothing_and_its_ids_are_unique(tmp_path: Path) -> None:
+    html = render_report(run_directory(tmp_path, result()))
+    page = Page(html)
+    assert not {"link", "img", "iframe", "object", "image"} & set(page.tags)
+    assert "default-src 'none'" in html
+    assert all(reference.startswith("#") for reference in page.references)
+    assert {reference[1:] for reference in page.references} <= set(page.ids)
+    assert len(set(page.ids)) == len(page.ids)
+    assert not re.search(r"@import|url\((?!#)", html)
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    run = run_directory(tmp_path, result())
+    assert render_report(run) == render_report(run)
+
+
+def test_plots_take_their_colours_from_the_page(tmp_path: Path) -> None:
+    plots = re.findall(r"<svg.*?</svg>", render_report(run_directory(tmp_path, result())), re.S)
+    assert len(plots) > 5
+    for svg in plots:
+        assert not re.search(r"(?:fill|stroke): #", svg)
+        assert "currentColor" in svg
+        assert "font-family: inherit" in svg
+
+
+def test_hostile_text_is_escaped_wherever_it_stands(tmp_path: Path) -> None:
+    hostile = [
+        trial(0, phase=HOSTILE, params={HOSTILE: HOSTILE}),
+        trial(1, "crashed", phase=HOSTILE, params={HOSTILE: [HOSTILE]}, error=HOSTILE),
+    ]
+    content = result(
+        params={HOSTILE: HOSTILE},
+        winner={"number": 0, "phase": HOSTILE},
+        phases=[{"name": HOSTILE, "strategy": HOSTILE, "best": 0}],
+        baseline={"class": HOSTILE},
+        versions={HOSTILE: HOSTILE},
+        seconds={HOSTILE: 1.0},
+        architecture=HOSTILE,
+        data={
+            "classes": [HOSTILE, '" onload="alert(1)'],
+            "counts": {HOSTILE: {HOSTILE: 1}},
+            "source": dict.fromkeys(("name", "licence", "attribution", "url"), HOSTILE),
+        },
+        command=[HOSTILE],
+        configs=[HOSTILE],
+        notes=[HOSTILE],
+        started=HOSTILE,
+    )
+    run = run_directory(tmp_path, content, hostile)
+    run.write("settings.toml", HOSTILE.encode())
+    html = render_report(run)
+    assert HOSTILE not in html
+    assert html.count(ESCAPED) > 20
+    assert Page(html).tags.count("script") == 1
+    assert 'onload="' not in html
+
+
+# By key of result.json: what the page says where it is null.
+ABSENT = {
+    "schema_version": [],
+    "params": ["phase search class weights – parameters 53,858"],
+    "winner": [
+        "The winner: – conv layers",
+        "validation, in the search – validation",
+        "seed of the winner\N{RIGHT SINGLE QUOTATION MARK}s trial – seed",
+    ],
+    "phases": ["Nothing is known of how the winner was chosen", "Phase search 1 ok Best so far"],
+    "validation": ["validation, final training – test"],
+    "test": [
+        "– Test accuracy. There is no test result.",
+        "– test, balanced accuracy – test, ROC AUC – test loss – Data",
+        "Test images by class –",
+    ],
+    "baseline": ["always the larger class accuracy 99.2 % – 95 %"],
+    "final": ["On – images. Best epoch: –.", "seed of the final training –"],
+    "trials": [],
+    "seconds": ["The cost Trials on their slots"],
+    "versions": ["seed of the final training 4711 settings.toml"],
+    "architecture": ["53,858 parameters. – The final training"],
+    "parameters": ["class weights – parameters – How", "The network – parameters."],
+    "data": [
+        "Image classifier search",
+        "Data: –. Licence: –.",
+        "pixels – colours – files rejected – Fingerprint –",
+    ],
+    "command": ["How to repeat it – configuration"],
+    "configs": ["configuration – started"],
+    "notes": ["less than the test found. The winner:"],
+    "started": ["started – ended 2026"],
+    "ended": ["ended – seed"],
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The text of a page of which nothing is missing."""
+    folder = tmp_path_factory.mktemp("whole")
+    return Page(render_report(run_directory(folder, result(), [trial(7)]))).text
+
+
+@pytest.mark.parametrize("missing", result())
+def test_what_is_null_is_a_dash(tmp_path: Path, whole: str, missing: str) -> None:
+    content = result() | {missing: None}
+    text = Page(render_report(run_directory(tmp_path, content, [trial(7)]))).text
+    for said in ABSENT[missing]:
+        assert said in text
+        assert said not in whole
+    assert (text == whole) is (not ABSENT[missing])
+    assert "None" not in text
+
+
+def test_of_an_empty_result_all_is_a_dash(tmp_path: Path) -> None:
+    text = Page(render_report(run_directory(tmp_path, {}, [trial(7)]))).text
+    for said in (
+        "– test accuracy Image classifier search – Test accuracy. There is no test result.",
+        "The winner: – class weights – parameters – How it scored validation, in the search – "
+        "validation, final training – test – test, balanced accuracy – test, ROC AUC – "
+        "test loss – Data: –. Licence: –.",
+        "The network – parameters. – The final training On – images. Best epoch: –.",
+        "pixels – colours – files rejected – Fingerprint – How to repeat it – configuration – "
+        "started – ended – seed of the winner\N{RIGHT SINGLE QUOTATION MARK}s trial – "
+        "seed of the final training – settings",
+    ):
+        assert said in text
+
+
+def test_nulls_inside_of_tables_are_dashes(tmp_path: Path) -> None:
+    def emptied(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: emptied(item) for key, item in value.items()}
+        return value if isinstance(value, list) else None
+
+    page = Page(render_report(run_directory(tmp_path, emptied(result()), [])))
+    assert "There is no test result" in page.text
+    assert "None" not in page.text
+    assert "nan" not in page.text
+
+
+def test_a_missing_interval_is_worked_out(tmp_path: Path) -> None:
+    run = run_directory(tmp_path, result(test={"interval": None}), [])
+    assert "likely between 95.4 % and 99.9 %" in Page(render_report(run)).text
+
+
+def test_an_accuracy_below_all_is_never_rounded_to_all(tmp_path: Path) -> None:
+    test: dict[str, Any] = {
+        "accuracy": 9999 / 10000,
+        "count": 10000,
+        "interval": None,
+        "confusion": [],
+    }
+    page = Page(render_report(run_directory(tmp_path, result(test=test))))
+    assert "99.99 %" in page.text
+    assert "9,999 of 10,000 test images right" in page.text
+
+
+@pytest.mark.parametrize(("baseline", "said"), [(0.9542, False), (0.9543, True), (0.999, True)])
+def test_no_better_than_the_baseline_is_said_in_words(
+    tmp_path: Path, baseline: float, said: bool
+) -> None:
+    run = run_directory(tmp_path, result(baseline={"accuracy": baseline}), [])
+    text = Page(render_report(run)).text
+    assert ("No better than always naming the larger class." in text) is said
+    assert ("Better than always naming" in text) is not said
+
+
+def test_final_training_on_all_images_shows_the_winners_own_curve(tmp_path: Path) -> None:
+    final = {"data": "all", "epochs": [e.model_dump() for e in epochs(4, 0.9, validated=False)]}
+    page = Page(render_report(run_directory(tmp_path, result(final={**final, "cooldown": 0.25}))))
+    assert "Over the last 25 % of the steps the learning rate fell" in page.text
+    assert "own trial 7 in the search, with validation" in page.text
+    assert "validation, final training" not in page.text
+    assert page.labels.count("loss by epoch") == 2
+
+
+def test_more_attempts_than_one_are_told(tmp_path: Path) -> None:
+    attempts = [{"seed": 1, "accepted": False}, {"seed": 2, "accepted": False}]
+    page = Page(render_report(run_directory(tmp_path, result(final={"attempts": attempts}), [])))
+    assert "It took 2 attempts" in page.text
+    assert "the best of them is kept" in page.text
+
+
+def test_every_phase_has_its_plots_and_the_winner_comes_first(tmp_path: Path) -> None:
+    phases = [{"name": "layers", "best": 3, "objective": "val_loss"}, {"name": "rate", "best": 5}]
+    trials = [trial(number, phase="layers" if number < 4 else "rate") for number in range(6)]
+    trials += [trial(6, "cancelled", phase="late")]
+    content = result(phases=phases, winner={"number": 5, "phase": "rate"})
+    html = render_report(run_directory(tmp_path, content, trials))
+    page = Page(html)
+    for plot in (
+        "best validation accuracy over time",
+        "validation accuracy by epoch",
+        "parameters and validation accuracy of every trial",
+    ):
+        assert page.labels.count(plot) == 2, plot
+    assert "Phase late 1 cancelled No trial came to a validation accuracy." in page.text
+    rows = re.findall(r"<tr[^>]*>\s*<td>(\d+)</td>", html)
+    assert rows == ["5", "4", "6", "3", "2", "1", "0"]
+    assert re.search(r'<tr class="winner">\s*<td>5</td>', html)
+    assert page.text.count("best of phase") == 1
+
+
+def test_failures_are_told_once_each_kind(tmp_path: Path) -> None:
+    traceback = 'Traceback (most recent call last):\n  File "x.py"\nValueError: no such layer'
+    trials = [
+        trial(0),
+        trial(1, "invalid", error="layer 5 of 6 is left with 2x2 pixels"),
+        trial(2, "crashed", error=traceback),
+        trial(3, "invalid", error="layer 5 of 6 is left with 2x2 pixels"),
+        trial(4, "out_of_memory", error="the GPU has 4 GB\nit needs 5"),
+        trial(5, "lost"),
+    ]
+    page = Page(render_report(run_directory(tmp_path, result(), trials)))
+    assert "invalid trials 1, 3: layer 5 of 6 is left with 2x2 pixels" in page.text
+    assert "crashed trial 2: ValueError: no such layer Traceback" in page.text
+    assert "out of memory trial 4: it needs 5 the GPU has 4 GB" in page.text
+    assert "1 ok, 2 invalid, 1 out of memory, 1 crashed, 1 lost" in page.text
+
+
+def test_infinite_and_missing_values_are_drawn_as_gaps(tmp_path: Path) -> None:
+    broken = EpochResult(epoch=2, loss=None, accuracy=float("nan"), val_loss=None, seconds=1)
+    odd = trial(1, "diverged", loss=float("inf"), accuracy=0.4, epochs=(*epochs(1, 0.5), broken))
+    final = {"epochs": [epochs(1, 0.5)[0].model_dump(), broken.model_dump() | {"accuracy": None}]}
+    html = render_report(run_directory(tmp_path, result(final=final), [trial(0), odd]))
+    assert "accuracy by epoch" in Page(html).labels
+    assert not re.search(r'[ "](nan|inf)[ "]', html)
+
+
+def test_the_report_is_written_into_the_run(tmp_path: Path) -> None:
+    run = run_directory(tmp_path, result())
+    run.write("report.html", b"an older one")
+    assert write_report(run) == f"{run.uri}/report.html"
+    written = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert written.startswith("<!doctype html>")
+    assert written.rstrip().endswith("</html>")
+    assert "Better than always naming “faces”" in Page(written).text
+
+
+def test_the_command_makes_the_report_again(tmp_path: Path) -> None:
+    run = run_directory(tmp_path, result())
+    done = command(run.uri)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{run.uri}/report.html\n"
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "but {run} has no result.json"),
+        ("{", "result.json must be JSON, but is not"),
+        ("[1]", "result.json: "),
+        ('{"test": {"accuracy": "much"}}', "test.accuracy must be a valid number"),
+        ('{"test": {"count": -1}}', "test.count must be greater than or equal to 0"),
+        (json.dumps(result(test={"confusion": [[1]]})), "a row and a column for each of 2 classes"),
+    ],
+)
+def test_a_run_without_a_good_result_is_one_line_and_exit_code_2(
+    tmp_path: Path, content: str | None, expected: str
+) -> None:
+    if content is not None:
+        (tmp_path / "result.json").write_text(content)
+    assert expected.format(run=tmp_path) in refused(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_no_folder_or_no_argument_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    assert f"but {tmp_path}/none is no folder" in refused(tmp_path / "none")
+    assert "RUN" in refused()

@@ -1,0 +1,326 @@
+"""What the report says of the choice of the winner, the parameters, the cost and the network."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.made_up import START, epochs, result, run_directory, trial
+from support.pages import Page
+
+from cnn.report.cost import Clock, fill_slots, phase_costs
+from cnn.report.importance import importances
+from cnn.report.page import render_report
+from cnn.rundir.trials import TrialResult
+
+
+def phase(**fields: Any) -> list[dict[str, Any]]:
+    return [{"name": "search", "strategy": "tpe", "best": 7, **fields}]
+
+
+def text_of(folder: Path, trials: list[TrialResult] | None = None, **changes: Any) -> str:
+    return Page(render_report(run_directory(folder, result(**changes), trials))).text
+
+
+def confirmation(flattery: float, **fields: Any) -> dict[str, Any]:
+    candidates = [
+        {"number": 7, "score": 0.94, "scores": [0.93, 0.91], "mean": 0.92, "spread": 0.0141},
+        {"number": 3, "score": 0.93, "scores": [None, 0.9], "mean": 0.9, "spread": None},
+    ]
+    made = {"objective": "val_accuracy", "candidates": candidates, "flattery": flattery}
+    return {"confirmation": made | fields}
+
+
+def test_how_much_luck_flattered_the_best_is_said(tmp_path: Path) -> None:
+    text = text_of(tmp_path, [trial(7)], phases=phase(**confirmation(0.02)))
+    assert "trial 7, scored 2 points worse on average with other seeds: so much was luck" in text
+    assert "7 94.0 % 93.0 %, 91.0 % 92.0 % 1.4 points" in text
+    assert "3 93.0 % –, 90.0 % 90.0 % –" in text
+    assert "chosen by its mean over other seeds" in text
+
+
+def test_a_choice_in_which_one_has_no_mean_is_not_called_confirmed(tmp_path: Path) -> None:
+    half = confirmation(0.02)
+    half["confirmation"]["candidates"][1]["mean"] = None
+    text = text_of(tmp_path, phases=phase(**half))
+    assert "chosen by its mean over other seeds" not in text
+    assert "somewhat flattered by luck" in text
+
+
+@pytest.mark.parametrize(("flattery", "said"), [(-0.01, "1 point better"), (0.0, "the same")])
+def test_a_best_that_was_not_flattered_is_said(tmp_path: Path, flattery: float, said: str) -> None:
+    text = text_of(tmp_path, [trial(7)], phases=phase(**confirmation(flattery)))
+    assert f"scored {said} on average with other seeds: luck did not flatter it" in text
+
+
+def test_losses_are_no_percentages(tmp_path: Path) -> None:
+    losses = confirmation(0.25, objective="val_loss")
+    text = text_of(tmp_path, [trial(7)], phases=phase(objective="val_loss", **losses))
+    assert "scored 0.25 worse on average" in text
+    assert "validation loss, in the search" in text
+    assert "7 0.94 0.93, 0.91 0.92 0.0141" in text
+
+
+def test_without_repetitions_the_best_of_many_is_called_flattered(tmp_path: Path) -> None:
+    text = text_of(tmp_path)
+    assert "score of the winner is the best of 8 and so somewhat flattered by luck" in text
+    assert "The best validation score is that of the best of 8 trials" in text
+
+
+def test_a_smaller_network_that_is_as_good_is_named(tmp_path: Path) -> None:
+    found = {"number": 2, "params": {"filters": 8}, "accuracy": 0.93, "parameters": 1234}
+    text = text_of(tmp_path, [trial(7)], phases=phase(simplest={**found, "standard_error": 0.02}))
+    assert "A smaller network may do: trial 2 with 1,234 parameters instead of 53,858" in text
+    assert "came to 93.0 %, which is as good within one standard error (2 points)" in text
+    assert "Its parameters: filters 8." in text
+
+
+def test_no_smaller_network_as_good_is_said(tmp_path: Path) -> None:
+    text = text_of(tmp_path, [trial(7)], phases=phase(simplest={"number": 7}))
+    assert "No smaller network was as good within one standard error" in text
+
+
+def test_cross_validation_is_said(tmp_path: Path) -> None:
+    text = text_of(tmp_path, [trial(7, folds=5)])
+    assert "Cross-validated: each trial trained 5 networks" in text
+
+
+def test_a_run_of_one_trial_has_its_report(tmp_path: Path) -> None:
+    text = text_of(tmp_path, [trial(7)])
+    assert "Only one trial came to a score" in text
+    assert "it takes 8 trials with a score to say, and there are 1" in text
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "said"),
+    [
+        (18, 24, "± about 16 points: 24 test images are few."),
+        (190, 200, "cannot tell networks apart that are closer than that"),
+        (9900, 10000, "± about 0.2 points: 10,000 test images are many enough"),
+    ],
+)
+def test_how_wide_the_interval_is_is_said_in_words(
+    tmp_path: Path, right: int, count: int, said: str
+) -> None:
+    test: dict[str, Any] = {
+        "accuracy": right / count,
+        "count": count,
+        "interval": None,
+        "confusion": [],
+    }
+    assert said in text_of(tmp_path, [trial(7)], test=test)
+
+
+@pytest.mark.parametrize(
+    ("validation", "said"),
+    [
+        (0.99, "which the test bears out"),
+        (1.0, "more than the test bears out"),
+        (0.9, "less than the test found"),
+    ],
+)
+def test_test_and_validation_are_compared(tmp_path: Path, validation: float, said: str) -> None:
+    assert said in text_of(tmp_path, [trial(7)], validation={"accuracy": validation})
+
+
+def test_the_network_is_compared_with_always_naming_the_larger_class(tmp_path: Path) -> None:
+    text = text_of(tmp_path, [trial(7)], test={"roc_auc": 0.99999})
+    assert "accuracy 99.2 % 50.0 % 95 % interval 95.4 % to 99.9 % –" in text
+    assert "balanced accuracy 99.2 % 50.0 % ROC AUC 0.9999 0.5" in text
+    assert "recall, faces 98.3 % 100.0 % precision, faces 100.0 % 50.0 %" in text
+
+
+def test_many_classes_have_no_matrix_but_each_its_recall(tmp_path: Path) -> None:
+    names = [f"class-{label}" for label in range(30)]
+    matrix = [[5 if row == column else 0 for column in range(30)] for row in range(30)]
+    matrix[3][4], matrix[3][3] = 1, 4
+    text = text_of(
+        tmp_path, [trial(7)], data={"classes": names, "counts": {}}, test={"confusion": matrix}
+    )
+    assert "class-3 5 80.0 % 100.0 % class-0 5 100.0 % 100.0 %" in text
+    assert "true class named images share class-3 class-4 1 20.0 %" in text
+    assert "named class-3" not in text
+    assert "most likely" not in text
+
+
+def searched(count: int) -> list[TrialResult]:
+    """Trials whose accuracy follows from one of two parameters that vary."""
+    return [
+        trial(
+            number,
+            params={"noise": (number * 7) % 11, "width": 2 ** (number % 4), "fixed": 1},
+            accuracy=0.6 + 0.1 * (number % 4),
+        )
+        for number in range(count)
+    ]
+
+
+def test_the_parameter_that_decides_is_the_most_important() -> None:
+    found = importances(searched(40))
+    assert found is not None
+    assert [one.name for one in found.each] == ["width", "noise"]
+    assert found.explained > 0.8
+    assert found.believable
+    assert found.each[0].mean > 10 * abs(found.each[1].mean)
+    assert found == importances(searched(40))
+
+
+def test_importances_of_nothing_but_noise_are_not_believable() -> None:
+    trials = [
+        trial(n, params={"a": (n * 7) % 12, "b": (n * 5) % 12}, accuracy=0.5 + 0.1 * (n % 2))
+        for n in range(12)
+    ]
+    shuffled = [
+        t.model_copy(update={"accuracy": 0.5 + 0.01 * ((i * i * 31) % 7)})
+        for i, t in enumerate(trials)
+    ]
+    found = importances(shuffled)
+    assert found is not None
+    assert not found.believable
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_few_trials_have_no_importances(count: int) -> None:
+    assert importances(searched(count)) is None
+
+
+def test_another_networks_parameters_are_those_its_space_names(tmp_path: Path) -> None:
+    trials = [trial(n, params={"depth": n, "dropout": 0.25, "pooling": "flatten"}) for n in (6, 7)]
+    run = run_directory(tmp_path, result(params={"depth": 7, "pooling": "flatten"}), trials)
+    run.write(
+        "settings.toml",
+        b'[model]\nbuilder = "my.nets:wide"\n[[phases]]\nname = "search"\n'
+        b"space = {depth = {low = 1, high = 9}, dropout = 0.25}\n",
+    )
+    text = Page(render_report(run)).text
+    assert "depth 7" in text
+    assert "made by my.nets:wide" in text
+    assert "The same in all: dropout 0.25." in text
+    assert "pooling" not in text.partition("How to repeat it")[0]
+
+
+def test_the_validation_score_has_its_interval(tmp_path: Path) -> None:
+    trials = [trial(7, accuracy=0.9, validation_images=80), trial(6, accuracy=0.85)]
+    text = text_of(tmp_path, trials, winner={"accuracy": 0.9})
+    assert "validation, in the search 90.0 % 81.5 % to 94.8 %" in text
+    assert "validation, final training 95.0 % 88.4 % to 97.8 %" in text
+    assert "7 winner 90.0 % 81.5–94.8 % 0.06" in text
+    assert "6 ok 85.0 % – 0.08" in text
+    assert "Trial 7 named 90.0 % of 80 validation images rightly: 95 % interval 81.5 %" in text
+    assert "not that the best of several was chosen" in text
+
+
+def test_balanced_accuracy_has_no_interval_and_that_is_said(tmp_path: Path) -> None:
+    trials = [trial(7, accuracy=0.9, balanced_accuracy=0.8, validation_images=80)]
+    text = text_of(tmp_path, trials, phases=phase(objective="val_balanced_accuracy"))
+    assert "The validation balanced accuracy, by which it was chosen, has no such interval" in text
+    assert "7 winner 90.0 % 81.5–94.8 % 80.0 % 0.06" in text
+
+
+def timed(number: int, start: float, end: float, **fields: Any) -> TrialResult:
+    return trial(
+        number,
+        started=START + timedelta(seconds=start),
+        ended=START + timedelta(seconds=end),
+        **fields,
+    )
+
+
+def test_trials_are_laid_on_as_few_slots_as_they_need() -> None:
+    seconds = {"launch": 1.0, "data": 0.5, "compile": 2.0, "train": 3.0}
+    trials = [
+        timed(0, 1, 10, seconds=seconds),
+        timed(1, 1, 5),
+        timed(2, 5, 10, seconds={"train": 99.0}),
+        timed(3, 10, 10, status="invalid", error="no"),
+    ]
+    slots = fill_slots(trials)
+    assert slots.names == ["slot 1", "slot 2"]
+    assert {bar.trial.number: bar.slot for bar in slots.bars} == {0: 0, 1: 1, 2: 1, 3: 0}
+    assert slots.span == 10
+    assert slots.busy == pytest.approx((10 + 4 + 5) / 20)
+    first = next(bar for bar in slots.bars if bar.trial.number == 0)
+    assert first.parts == (
+        ("launch", 0, 1),
+        ("data", 1, 1.5),
+        ("compile", 1.5, 3.5),
+        ("train", 3.5, 6.5),
+        ("other", 6.5, 10),
+    )
+
+
+def test_slots_are_those_of_their_hosts() -> None:
+    trials = [timed(0, 0, 9, host="b"), timed(1, 0, 9, host="a"), timed(2, 9, 12, host="b")]
+    slots = fill_slots(trials)
+    assert slots.names == ["a, slot 1", "b, slot 1"]
+    assert {bar.trial.number: bar.slot for bar in slots.bars} == {0: 1, 1: 0, 2: 1}
+
+
+def test_the_time_of_an_interruption_is_left_out(tmp_path: Path) -> None:
+    trials = [timed(0, 0, 10), timed(1, 100_010, 100_020)]
+    clock = Clock(trials)
+    assert clock.at(trials[1].ended) == 20
+    assert fill_slots(trials).busy == 1
+    assert "interrupted and resumed" in text_of(tmp_path, trials)
+
+
+def test_what_stopping_early_saved_is_told_apart(tmp_path: Path) -> None:
+    known: dict[str, Any] = {"train_images": 100, "max_epochs": 10, "epochs": epochs(4, 0.8)}
+    trials = [
+        trial(0, **known),
+        trial(1, "pruned", rung=1, accuracy=0.7, loss=0.3, **known),
+        trial(2, **known, folds=5),
+        trial(3, "crashed", error="no", **known),
+    ]
+    cost = phase_costs(trials, ["search"])[0]
+    assert (cost.trials, cost.image_epochs) == (4, 400 + 400 + 2000 + 400)
+    assert (cost.saved_by_rungs, cost.saved_by_patience) == (600, 600 + 3000)
+    assert "search 4 35.0 s 3,200 600 3,600" in text_of(tmp_path, trials)
+
+
+def test_the_layers_are_drawn_with_their_shapes(tmp_path: Path) -> None:
+    layers = [
+        {"name": "pixels", "kind": "InputLayer", "shape": [64, 64, 1], "parameters": 0},
+        {"name": "c", "kind": "Conv2D", "shape": [None, 62, 16], "parameters": 160},
+        {"name": "probabilities", "kind": "Dense", "shape": [2], "parameters": 34},
+        {"kind": None, "shape": None},
+    ]
+    html = render_report(run_directory(tmp_path, result(layers=layers), [trial(7)]))
+    text = Page(html).text
+    assert "InputLayer 64 × 64 × 1 Conv2D ? × 62 × 16 160 Dense 2 34 – –" in text
+    assert "<details><summary>Keras" in html
+
+
+def test_names_that_no_page_can_hold_are_replaced(tmp_path: Path) -> None:
+    name = "a\x00\x1b</text>--><b>"
+    trials = [trial(n, params={name: f"{name}{n % 3}", "font-family: x": n}) for n in range(9)]
+    # Half of a surrogate pair is valid in JSON, and in no file of text.
+    params = {f"{name}\ud800": name}
+    html = render_report(run_directory(tmp_path, result(params=params), trials))
+    assert "\ufffd" in html.encode().decode()
+    assert "--><b>" not in html
+    for tag in ("svg", "text"):
+        assert len(re.findall(f"<{tag}[ >]", html)) == html.count(f"</{tag}>"), tag
+
+
+def test_a_page_of_50_trials_is_below_1_mb(tmp_path: Path) -> None:
+    trials = [t.model_copy(update={"epochs": epochs(30, 0.9)}) for t in searched(50)]
+    assert len(render_report(run_directory(tmp_path, result(), trials))) < 1_000_000
+
+
+def test_class_weights_are_those_of_the_settings(tmp_path: Path) -> None:
+    run = run_directory(tmp_path, result(), [trial(7)])
+    assert "class weights –" in Page(render_report(run)).text
+    run.write("settings.toml", b'[model]\nclass_weights = "balanced"\n')
+    assert "class weights balanced" in Page(render_report(run)).text
+    run.write("settings.toml", b"[model\n\xff")
+    assert "class weights –" in Page(render_report(run)).text
+
+
+def test_repetitions_are_marked_and_left_out_of_the_plots(tmp_path: Path) -> None:
+    trials = [trial(7), trial(8, repeats=7, accuracy=0.5)]
+    text = text_of(tmp_path, trials)
+    assert "1 repetition with other seeds, not in these plots" in text
+    assert "repeats 7" in text
+    assert "Only one trial came to a score" in text

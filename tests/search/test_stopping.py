@@ -1,0 +1,79 @@
+"""When a phase is over before all its trials are."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.made_up import bare_trial
+
+from cnn.core.directory import Directory
+from cnn.core.errors import Error
+from cnn.rundir.trials import TrialResult
+from cnn.search.stopping import Stopping
+from cnn.settings.schema import PhaseSettings
+
+
+def ending(folder: Path, **settings: Any) -> Stopping:
+    phase = PhaseSettings.model_validate({"name": "p", "space": {}, **settings})
+    return Stopping(phase, Directory(folder))
+
+
+def trial(number: int, status: str = "ok", accuracy: float = 0.5, **fields: Any) -> TrialResult:
+    scored = {"accuracy": accuracy, "loss": 1.0} if status in {"ok", "pruned"} else {}
+    error = {"error": f"reason {number}"} if status in {"crashed", "invalid"} else {}
+    return bare_trial(number, status, phase="p", **{**scored, **error, **fields})
+
+
+@pytest.mark.parametrize(
+    ("objective", "target", "bad", "good"),
+    [
+        ("val_accuracy", 0.9, {"accuracy": 0.89}, {"accuracy": 0.9}),
+        ("val_loss", 0.2, {"loss": 0.21}, {"loss": 0.2}),
+        ("val_balanced_accuracy", 0.9, {"accuracy": 1.0}, {"balanced_accuracy": 0.95}),
+    ],
+)
+def test_a_target_that_is_reached_ends_it(
+    tmp_path: Path, objective: str, target: float, bad: dict[str, Any], good: dict[str, Any]
+) -> None:
+    phase = ending(tmp_path, objective=objective, target=target)
+    phase.add(trial(0, **{"balanced_accuracy": 0.5, **bad}))
+    assert phase.reason() is None
+    phase.add(trial(1, **good))
+    assert phase.reason() == f"the target of {target:g} was reached"
+    # It stays reached, whatever comes after.
+    phase.add(trial(2))
+    assert phase.reason() is not None
+
+
+def test_trials_that_are_no_better_end_it(tmp_path: Path) -> None:
+    phase = ending(tmp_path, max_stalled=3)
+    for number, accuracy in enumerate([0.5, 0.4, 0.5, 0.6, 0.6, 0.1]):
+        phase.add(trial(number, accuracy=accuracy))
+        assert phase.reason() is None
+    phase.add(trial(6, "pruned", 0.7))
+    assert phase.reason() == "3 trials in a row were no better"
+
+
+def test_failures_in_a_row_are_an_error_with_the_first_cause(tmp_path: Path) -> None:
+    phase = ending(tmp_path, max_consecutive_failures=3)
+    for number in range(2):
+        phase.add(trial(number, "crashed"))
+    phase.add(trial(2, "pruned"))
+    # What could not be built was never launched, what was cancelled did not fail.
+    statuses = ["crashed", "invalid", "cancelled", "timeout"]
+    for number, status in enumerate(statuses, start=3):
+        phase.add(trial(number, status))
+    with pytest.raises(Error, match=r"3 trials in a row failed .* trial 3 \(crashed\): reason 3"):
+        phase.add(trial(7, "diverged"))
+
+
+def test_an_earlier_drivers_trials_are_remembered_but_its_failures_are_not_held_against_this_one(
+    tmp_path: Path,
+) -> None:
+    phase = ending(tmp_path, max_consecutive_failures=2, max_stalled=4)
+    phase.remember(trial(0))
+    for number in (1, 2, 3):
+        phase.remember(trial(number, "crashed"))
+    assert phase.reason() is None
+    phase.add(trial(4, "crashed"))
+    assert phase.reason() == "4 trials in a row were no better"

@@ -1,0 +1,119 @@
+"""Which trial wins, what repetitions say of it, and the simplest that is as good."""
+
+from typing import Any
+
+import pytest
+from support.made_up import bare_trial
+
+from cnn.rundir.trials import TrialResult
+from cnn.search.winner import choose, confirmation, expected_accuracy, simplest
+from cnn.settings.schema import Confirmation, PhaseSettings
+
+
+def trial(number: int, accuracy: float, **fields: Any) -> TrialResult:
+    known = {"params": {"filters": 4 + number}, "validation_images": 100, "parameters": 1000}
+    return bare_trial(number, accuracy=accuracy, **{"loss": 1 - accuracy, **known, **fields})
+
+
+def phase(**changes: Any) -> PhaseSettings:
+    confirm = Confirmation(top=2, seeds=2)
+    return PhaseSettings(**{"name": "search", "space": {}, "confirm": confirm, **changes})
+
+
+SEARCHED = [trial(0, 0.9), trial(1, 0.95), trial(2, 0.8), trial(3, 0.99, status="pruned", rung=0)]
+REPEATS = [
+    trial(4, 0.80, repeats=1),
+    trial(5, 0.90, repeats=0),
+    trial(6, 0.84, repeats=1),
+    trial(7, 0.88, repeats=0),
+]
+
+
+def test_the_mean_of_the_repetitions_picks_the_winner() -> None:
+    winner = choose(phase(), [*SEARCHED, *REPEATS])
+    assert winner is not None
+    assert winner.number == 0
+    assert expected_accuracy(winner, [*SEARCHED, *REPEATS]) == pytest.approx(0.89)
+
+
+@pytest.mark.parametrize(
+    ("settings", "trials"),
+    [
+        (phase(confirm=None), [*SEARCHED, *REPEATS]),
+        (phase(), SEARCHED),
+        # The time was up before one of the two had a repetition.
+        (phase(), [*SEARCHED, REPEATS[0]]),
+        (phase(), [*SEARCHED, REPEATS[0], trial(5, 0.0, repeats=0, status="crashed", error="x")]),
+    ],
+)
+def test_where_not_all_were_repeated_the_searchs_own_best_wins(
+    settings: PhaseSettings, trials: list[TrialResult]
+) -> None:
+    winner = choose(settings, trials)
+    assert winner is not None
+    assert winner.number == 1
+
+
+def test_a_repetition_never_wins_itself() -> None:
+    winner = choose(phase(confirm=None), [*SEARCHED, trial(4, 1.0, repeats=1)])
+    assert winner is not None
+    assert winner.number == 1
+
+
+def test_how_much_the_best_was_flattered() -> None:
+    found = confirmation(phase(), [*SEARCHED, *REPEATS])
+    assert found is not None
+    assert found["flattery"] == pytest.approx(0.95 - 0.82)
+    first, second = found["candidates"]
+    assert (first["number"], first["repeats"], first["scores"]) == (1, [4, 6], [0.80, 0.84])
+    assert first["spread"] == pytest.approx(0.02 * 2**0.5)
+    assert (second["number"], second["mean"]) == (0, pytest.approx(0.89))
+    by_loss = confirmation(phase(objective="val_loss"), [*SEARCHED, *REPEATS])
+    assert by_loss is not None
+    # A loss that is lower in the search than again was flattered too.
+    assert by_loss["flattery"] == pytest.approx(0.18 - 0.05)
+
+
+def test_without_repetitions_nothing_is_said_of_them() -> None:
+    assert confirmation(phase(), SEARCHED) is None
+    assert confirmation(phase(confirm=None), [*SEARCHED, *REPEATS]) is None
+
+
+def test_the_simplest_within_one_standard_error() -> None:
+    winner = trial(0, 0.95, parameters=9000)
+    trials = [
+        winner,
+        trial(1, 0.94, parameters=5000),
+        # One standard error of 95 of 100 images is about 2.4 points.
+        trial(2, 0.93, parameters=3000),
+        trial(3, 0.92, parameters=1000),
+        trial(4, 0.95, parameters=10, status="pruned", rung=0),
+        trial(5, 0.95, parameters=10, repeats=3),
+    ]
+    found = simplest(winner, trials)
+    assert found is not None
+    assert (found["number"], found["parameters"]) == (2, 3000)
+    assert found["standard_error"] == pytest.approx(0.0245, abs=1e-3)
+    assert found["params"]["filters"] == 6
+
+
+def test_at_100_percent_the_error_is_not_zero() -> None:
+    winner = trial(0, 1.0, parameters=9000)
+    found = simplest(winner, [winner, trial(1, 0.99, parameters=10)])
+    assert found is not None
+    assert found["number"] == 1
+
+
+def test_the_winner_may_be_the_simplest_and_old_trials_say_nothing() -> None:
+    winner = trial(0, 0.95, parameters=10)
+    found = simplest(winner, [winner, trial(1, 0.95, parameters=20)])
+    assert found is not None
+    assert found["number"] == 0
+    assert simplest(trial(0, 0.95, parameters=None), []) is None
+
+
+def test_a_network_as_large_as_the_winners_is_no_smaller_one() -> None:
+    winner = trial(1, 0.95)
+    found = simplest(winner, [trial(0, 0.95), winner])
+    assert found is not None
+    assert found["number"] == 1

@@ -1,0 +1,1 @@
+"""What several test modules share: the repository, made-up runs, servers, clusters, faults."""
