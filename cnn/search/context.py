@@ -1,4 +1,4 @@
-"""What all phases of a search share, and how their processes are set apart."""
+"""What all phases of a search share, and how the processes of their trials are isolated."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,24 +23,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Search:
-    """What all phases share."""
+    """What all phases of a search share."""
 
     spark: "SparkSession"
     data: Directory
     run: Directory
     settings: Settings
     manifest: Manifest
-    # What an earlier driver of this run finished.
+    # Trials that an earlier driver of this run finished.
     earlier: Sequence[TrialResult]
     say: Callable[[str], None]
-    # Told of each trial when it is on disk; to return at once.
+    # Called with each trial once it is on disk; must return at once.
     on_trial: Callable[[TrialResult], None] = lambda trial: None
-    # The network's function where it cannot be imported (see cnn.model.builder).
+    # The network's function, if it cannot be imported (see cnn.model.builder).
     build: bytes | None = None
-    # Where a person sees how far it is.
+    # Where the progress is shown.
     display: Display = field(default_factory=OnStdout)
 
     def job(self, phase: PhaseSettings) -> Job:
+        """What executors are told about a phase."""
         return Job(
             phase=phase,
             model=self.settings.model,
@@ -48,13 +49,13 @@ class Search:
             data=self.data.uri,
             run=self.run.uri,
             cache=self.settings.cache,
-            # The winner's training is then the rest of its trial's, if there is any.
+            # The winner's training then continues that of its trial.
             keep_state=self.keeps_state(phase),
             build=self.build,
         )
 
     def keeps_state(self, phase: PhaseSettings) -> bool:
-        """Whether the winner's training goes on from its trial's end."""
+        """Whether the winner's training continues from the end of its trial."""
         one = phase.networks(self.manifest.smallest_class(TRAIN)) == 1
         last = phase is self.settings.phases[-1]
         return last and one and self.settings.final.data == "train" and phase.train_images is None
@@ -62,7 +63,7 @@ class Search:
     def forecast(
         self, phase: PhaseSettings, slots: Slots, parallelism: int, *, repeating: bool = False
     ) -> Forecast:
-        """What comes after a round of trials of a phase, `parallelism` at a time."""
+        """The work that follows a round of a phase that runs `parallelism` trials at a time."""
         return Forecast(
             self.settings,
             self.manifest,
@@ -75,12 +76,12 @@ class Search:
 
 
 def method_of(search: Search, phase: PhaseSettings) -> Method:
-    """How a phase's processes start; where there is nothing to fork from they are spawned."""
+    """How a phase's processes start; they are spawned if no preloaded process can be forked."""
     return phase.process if forks_trials(search.spark.sparkContext) else "spawn"
 
 
 def isolation(search: Search, phase: PhaseSettings, slots: Slots, parallelism: int) -> Isolation:
-    """How the tasks of a phase run, `parallelism` of them at a time."""
+    """How the tasks of a phase run if `parallelism` run at the same time."""
     return Isolation(
         method=method_of(search, phase),
         timeout=phase.trial_timeout,

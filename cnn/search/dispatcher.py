@@ -1,10 +1,10 @@
 """Hyperopt's SparkTrials with a dispatcher driven by events: each trial is one Spark task.
 
-Stock SparkTrials polls, launches about one trial a second, forgets trials that failed, and hangs
-where an early-stopping function meets an unfinished one. `Trials` keeps its interface:
+Hyperopt's own SparkTrials polls, launches about one trial per second, forgets failed trials, and
+hangs if an early-stopping function meets an unfinished trial. `Trials` keeps its interface:
 `hyperopt.fmin(fn, space, algo, max_evals, trials=Trials(...))` works with any objective.
 
-hyperopt is pinned exactly, since what is overridden here is not its public interface.
+hyperopt is pinned to an exact version because this module overrides methods that are not public.
 """
 
 import math
@@ -23,21 +23,21 @@ from pyspark import inheritable_thread_target
 from pyspark.resource import ResourceProfile
 from pyspark.sql import SparkSession
 
+from cnn.search.hyperopt_documents import Point, document_of, point_of
 from cnn.search.hyperopt_rules import StopRules, as_result
 from cnn.search.round import Refused, Repeated, Round
-from cnn.search.space import Point, document_of, point_of
 from cnn.search.strategies import Suggest
 from cnn.spark.interruptible import wait_until_gone
 from cnn.spark.launch import SparkGone, TaskFailed, is_gone, launch
 from cnn.spark.task import Isolation, Result, Task, conclude
 
-# Proposals in a row that cannot be launched before the search gives up.
+# The search ends after this many proposals in a row that cannot be launched.
 MAX_REFUSALS = 1000
-# How long trials that were told to stop may take to be gone.
+# How long cancelled trials may take to end.
 _STOP_SECONDS = 15.0
-# How soon a slot is noticed that no trial has freed: that of an executor that has come.
-_LOOK_SECONDS = 5.0
-# Hyperopt's own word for it.
+# How often the number of slots is read again: new executors bring slots that no trial has freed.
+_SLOTS_SECONDS = 5.0
+# Hyperopt's reason for a search that its timeout ended.
 TIMEOUT = "fmin run timeout"
 Document = dict[str, Any]
 Objective = Callable[[Any], Result | float]
@@ -45,24 +45,23 @@ Finished = tuple[Document, Point, Result | SparkGone]
 
 
 class Trials(SparkTrials):
-    """SparkTrials that launches at once when a slot is free and knows every result by then.
+    """SparkTrials that launches a trial as soon as a slot is free and every result is recorded.
 
     Args:
-        spark: A classic session, which is not Spark Connect's.
-        parallelism: How many trials run at a time, where `round` does not say it.
+        spark: A classic session, not one of Spark Connect.
+        parallelism: How many trials run at the same time, unless `round` says otherwise.
         first_number: The number of the first trial.
-        timeout: Seconds after which what runs is cancelled and the search ends.
-        isolation: How a trial's process is set apart. In it the objective finds its number by
-            `cnn.spark.task.trial_number()`.
-        max_lost: How often a trial whose executor was lost is launched again.
-        profile: What Spark gives each trial, where its settings do not say it.
-        round: Who decides what is launched, and hears of every result.
+        timeout: Seconds after which running trials are cancelled and the search ends.
+        isolation: How a trial's process is isolated; it has `cnn.spark.task.trial_number()`.
+        max_lost: How often a trial is launched again after its executor was lost.
+        profile: The resources of each trial, if the session's settings are not to apply.
+        round: Decides which points are launched and receives every result.
 
-    An objective may have two methods that its task calls outside its process: `before()`, which
-    sees to what the host must have before the trial's time begins, and `conclude(number, argument,
-    ended)`, which makes the result of how the process ended.
+    An objective may have two methods that its task calls outside the trial's process: `before()`
+    prepares the host before the trial's time begins, and `conclude(number, argument, ended)` makes
+    the result from how the process ended.
 
-    A failed trial has the status "fail", and the proposer knows of it.
+    A failed trial has the status "fail"; the algorithm sees it like any other.
 
     >>> from hyperopt import fmin, hp, rand
     >>> trials = Trials(spark, parallelism=2)
@@ -72,7 +71,7 @@ class Trials(SparkTrials):
     4
     """
 
-    # Threads that wait, one a trial, are cheap.
+    # Each trial has a thread that only waits, which costs little.
     MAX_CONCURRENT_JOBS_ALLOWED = 4096
 
     def __init__(
@@ -102,16 +101,16 @@ class Trials(SparkTrials):
     def add_finished(
         self, number: int, vals: Mapping[str, list[Any]], result: Result, *, counts: bool = True
     ) -> None:
-        """Takes in a trial of an earlier run: its number is not given again.
+        """Adds a trial of an earlier run; its number is not used again.
 
-        `vals` is the point in Hyperopt's encoding (`misc.vals` of a document).
+        `vals` is its point in Hyperopt's encoding; it `counts` towards `max_evals` or not.
         """
         self.insert_trial_docs([document_of(number, vals, result, base.JOB_STATE_DONE)])
         self._ids.add(number)
         self._counted += counts
 
     def new_trial_ids(self, n: int) -> list[int]:
-        """The next free numbers; hyperopt counts documents and repeats numbers after gaps."""
+        """The next free numbers. Hyperopt's own method repeats numbers after gaps."""
         numbers: list[int] = []
         while len(numbers) < n:
             if self._next_number not in self._ids:
@@ -135,10 +134,10 @@ class Trials(SparkTrials):
         early_stop_fn: Callable[..., tuple[bool, Any]] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Called by hyperopt.fmin; see there. Ends early at the timeout or when algo is exhausted.
+        """Called by hyperopt.fmin. Ends early at the timeout or if `algo` proposes no more.
 
-        What runs when the search ends, or when the caller is interrupted, is cancelled, and is gone
-        when this returns.
+        Trials that still run when the search ends or the caller is interrupted are cancelled, and
+        have ended when this returns.
         """
         self._fmin_cancelled = False
         self._fmin_cancelled_reason: str | None = None
@@ -171,7 +170,7 @@ class Trials(SparkTrials):
                 if isinstance(result, SparkGone):
                     raise result
                 del running[document["tid"]]
-                # A configuration that turned out to be impossible was no trial.
+                # A configuration that could not be built does not count as a trial.
                 launched -= bool(result.get("refused"))
                 self._record(document, point, result)
                 reason = ended.reason(result, self._dynamic_trials)
@@ -179,7 +178,7 @@ class Trials(SparkTrials):
                     self._cancel(reason)
                     break
         except BaseException as error:
-            # With Spark went all that ran, and whoever could be told to cancel it.
+            # If Spark itself is gone, so are all trials, and there is nothing to cancel.
             if not is_gone(self._spark_context):
                 self._cancel("fmin run cancelled by user")
             elif isinstance(error, Py4JError | OSError):
@@ -201,7 +200,7 @@ class Trials(SparkTrials):
     def _propose(
         self, domain: base.Domain, algo: Suggest, rstate: np.random.Generator
     ) -> tuple[Document, Point, Any] | None:
-        """The next trial to launch, or None where the strategy has no more."""
+        """The next trial to launch, or None if the algorithm has no more."""
         numbers = self.new_trial_ids(1)
         for _ in range(MAX_REFUSALS):
             self.refresh()
@@ -235,10 +234,10 @@ class Trials(SparkTrials):
         self._round.finished(document["tid"], point, result)
 
     def _wait(self, deadline: float | None) -> Finished | None:
-        """The next finished trial; None at the deadline, or where slots are worth a look again."""
+        """The next finished trial; None at the deadline or when slots are to be counted again."""
         left = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            return self._finished.get(timeout=min(left, _LOOK_SECONDS))
+            return self._finished.get(timeout=min(left, _SLOTS_SECONDS))
         except queue.Empty:
             return None
 
@@ -294,7 +293,7 @@ class Trials(SparkTrials):
         self._spark_context.cancelJobGroup(self._group)
 
     def _wait_until_gone(self) -> None:
-        """After a cancel: until no trial holds a slot or a GPU any more."""
+        """Waits until no cancelled trial holds a slot or a GPU."""
         deadline = time.monotonic() + _STOP_SECONDS
         for thread in list(self._threads.values()):
             thread.join(max(0.0, deadline - time.monotonic()))

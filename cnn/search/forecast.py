@@ -1,7 +1,7 @@
-"""What comes after the trials that run, and how long that takes by what is known of them.
+"""How long the rest of a search takes after the current round of trials.
 
-Repetitions of the best, later phases, the winner's training and its test. What is counted is
-images: those of an epoch, each as often as it is trained on.
+The rest is the repetitions of the best trials, later phases, and the winner's training and test.
+The unit of work is one image trained on once; its duration is known from earlier trials.
 """
 
 import math
@@ -17,16 +17,16 @@ from cnn.settings.params import ModelParams
 from cnn.settings.schema import FOLDS, PhaseSettings, Settings
 
 Span = tuple[float, float]
-# Of a training's epochs, where patience or a rung may end it.
-_ENDS_EARLY = 0.3
-# The model's file, written and read again, and the report.
-_AROUND_THE_WINNER = (2.0, 8.0)
-# An image is tested in a part of the time in which it is trained on.
+# The smallest part of a training's epochs that is expected if patience or a rung may end it.
+_SHORTEST = 0.3
+# Seconds to write the model's file, read it back, and write the report.
+_SAVING = (2.0, 8.0)
+# Testing an image takes at least this part of the time that training on it takes.
 _TESTING = 1 / 3
 
 
 def images_an_epoch(phase: PhaseSettings, manifest: Manifest) -> int:
-    """How many images the networks of a trial are trained on in an epoch, together."""
+    """The images that all networks of a trial together are trained on in one epoch."""
     networks = phase.networks(manifest.smallest_class(TRAIN))
     if networks == 1:
         return images_outside(phase, manifest)
@@ -34,7 +34,7 @@ def images_an_epoch(phase: PhaseSettings, manifest: Manifest) -> int:
 
 
 def images_outside(phase: PhaseSettings, manifest: Manifest) -> int:
-    """How many images are outside a phase's validation folds."""
+    """The number of training images outside a phase's validation folds."""
     outside = 1 - len(phase.validation_folds) / FOLDS
     return max(1, round(_images(phase, manifest) * outside))
 
@@ -46,22 +46,22 @@ def _images(phase: PhaseSettings, manifest: Manifest) -> int:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What comes after a round of trials of `phase`."""
+    """The work that follows a round of trials of `phase`."""
 
     settings: Settings
     manifest: Manifest
     phase: PhaseSettings
     slots: int
-    # How many times as many threads the winner's training has as each of the trials.
+    # The threads of the winner's training divided by those of a trial.
     more_threads: float = 1.0
-    # Whether the round is that of the phase's repetitions.
+    # Whether the round repeats the phase's best trials.
     repeating: bool = False
-    # Whether the winner's training is the rest of its trial's, of which there is none.
+    # Whether the winner's training continues its trial's, so that no epochs are left.
     keeps_state: bool = False
 
     @property
     def covers(self) -> str:
-        """What an estimate includes."""
+        """What an estimate of the time left includes, in words."""
         said = ["the winner's training"]
         if self._later():
             said.insert(0, "later phases")
@@ -71,9 +71,12 @@ class Forecast:
         return f"{text} included"
 
     def further(self, setup: float, best: TrialResult | None, rate: float) -> Span:
-        """Seconds of the trials that come after the round.
+        """The seconds of all trials after the round, at least and at most.
 
-        `setup` is what a trial takes before it trains, `rate` the seconds for each image.
+        Args:
+            setup: The seconds before a trial trains.
+            best: The best trial so far.
+            rate: The seconds per image.
         """
         low = high = 0.0
         confirm = self.phase.confirm
@@ -81,22 +84,22 @@ class Forecast:
             count = confirm.top * confirm.seeds
             each = images_an_epoch(self.phase, self.manifest) * rate
             low, high = (
-                _side_by_side(count, self.slots) * epochs * each
+                _waves(count, self.slots) * epochs * each
                 for epochs in self._epochs_of(self.phase, best)
             )
         for phase in self._later():
             each = images_an_epoch(phase, self.manifest) * rate
-            few, many = (_side_by_side(count, self.slots) for count in _trials_of(phase))
+            few, many = (_waves(count, self.slots) for count in _trials_of(phase))
             first, last = self._epochs_of(phase, None)
             low += few * (first * each + setup)
             high += many * (last * each + setup)
         return low, high
 
     def winner(self, best: TrialResult | None, rate: float) -> Span:
-        """Seconds of the winner's training and its test, and of what is around them."""
+        """The seconds to train, save and test the winner, at least and at most."""
         final, phase = self.settings.final, self.settings.phases[-1]
         if self._later():
-            # The winner will be another one, trained for as long as its own phase says.
+            # The winner will be another trial, trained for as long as its own phase says.
             best = None
         images = self.manifest.total(TRAIN)
         if final.data == "train":
@@ -110,13 +113,13 @@ class Forecast:
             epochs = (best.best_epoch, best.best_epoch)
         setup = 0.0 if best is None else setup_seconds(best)
         faster = max(1.0, self.more_threads) * final.workers
-        around = around_the_test(self.manifest.total(TEST), rate)
-        low = epochs[0] * images * rate / faster + around[0]
-        high = epochs[1] * images * rate + around[1]
+        after = saving_and_test(self.manifest.total(TEST), rate)
+        low = epochs[0] * images * rate / faster + after[0]
+        high = epochs[1] * images * rate + after[1]
         return low + setup, high + setup
 
     def _epochs_of(self, phase: PhaseSettings, trial: TrialResult | None) -> Span:
-        """Of one training: as its trial went, or as few and as many as there may be."""
+        """The epochs of one training, at least and at most: as `trial` had, if it is known."""
         if trial is not None and trial.epochs:
             return len(trial.epochs), max(len(trial.epochs), trial.max_epochs or 0)
         networks = phase.networks(self.manifest.smallest_class(TRAIN))
@@ -124,7 +127,7 @@ class Forecast:
         sizes = _batch_sizes(phase)
         few, many = (phase.schedule(images, size)[0] for size in (min(sizes), max(sizes)))
         early = phase.patience is not None or phase.halving
-        return (few * _ENDS_EARLY if early else few), many
+        return (few * _SHORTEST if early else few), many
 
     def _later(self) -> tuple[PhaseSettings, ...]:
         names = [phase.name for phase in self.settings.phases]
@@ -132,14 +135,14 @@ class Forecast:
 
 
 def seconds_an_image(trial: TrialResult) -> float | None:
-    """Of a trial that is done; None where it has no epoch."""
+    """The seconds per image of a finished trial; None if it has no epoch."""
     images = trial.image_epochs()
     return trial.seconds.get("train", 0.0) / images if images else None
 
 
-def around_the_test(images: int, rate: float) -> Span:
-    """Seconds after the winner's training: its test on so many images, and what is written."""
-    low, high = _AROUND_THE_WINNER
+def saving_and_test(images: int, rate: float) -> Span:
+    """The seconds after the winner's training: to save it and to test it on `images` images."""
+    low, high = _SAVING
     return low + images * rate * _TESTING, high + images * rate
 
 
@@ -147,7 +150,7 @@ def _trials_of(phase: PhaseSettings) -> Span:
     try:
         count = SearchSpace(phase).trials()
     except KeyError:
-        # A grid whose layers are as many as an earlier phase finds.
+        # The size of this grid depends on the number of layers that an earlier phase finds.
         return 1, phase.max_trials
     return count, count
 
@@ -157,10 +160,11 @@ def _batch_sizes(phase: PhaseSettings) -> Sequence[int]:
     return [int(value) for value in varied.choices or (varied.low, varied.high) if value]
 
 
-def _side_by_side(count: float, slots: int) -> int:
+def _waves(count: float, slots: int) -> int:
+    """How many trials run one after the other if `slots` run at the same time."""
     return math.ceil(count / max(1, slots))
 
 
 def setup_seconds(trial: TrialResult) -> float:
-    """What a trial took before it trained."""
+    """The seconds before a trial trained."""
     return sum(trial.seconds.get(part, 0.0) for part in ("launch", "data", "compile"))

@@ -1,4 +1,4 @@
-"""Hyperopt's own rules: what an objective may return, and when `fmin` ends a search."""
+"""Hyperopt's rules for what an objective may return and when `fmin` ends a search."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from cnn.spark.task import Result
 
 
 class StopRules:
-    """When a search is over before all its trials are: hyperopt's rules, and the caller's."""
+    """When a search ends before all its trials are done: Hyperopt's rules and the caller's."""
 
     def __init__(
         self,
@@ -24,10 +24,11 @@ class StopRules:
         self._stop = stop
 
     def reason(self, result: Result, documents: list[dict[str, Any]]) -> str | None:
+        """Why the search ends after `result`; None if it goes on."""
         if self._loss_threshold is not None and loss_of(result) <= self._loss_threshold:
             return "loss threshold reached"
         if self._early_stop_fn is not None and result["status"] == STATUS_OK:
-            # It reads losses: only those are shown that have one.
+            # Early-stopping functions read losses, so they see only the trials that have one.
             done = [d for d in documents if d["state"] == base.JOB_STATE_DONE]
             scored = [d for d in done if d["result"].get("loss") is not None]
             trials = base.trials_from_docs(scored)
@@ -38,14 +39,17 @@ class StopRules:
 
 
 def as_result(answer: Result | float) -> Result:
-    """What an objective returned, in the form of a result with a valid status and loss."""
+    """The answer of an objective as a result with a valid status and loss."""
     if isinstance(answer, int | float | np.number):
         answer = {"loss": float(answer), "status": STATUS_OK}
     status = answer.get("status")
     if status not in base.STATUS_STRINGS:
-        return {"status": STATUS_FAIL, "error": f"an objective's status must be known: {status!r}"}
+        known = ", ".join(base.STATUS_STRINGS)
+        error = f"an objective's status must be one of {known}, but got {status!r}"
+        return {"status": STATUS_FAIL, "error": error}
     if status == STATUS_OK and not np.isfinite(loss_of(answer)):
-        return {**answer, "status": STATUS_FAIL, "error": "an objective's loss must be finite"}
+        error = f"an objective's loss must be finite, but got {answer.get('loss')}"
+        return {**answer, "status": STATUS_FAIL, "error": error}
     return answer
 
 

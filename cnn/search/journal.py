@@ -1,4 +1,4 @@
-"""What a run directory remembers of its search, so that it can go on after its driver has died."""
+"""What a run directory keeps so that its search can be resumed after its driver has died."""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -13,14 +13,14 @@ from cnn.core.lock import held
 from cnn.core.seeds import derive_seed
 from cnn.rundir.trials import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
 from cnn.settings.schema import Settings
-from cnn.train.checkpoint import checkpoint_file
+from cnn.train.checkpoint_file import checkpoint_file
 
 START = "run.json"
 SET_ASIDE = "set-aside"
 
 
 class Start(BaseModel):
-    """What a run was started on, and what `--resume` goes by; written once its settings are."""
+    """What a run was started with; `--resume` needs it. It is written after the settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,11 +32,12 @@ class Start(BaseModel):
 
 
 def write_start(run: Directory, start: Start) -> None:
+    """Writes run.json."""
     run.write(START, start.model_dump_json(indent=1).encode())
 
 
 def read_start(run: Directory) -> Start:
-    """Raises InputError where `run` is no run that can be resumed."""
+    """Reads run.json. Raises InputError if `run` is not a run that can be resumed."""
     try:
         return read_model(Start, run, START)
     except (FileNotFoundError, NotADirectoryError):
@@ -49,9 +50,9 @@ def read_start(run: Directory) -> Start:
 def recover_trials(
     run: Directory, settings: Settings, say: Callable[[str], None] = say
 ) -> list[TrialResult]:
-    """The trials that were finished, by number.
+    """The finished trials by number.
 
-    What is torn, or no trial of this search, is moved to `set-aside/` and reported.
+    Files that are damaged or belong to another search are moved to `set-aside/` and reported.
     """
     trials = []
     for name in run.names(TRIALS):
@@ -63,16 +64,18 @@ def recover_trials(
         if foreign is None:
             trials.append(trial)
             continue
-        # Moved, not copied: it may be huge, or a link to what its author may not read.
+        # Moved, not copied: it may be huge, or a link to a file that its author may not read.
         run.move(f"{TRIALS}/{name}", f"{SET_ASIDE}/{name}")
         say(f"{TRIALS}/{name} is not a trial of this search and was set aside: {foreign}")
     return sorted(trials, key=lambda trial: trial.number)
 
 
-def drop_states(run: Directory, trials: Iterable[TrialResult], best: TrialResult | None) -> None:
-    """Removes what finished trials would have gone on from, except the best one's.
+def drop_checkpoints(
+    run: Directory, trials: Iterable[TrialResult], best: TrialResult | None
+) -> None:
+    """Removes the checkpoints of finished trials, except that of the best one.
 
-    Cancelled trials keep theirs, since they run again.
+    Cancelled trials keep theirs because they run again.
     """
     done = {
         checkpoint_file(trial_name(trial.number))
@@ -84,20 +87,20 @@ def drop_states(run: Directory, trials: Iterable[TrialResult], best: TrialResult
 
 
 def _foreign(trial: TrialResult, name: str, settings: Settings) -> str | None:
-    """Why a trial is none of this search, or None."""
+    """Why a trial does not belong to this search; None if it does."""
     if name != trial_file(trial.number):
         return f"it is trial {trial.number}"
     phase = next((phase for phase in settings.phases if phase.name == trial.phase), None)
     if phase is None:
         return f"there is no phase {trial.phase}"
     if trial.seed not in {None, derive_seed(phase.seed, "trial", phase.name, trial.number)}:
-        return "its seed is another search's"
+        return "its seed belongs to another search"
     return None
 
 
 def claim_run(run: Directory) -> AbstractContextManager[None]:
-    """Keeps other drivers out of a run directory. Raises InputError where another is at work."""
+    """Keeps other drivers out of a run directory. Raises InputError if another is using it."""
     return held(
         run,
-        InputError("a run directory must have one driver, but another is at work on {}", run.uri),
+        InputError("a run directory must have one driver, but another is using {}", run.uri),
     )

@@ -1,8 +1,8 @@
-"""A search in MLflow: a parent run, and each finished trial a run nested in it.
+"""Logging of a search to MLflow: a parent run, with a nested run for each finished trial.
 
-A thread of the driver talks to the server. Where that is slow or down the search does not notice: a
-line says so once, what is missing is tried again at the end, and `--resume RUN --mlflow URI` logs
-what is missing even then. What is there is known from the server, so nothing is there twice.
+A thread of the driver talks to the server, so that a slow or unreachable server does not delay the
+search. A failure is reported once, and what is missing is logged at the end or, if that fails too,
+by `--resume RUN --mlflow URI`. The server is asked what it has, so that nothing is logged twice.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cnn.core.console import redacted, say
 from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_model
-from cnn.core.errors import InputError
+from cnn.core.errors import InputError, Option
 from cnn.rundir.result import RunResult
 from cnn.rundir.trials import TrialResult
 from cnn.search.mlflow_runs import log_result, log_trial, milliseconds, nested_runs
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 REMEMBERED = "mlflow.json"
-# MLflow's own defaults wait for many minutes for a server that is down, print, and report its use.
+MLFLOW = Option("mlflow")
+# By default, MLflow waits minutes for a server that is down, prints, and reports its use.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -41,14 +42,14 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
 }
-# After a failure the server is left alone for so long.
+# Seconds without requests after a failure.
 _PAUSE = 30.0
-# How long the end may take: of a run that is done, and of one that failed or was interrupted.
+# Seconds that the last requests may take: after a finished run, and after any other.
 _END_SECONDS, _FAILED_END_SECONDS = 120.0, 15.0
 
 
 class Remembered(BaseModel):
-    """Which run of which server a run directory's search is."""
+    """The server and the MLflow run of a search; kept in its run directory."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,23 +58,25 @@ class Remembered(BaseModel):
 
 
 def check_mlflow(uri: str) -> None:
-    """Raises InputError where it can be known that logging cannot work."""
+    """Raises InputError if `uri` is not a server's or MLflow is not installed."""
     try:
         parts = urlsplit(uri)
         is_server = parts.scheme in {"http", "https"} and bool(parts.hostname)
     except ValueError:
         is_server = False
     if not is_server:
-        raise InputError(f"--mlflow must be a server's http or https URI, but got {redacted(uri)}")
+        raise InputError(
+            "{} must be a server's http or https URI, but got {}", MLFLOW, redacted(uri)
+        )
     if importlib.util.find_spec("mlflow") is None:
         raise InputError(
-            "--mlflow must find MLflow's client, but it is not installed: "
-            "pip install 'spark-cnn-search[mlflow]'"
+            "{} needs MLflow, which is not installed: pip install 'spark-cnn-search[mlflow]'",
+            MLFLOW,
         )
 
 
 class MlflowLog:
-    """Logs a search from `begin` to the end of the `with` block, in a thread of its own."""
+    """Logs a search in a thread, from `begin` to the end of the `with` block."""
 
     def __init__(
         self,
@@ -104,15 +107,15 @@ class MlflowLog:
         return self
 
     def begin(self) -> None:
-        """To be called when the run directory is there."""
+        """Starts logging; the run directory must exist."""
         self._thread.start()
 
     def add(self, trial: TrialResult) -> None:
-        """Takes a finished trial; returns at once."""
+        """Logs a finished trial; returns at once."""
         self._queue.put(trial)
 
     def finish(self, result: RunResult) -> None:
-        """Takes what the whole run came to."""
+        """Takes the run's result, which is logged at the end."""
         self._result = result
 
     def __exit__(
@@ -129,7 +132,7 @@ class MlflowLog:
         self._thread.join(_END_SECONDS if error is None else _FAILED_END_SECONDS)
         if not self._ended:
             self._say(
-                f"not all of the run is in MLflow at {self.uri}; "
+                f"the run is not completely logged to MLflow at {self.uri}; "
                 f"--resume {self._run.uri} --mlflow URI logs what is missing"
             )
 
@@ -147,18 +150,18 @@ class MlflowLog:
         try:
             work()
         except Exception as error:
-            # Whatever it is: it is not to end the search.
+            # No failure of the server may end the search.
             if self._failed_at is None:
                 cause = " ".join(redacted(str(error)).split())[:300]
-                self._say(f"MLflow at {self.uri} fails, the search goes on without it: {cause}")
+                self._say(f"MLflow at {self.uri} failed; the search goes on without it: {cause}")
             self._failed_at = time.monotonic()
-            # What was half done, or done and the answer lost, is seen when it is asked for anew.
+            # A request may have been carried out all the same, so the server is asked again.
             self._server = None
             return False
         return True
 
     def _connected(self) -> "tuple[MlflowClient, Run, dict[int, Run]]":
-        """The search's own run, and the trials that were there when it was asked for."""
+        """The client, the search's own run, and the trials that the server had at first."""
         if self._server is None:
             client, parent = self._parent()
             self._server = client, parent, nested_runs(client, parent)
@@ -178,7 +181,7 @@ class MlflowLog:
         client.set_terminated(parent.info.run_id, self._status)
 
     def _parent(self) -> "tuple[MlflowClient, Run]":
-        """The search's own run, made where the server has none."""
+        """The client and the search's own run, which is created if the server has none."""
         from mlflow.tracking import MlflowClient
 
         client = MlflowClient(tracking_uri=self.uri)
@@ -186,18 +189,18 @@ class MlflowLog:
         if known is not None:
             return client, known
         experiment = client.get_experiment_by_name(self._experiment)
-        where = experiment.experiment_id if experiment else None
-        where = where or client.create_experiment(self._experiment)
-        # It may have been made before and the answer lost.
+        experiment_id = experiment.experiment_id if experiment else None
+        experiment_id = experiment_id or client.create_experiment(self._experiment)
+        # The run may have been created by a request whose answer was lost.
         identity = f"{self._run.uri} {self._started.isoformat()}"
         search = hashlib.sha256(identity.encode()).hexdigest()
-        there = client.search_runs([where], f"tags.search = '{search}'")
-        name = self._run.uri.rpartition("/")[2]
-        run = (
-            there[0]
-            if there
-            else client.create_run(where, milliseconds(self._started), {"search": search}, name)
-        )
+        found = client.search_runs([experiment_id], f"tags.search = '{search}'")
+        if found:
+            run = found[0]
+        else:
+            name = self._run.uri.rpartition("/")[2]
+            start = milliseconds(self._started)
+            run = client.create_run(experiment_id, start, {"search": search}, name)
         content = Remembered(uri=self.uri, run_id=run.info.run_id)
         self._run.write(REMEMBERED, content.model_dump_json(indent=1).encode())
         return client, run
@@ -225,7 +228,7 @@ class MlflowLog:
 
 
 def _credentials(uri: str) -> dict[str, str]:
-    """What stands in a URI for a user and a password, as MLflow takes them."""
+    """The user and password in a URI, as MLflow's environment variables."""
     parts = urlsplit(uri)
     found = {
         "MLFLOW_TRACKING_USERNAME": parts.username,
@@ -235,7 +238,7 @@ def _credentials(uri: str) -> dict[str, str]:
 
 
 def log_finished(log: MlflowLog, trials: Sequence[TrialResult], result: RunResult) -> None:
-    """Logs what is missing of a run that was finished before."""
+    """Logs what the server lacks of a finished run."""
     with log:
         log.begin()
         for trial in trials:

@@ -1,6 +1,6 @@
-"""How a trial, and what a whole run came to, look in MLflow.
+"""How a trial and the result of a whole run are logged to MLflow.
 
-mlflow is imported inside the functions: it is an extra.
+mlflow is imported inside the functions because it is an optional dependency.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _PARENT = "mlflow.parentRunId"
-# What one request may hold, and a parameter's value.
+# MLflow's limits: the metrics of a request, and the characters of a parameter's value.
 _MOST_METRICS, _MOST_CHARACTERS = 1000, 6000
 _RUN_STATUS = {"ok": "FINISHED", "pruned": "FINISHED", "cancelled": "KILLED"}
 _CURVES = {
@@ -34,7 +34,7 @@ _CURVES = {
 
 
 def nested_runs(client: "MlflowClient", parent: "Run") -> "dict[int, Run]":
-    """The trials that are there, by number."""
+    """The runs of the trials that the server has, by trial number."""
     found: dict[int, Run] = {}
     token: str | None = None
     while True:
@@ -52,7 +52,7 @@ def nested_runs(client: "MlflowClient", parent: "Run") -> "dict[int, Run]":
 def log_trial(
     client: "MlflowClient", parent: "Run", trial: TrialResult, there: "Run | None"
 ) -> None:
-    """Logs a trial, into the run that was begun or cancelled before where there is one."""
+    """Logs a trial, to its run `there` if the server has one that is not complete."""
     from mlflow.entities import Param, RunTag
 
     status = _run_status(trial.status)
@@ -77,7 +77,7 @@ def log_trial(
 
 
 def _metrics(trial: TrialResult) -> "Iterator[Metric]":
-    """The curves, each value at its epoch and its time, and what the best epoch has."""
+    """The curves, each value with its epoch and time, and the scores of the best epoch."""
     from mlflow.entities import Metric
 
     end = trial.ended.timestamp()
@@ -95,7 +95,7 @@ def _metrics(trial: TrialResult) -> "Iterator[Metric]":
 
 
 def log_result(client: "MlflowClient", parent: "Run", run: Directory, result: RunResult) -> None:
-    """The winner's parameters, its test, and the files of the run directory."""
+    """Logs the winner's parameters, its test scores, and the run's main files."""
     from mlflow.entities import Metric, Param
 
     run_id, at = parent.info.run_id, milliseconds(result.ended)
@@ -123,4 +123,5 @@ def _run_status(status: Status) -> str:
 
 
 def milliseconds(time: datetime) -> int:
+    """A time as MLflow has it: milliseconds since 1970."""
     return round(1000 * time.timestamp())

@@ -1,7 +1,7 @@
-"""The user's own network, tried once on an executor before a search begins.
+"""The check of a user's own network on an executor before a search begins.
 
-What a function of the user's gets wrong is said at once and in one line, and not by trials that
-all fail. TensorFlow is imported inside the functions: the driver imports this module too.
+A mistake in the user's function is reported at once and in one line, before any trial fails of it.
+TensorFlow is imported inside the functions because the driver imports this module too.
 """
 
 import inspect
@@ -28,41 +28,43 @@ from cnn.spark.task import Task
 from cnn.train.job import Job, network
 from cnn.train.trial import status_of
 
-# Configurations that are tried until one can be built.
+# At most this many configurations are tried until one can be built.
 _DRAWS = 16
-# How many lines of the user's own an exception is followed to.
+# An error message names at most this many lines of the user's code.
 _LINES = 2
 _LOOK = (
-    "executors look among what is installed on every worker, in the directory that they were "
-    "started in, and in what Spark was told to send them (--py-files)"
+    "executors look in each worker's installed packages, in the directory where they were started, "
+    "and in the files that Spark sent them (--py-files)"
 )
 
 
 @dataclass(frozen=True)
 class _Question:
     job: Job
-    # First those that are tried first.
+    # In the order in which they are tried.
     configurations: tuple[TrainingParams, ...]
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What is wrong with the function, or what is to be said where that is not known."""
+    """What is wrong with the function, or a remark if that is unknown."""
 
     problem: str | None = None
     remark: str | None = None
 
 
 def check_network(search: Search) -> None:
-    """Builds a network on an executor, where its function is not ours, as trials would.
+    """Builds a user's own network on an executor, as trials do.
 
-    Raises InputError where the function breaks its contract (see `cnn.model.contract`). By a
-    ValueError it says that there is no such network, and the next configuration is tried.
+    If the function raises ValueError, this configuration has no network and the next one is tried.
+
+    Raises:
+        InputError: The function breaks its contract (see `cnn.model.contract`).
     """
     model, phase = search.settings.model, search.settings.phases[0]
     if model.is_built_in:
         return
-    search.say(f"checking what {model.builder} makes")
+    search.say(f"checking the network of {model.builder}")
     context = search.spark.sparkContext
     context.setJobDescription("checking the network")
     configurations = SearchSpace(phase, kind=model.params_kind).first(_DRAWS)
@@ -75,7 +77,7 @@ def check_network(search: Search) -> None:
             profile=task_profile(context, phase.resource_profile),
         )
     except TaskFailed as error:
-        raise Error(f"executors cannot be asked to build a network: {failure(error)}") from None
+        raise Error(f"executors could not check the network: {failure(error)}") from None
     if answer.problem is not None:
         raise InputError(answer.problem)
     if answer.remark is not None:
@@ -86,7 +88,7 @@ def _concluded(number: int, question: _Question, ended: Ended) -> _Answer:
     if ended.returned:
         found: _Answer = ended.value
         return found
-    # That may be the configuration's fault: the trials say more.
+    # The cause may be this configuration alone; the trials will show.
     return _Answer(remark=f"the network could not be checked: {ended.reason}")
 
 
@@ -130,12 +132,12 @@ def _check_first(job: Job, configurations: tuple[TrainingParams, ...]) -> _Answe
             ) from None
         return _Answer()
     return _Answer(
-        remark=f"none of {len(configurations)} configurations can be built, the last: {refusal}"
+        remark=f"none of {len(configurations)} configurations could be built; the last: {refusal}"
     )
 
 
 def _check_function(job: Job, params: TrainingParams) -> None:
-    """Raises Broken where there is no function to call, or it cannot be called as it must be."""
+    """Raises Broken if the function cannot be loaded or cannot be called as it must be."""
     builder = job.model.builder
     module, _, name = builder.partition(":")
     rule = "model.builder must name a function that executors can import"
@@ -165,23 +167,23 @@ def _check_signature(job: Job, build: Callable[..., Any], params: TrainingParams
     try:
         signature = inspect.signature(build)
     except (TypeError, ValueError):
-        # Some of what is written in C does not say.
+        # Some functions written in C have no signature.
         return
     try:
         signature.bind(params, size=0, channels=0, classes=0)
     except TypeError as error:
         raise Broken(
-            "model.builder must name a function (params, *, size, channels, classes), but "
-            f"{job.model.builder} is {signature}: {error}"
+            "model.builder must name a function with the parameters (params, *, size, channels, "
+            f"classes), but {job.model.builder} has {signature}: {error}"
         ) from None
 
 
 def _lines(error: Exception, job: Job) -> str:
-    """The last of the user's own lines on the way to an exception."""
+    """The last lines of the user's own code in an exception's traceback."""
     paths = sysconfig.get_paths()
     others = [str(files("cnn")), *(paths[k] for k in ("stdlib", "purelib", "platlib"))]
     frames = traceback.extract_tb(error.__traceback__)
-    # A module that is installed is the user's own too where it is the one that is named.
+    # The named module counts as the user's own code even if it is installed.
     file = getattr(sys.modules.get(job.model.builder.partition(":")[0]), "__file__", None)
     own = [
         frame

@@ -1,4 +1,4 @@
-"""One phase of a search: its trials, each on disk before the next is proposed from it."""
+"""One phase of a search: its round of trials, then the repetition of the best."""
 
 import time
 
@@ -17,9 +17,20 @@ def run_phase(
     first_number: int,
     timeout: float | None,
 ) -> tuple[list[TrialResult], str | None]:
-    """All trials of a phase by number, and why it ended before all were done, if it did.
+    """Runs a phase.
 
-    Raises Error where too many trials in a row have failed.
+    Args:
+        search: What all phases share.
+        phase: The phase's settings.
+        space: The phase's search space.
+        first_number: The number of the phase's first trial.
+        timeout: Seconds until the phase ends; None for no limit.
+
+    Returns:
+        The phase's trials by number, and why it ended early, or None.
+
+    Raises:
+        Error: Too many trials in a row have failed.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     names = [phase.name for phase in search.settings.phases]
@@ -28,14 +39,14 @@ def run_phase(
     reason = trials.stopping.reason()
     over = any(trial.phase in later for trial in search.earlier)
     if over or reason is not None:
-        # An earlier driver had ended the search: what it cancelled then stays cancelled.
+        # An earlier driver had ended this phase; the trials that it cancelled stay cancelled.
         trials.leave_cancelled()
     elif SearchRound(search, phase, space, trials, first_number).run(deadline):
-        return trials.all(), "the time was up"
+        return trials.all(), "the timeout was reached"
     else:
         reason = trials.stopping.reason()
     if not over and phase.confirm is not None:
         again = ConfirmationRound(search, phase, space, trials)
         if len(again.earlier) < again.total and again.run(deadline):
-            reason = "the time was up before the best were trained again"
+            reason = "the timeout was reached before the best trials were repeated"
     return trials.all(), reason

@@ -1,4 +1,4 @@
-"""The trials of one phase: what is known of them, and what becomes of each that ends."""
+"""The trials of one phase, and what is done when one ends."""
 
 from datetime import datetime
 
@@ -7,7 +7,7 @@ from cnn.core.documents import Malformed
 from cnn.rundir.heartbeat import forget
 from cnn.rundir.trials import Status, TrialResult, best_trial, read_trial, trial_file, write_trial
 from cnn.search.context import Search
-from cnn.search.journal import drop_states
+from cnn.search.journal import drop_checkpoints
 from cnn.search.stopping import Stopping
 from cnn.search.tensorboard import write_events
 from cnn.settings.params import TrainingParams
@@ -17,7 +17,7 @@ from cnn.train.trial import document, trial_result
 
 
 class PhaseTrials:
-    """Follows the trials of a phase; each is on disk before anybody hears of it."""
+    """The trials of a phase. Each is written to disk before anything else uses its result."""
 
     def __init__(self, search: Search, phase: PhaseSettings) -> None:
         self._search = search
@@ -25,32 +25,33 @@ class PhaseTrials:
         self.stopping = Stopping(phase, search.run)
         earlier = [trial for trial in search.earlier if trial.phase == phase.name]
         self._done = [trial for trial in earlier if trial.status != "cancelled"]
-        # What an earlier driver had cancelled: it runs again, if the phase is not over.
+        # Trials that an earlier driver cancelled; they run again unless the phase is over.
         self.cancelled = [t for t in earlier if t.status == "cancelled" and t.repeats is None]
         for trial in sorted(self.searched(), key=lambda trial: trial.ended):
             self.stopping.remember(trial)
 
     def all(self) -> list[TrialResult]:
-        """Those that are done, by number."""
+        """The finished trials by number."""
         return sorted(self._done, key=lambda trial: trial.number)
 
     def searched(self) -> list[TrialResult]:
-        """Those that are no repetitions of others."""
+        """The finished trials that do not repeat others."""
         return [trial for trial in self._done if trial.repeats is None]
 
     def repeated(self) -> list[TrialResult]:
-        """The repetitions of the best."""
+        """The finished repetitions of the best trials."""
         return [trial for trial in self._done if trial.repeats is not None]
 
     def best(self) -> TrialResult | None:
+        """The best finished trial by the phase's objective."""
         return best_trial(self._done, self._phase.objective)
 
     def leave_cancelled(self) -> None:
-        """Counts what an earlier driver had cancelled as done: the phase is over."""
+        """Counts the trials that an earlier driver cancelled as done, because the phase is over."""
         self._done += self.cancelled
 
     def recover(self, number: int) -> Result | None:
-        """The result of a trial that was done before its executor was lost."""
+        """The result of a trial that finished before its executor was lost, if there is one."""
         try:
             trial = read_trial(self._search.run, trial_file(number))
         except (FileNotFoundError, Malformed):
@@ -68,12 +69,20 @@ class PhaseTrials:
         launched: datetime | None,
         repeats: int | None,
     ) -> TrialResult:
-        """What a trial came to, written and made known. `launched` is None where it never was.
+        """Writes a trial that has ended, and passes it on.
 
-        Raises Error where too many in a row have failed.
+        Args:
+            number: The trial's number.
+            params: Its configuration.
+            result: Its result for Hyperopt.
+            launched: When it was launched; None if it never was.
+            repeats: The number of the trial that it repeats, if any.
+
+        Raises:
+            Error: Too many trials in a row have failed.
         """
         if result.get("cancelled"):
-            # Its executor may have had it done before the driver heard of that.
+            # It may have finished before the driver received its result.
             result = self.recover(number) or result
         if "trial" in result:
             trial = TrialResult.model_validate(result["trial"])
@@ -85,10 +94,10 @@ class PhaseTrials:
         write_events(self._search.run, trial)
         self._search.on_trial(trial)
         if launched is not None:
-            # Where it died it could not do so itself.
+            # A trial whose process died has not removed its own heartbeat.
             forget(self._search.run, number)
         self._done.append(trial)
-        drop_states(self._search.run, self._done, self.best())
+        drop_checkpoints(self._search.run, self._done, self.best())
         if trial.repeats is None:
             self.stopping.add(trial)
         return trial
@@ -96,7 +105,7 @@ class PhaseTrials:
     def _without_result(
         self, number: int, params: TrainingParams, result: Result, launched: datetime | None
     ) -> TrialResult:
-        """A trial that did not come back, from what the driver knows."""
+        """A trial that returned no result, from what the driver knows about it."""
         ended = now()
         statuses: dict[str, Status] = {"lost": "lost", "out_of_memory": "out_of_memory"}
         status: Status = statuses.get(result.get("kind", ""), "crashed")

@@ -1,4 +1,4 @@
-"""The search: its phases in order."""
+"""All phases of a search, in order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,19 +22,23 @@ from cnn.spark.session import shortcomings
 
 @dataclass
 class History:
-    """What the phases have come to so far."""
+    """The results of the phases so far."""
 
     trials: list[TrialResult] = field(default_factory=list)
-    # The best trial of each phase that has one, and what the run's result says of it.
+    # By phase: its best trial. Then the phases' entries and notes for result.json.
     best: dict[str, TrialResult] = field(default_factory=dict)
     entries: list[PhaseResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def run_phases(search: Search) -> History:
-    """Runs the phases in order; when the time is up, what an earlier one found best stands.
+    """Runs the phases in order.
 
-    Raises Error where every trial of a phase failed; what is in the run directory then stays.
+    If the timeout ends a phase before one of its trials is done, the best trial of the phase before
+    it wins.
+
+    Raises:
+        Error: Every trial of a phase failed. The run directory keeps its files.
     """
     history = History()
     started = now()
@@ -51,7 +55,10 @@ def run_phases(search: Search) -> History:
         found = history.best[phase.fix].params if phase.fix else None
         space = SearchSpace(phase, found, kind=search.settings.model.params_kind)
         if space.is_grid and space.grid_size() > phase.max_trials:
-            note(f"phase {phase.name}: the first {phase.max_trials} of {space.grid_size()} points")
+            note(
+                f"phase {phase.name} tries only the first {phase.max_trials} of the grid's "
+                f"{space.grid_size()} points (search.max_trials)"
+            )
         first_number = history.trials[-1].number + 1 if history.trials else 0
         trials, ended = run_phase(search, phase, space, first_number, _time_left(phase, started))
         history.trials += trials
@@ -60,12 +67,12 @@ def run_phases(search: Search) -> History:
         best = choose(phase, trials)
         if best is None:
             if history.best and any(trial.status == "cancelled" for trial in trials):
-                note(f"the time was up in phase {phase.name}, before one of its trials was done")
+                note(f"the timeout was reached in phase {phase.name} before a trial was done")
                 return history
             raise _all_failed(search.run, phase, trials)
         history.best[phase.name] = best
         history.entries.append(_phase_entry(phase, best, trials))
-        which = f"{best.number}{_among(trials)}"
+        which = f"{best.number}{_numbering(trials)}"
         search.say(f"phase {phase.name}: best is trial {which}, {_describe(space, best)}")
     return history
 
@@ -81,10 +88,10 @@ def _all_failed(run: Directory, phase: PhaseSettings, trials: Sequence[TrialResu
     first = failures[0] if failures else next((t for t in trials if t.error), None)
     where = f"see {run.uri}/{TRIALS}"
     if first is None:
-        return Error(f"no trial of phase {phase.name!r} finished in time; {where}")
+        return Error(f"no trial of phase {phase.name!r} finished before the timeout; {where}")
     return Error(
         f"all {len(trials)} trials of phase {phase.name!r} failed; "
-        f"the first, trial {first.number}, is {first.status}: {first.cause()}; {where}"
+        f"the first, trial {first.number} ({first.status}): {first.cause()}; {where}"
     )
 
 
@@ -105,16 +112,16 @@ def _phase_entry(
     )
 
 
-def _among(trials: Sequence[TrialResult]) -> str:
-    """What explains a trial's number, where it is more than counting would give."""
+def _numbering(trials: Sequence[TrialResult]) -> str:
+    """Explains why a trial's number exceeds the number of trials; empty if it does not."""
     own = [trial for trial in trials if trial.repeats is None]
-    apart = numbering(sum(trial.status == "invalid" for trial in own), own[0].number)
+    reasons = numbering(sum(trial.status == "invalid" for trial in own), own[0].number)
     done = sum(trial.status not in {"invalid", "cancelled"} for trial in own)
-    return f" ({done} done, {', '.join(apart)})" if apart else ""
+    return f" ({done} done, {', '.join(reasons)})" if reasons else ""
 
 
 def _describe(space: SearchSpace, trial: TrialResult) -> str:
-    """A trial's score and parameters, first those that the search varied."""
+    """A trial's score and parameters, those that the search varied first."""
     names = in_order([name for name in trial.params if name in space.varying])
     names += [name for name in trial.params if name not in names]
     values = ", ".join(f"{name} {short(trial.params[name])}" for name in names)

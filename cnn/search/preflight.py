@@ -1,4 +1,4 @@
-"""What can be known to be wrong before a search begins, each in one clear line."""
+"""Checks before a search begins; each error is one clear line."""
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,7 +13,8 @@ from cnn.data.manifest import MANIFEST, Manifest, read_manifest
 from cnn.data.splits import TRAIN
 from cnn.model.builder import check_builder
 from cnn.rundir.trials import best_trial, read_trials
-from cnn.search.space import SearchSpace, Vals
+from cnn.search.hyperopt_documents import Vals
+from cnn.search.space import SearchSpace
 from cnn.settings.schema import FOLDS, SETTINGS, PhaseSettings, Settings
 from cnn.settings.toml import read_settings, settings_text
 from cnn.spark.launch import TaskFailed, retry_if_lost
@@ -24,9 +25,18 @@ OUT, DATA, WARM_START = Option("out"), Option("data"), Option("warm_start")
 
 
 def check_inputs(data: Directory, settings: Settings, build: bytes | None = None) -> Manifest:
-    """All that can be known to be wrong before Spark starts. Raises InputError.
+    """Checks the data directory and the settings as far as possible without Spark.
 
-    `build` is the network's function where it cannot be imported (see cnn.model.builder).
+    Args:
+        data: The data directory.
+        settings: The search's settings.
+        build: The network's function, if it cannot be imported (see cnn.model.builder).
+
+    Returns:
+        The data directory's manifest.
+
+    Raises:
+        InputError: A search with these inputs would fail.
     """
     check_builder(settings.model, build)
     manifest = read_manifest(data)
@@ -44,7 +54,7 @@ def check_inputs(data: Directory, settings: Settings, build: bytes | None = None
 
 
 def check_point_names(settings: Settings) -> None:
-    """Raises InputError where a point names what the space does not: nothing would read it."""
+    """Raises InputError if a point has a parameter outside the space, which would be ignored."""
     first = settings.phases[0]
     for place, point in enumerate(first.points):
         for name in point:
@@ -66,9 +76,16 @@ def _check_points(space: SearchSpace) -> None:
 
 
 def warm_start(settings: Settings, earlier: Directory) -> Settings:
-    """Settings whose first phase tries first what `earlier`, a run directory, found best.
+    """Settings whose first phase begins with the best trial of another run.
 
-    Of that it takes what this search varies.
+    Only the parameters that this search varies are taken from it.
+
+    Args:
+        settings: The new search's settings.
+        earlier: The other run's directory.
+
+    Raises:
+        InputError: The other run has no finished trial, or its best is outside the search space.
     """
     trials = read_trials(earlier)
     first, *others = settings.phases
@@ -83,7 +100,10 @@ def warm_start(settings: Settings, earlier: Directory) -> Settings:
         vals = space.encode(point)
     except InputError as error:
         raise InputError(
-            "{}: the best of {} is outside: {}", WARM_START, earlier.uri, error
+            "{} must name a run whose best trial is in the search space, but that of {} is not: {}",
+            WARM_START,
+            earlier.uri,
+            error,
         ) from None
     if vals not in [space.encode(known) for known in first.points]:
         first = first.model_copy(update={"points": (*first.points, point)})
@@ -93,13 +113,11 @@ def warm_start(settings: Settings, earlier: Directory) -> Settings:
 def _read_columns(data: Directory, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     filesystem, path = data.path(TRAIN)
     if not data.exists(TRAIN):
-        raise InputError(
-            "{} must hold what its manifest says, but {} has no {}", DATA, data.uri, TRAIN
-        )
+        raise InputError("{} must match its manifest, but {} has no {}", DATA, data.uri, TRAIN)
     table = pq.read_table(path, columns=["fold", "label"], filesystem=filesystem)
     if table.num_rows != manifest.total(TRAIN):
         raise InputError(
-            "{} must hold what its manifest says, but {} has {} rows of {}",
+            "{} must match its manifest, but {} has {} rows instead of {}",
             DATA,
             f"{data.uri}/{TRAIN}",
             table.num_rows,
@@ -109,7 +127,7 @@ def _read_columns(data: Directory, manifest: Manifest) -> tuple[np.ndarray, np.n
 
 
 def _check_bytes(data: Directory, manifest: Manifest) -> None:
-    """The first image of each file; executors check all when they read them."""
+    """Checks the first image of each file; executors check all images when they read them."""
     expected = manifest.size * manifest.size * manifest.channels
     for name in data.names(TRAIN):
         filesystem, path = data.path(f"{TRAIN}/{name}")
@@ -118,8 +136,7 @@ def _check_bytes(data: Directory, manifest: Manifest) -> None:
         count = len(batch.column("pixels")[0].as_py())
         if count != expected:
             raise InputError(
-                "{} must hold images of the manifest's size, {}, which are {} bytes, but those of "
-                "{} are {}",
+                "{} must match its manifest, whose images of {} have {} bytes, but {} has {}",
                 DATA,
                 f"{manifest.size}x{manifest.size}x{manifest.channels}",
                 expected,
@@ -143,8 +160,8 @@ def _check_validation(
         for label, name in enumerate(manifest.classes):
             if not (labels[train] == label).any():
                 raise InputError(
-                    "every class must have images in two of the parts of a cross-validation, but "
-                    f"{name!r} has not, with cross_validation = {networks}"
+                    "every class must have images in at least two parts of a cross-validation, but "
+                    f"{name!r} does not with cross_validation = {networks}"
                 )
     if networks > 1 and phase is not winners:
         return
@@ -160,7 +177,7 @@ def _check_validation(
 
 
 def check_run_dir(run: Directory, *, overwrite: bool) -> None:
-    """Raises InputError where `run` holds something that must not be replaced."""
+    """Raises InputError if `run` holds something that must not be replaced."""
     if not run.exists():
         return
     if not run.is_dir():
@@ -169,7 +186,9 @@ def check_run_dir(run: Directory, *, overwrite: bool) -> None:
         return
     if not run.exists(SETTINGS):
         raise InputError(
-            "{} must be a new or empty directory or a run's, but {} is neither", OUT, run.uri
+            "{} must be a new or empty directory or a run directory, but {} is neither",
+            OUT,
+            run.uri,
         )
     if not overwrite and not _died_early(run):
         raise InputError(
@@ -178,7 +197,7 @@ def check_run_dir(run: Directory, *, overwrite: bool) -> None:
 
 
 def _died_early(run: Directory) -> bool:
-    """Whether a driver died before it had noted its start: there is nothing to go on with."""
+    """Whether a driver died before it wrote run.json, so that there is nothing to lose."""
     if run.names() != [SETTINGS]:
         return False
     try:
@@ -191,21 +210,22 @@ def _died_early(run: Directory) -> bool:
 def check_visible(
     spark: SparkSession, data: Directory, run: Directory, slots: Slots, *, max_lost: int = 0
 ) -> None:
-    """Executors must read what the driver writes: a token beside the run tells.
+    """Checks that executors see the data directory and what the driver writes beside the run.
 
-    Raises InputError where one cannot, Error where more than `max_lost` times an executor is lost;
-    nothing of the token is left then.
+    Raises:
+        InputError: An executor does not see one of the two directories.
+        Error: Executors were lost more than `max_lost` times.
     """
     probe = Directory(f"{run.uri}.probe")
     token = now().isoformat().encode()
     probe.write(_TOKEN, token)
 
     def unseen(_: int) -> tuple[Option, str] | None:
-        """The option whose directory is not seen, and why."""
+        """The option whose directory this executor does not see, and why."""
         option = OUT
         try:
             if probe.read(_TOKEN) != token:
-                return option, "there is another file"
+                return option, "it holds another file than the driver wrote"
             option = DATA
             return None if data.exists(MANIFEST) else (option, f"it has no {MANIFEST}")
         except (OSError, InputError) as error:
@@ -219,7 +239,9 @@ def check_visible(
             max_lost,
         )
     except TaskFailed as error:
-        raise Error(f"executors cannot be asked what they see: {failure(error)}") from None
+        raise Error(
+            f"executors could not check whether they see {data.uri} and {run.uri}: {failure(error)}"
+        ) from None
     finally:
         probe.remove()
     for option, why in filter(None, answers):
@@ -234,18 +256,18 @@ def check_visible(
 
 
 def remarks(phase: PhaseSettings, manifest: Manifest) -> list[str]:
-    """What is not quite as a reader of the settings would expect."""
+    """Notes on settings that take effect in an unexpected way."""
     found = []
     available, smallest = manifest.total(TRAIN), manifest.smallest_class(TRAIN)
     if phase.train_images is not None and phase.train_images > available:
         found.append(
-            f"phase {phase.name} asks for {phase.train_images} training images; "
-            f"there are {available}, and all are used"
+            f"phase {phase.name} uses all {available} training images, "
+            f"fewer than the {phase.train_images} of train_images"
         )
     networks = phase.networks(smallest)
     if phase.cross_validation == "auto" and networks > 1:
         found.append(
-            f"phase {phase.name} trains {networks} networks a trial, each judged by a part of the "
-            f"images that it has not seen: a class has only {smallest} training images"
+            f"phase {phase.name} trains {networks} networks per trial, each validated on another "
+            f"part of the images, because a class has only {smallest} training images"
         )
     return found

@@ -1,4 +1,4 @@
-"""Which settings a resumed run may have otherwise, and which would make it another search."""
+"""Which settings a resumed run may change, and which would make it another search."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from cnn.settings.schema import CacheSettings, FinalSettings, Settings
 from cnn.settings.toml import assign, overlay, parse, phase_tables, read_settings
 from cnn.settings.validation import validate
 
-# What a resumed run may do otherwise: it changes no trial that is done, and none that would be.
+# Settings that a resumed run may change: they affect neither finished nor later trials' results.
 _CHANGEABLE = {
     "search.checkpoint_seconds",
     "search.gpus",
@@ -47,9 +47,16 @@ def resume_settings(
     flags: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
 ) -> tuple[Settings, list[Change]]:
-    """A run's own settings with what may change laid over them, and what does change.
+    """The settings of a resumed run, and how they differ from the run's own.
 
-    Raises InputError, naming the setting, where a change would make it another search.
+    Args:
+        text: The run's own settings.
+        tables: New settings from files.
+        flags: New values of search settings from flags; None is no change.
+        assignments: New values as `table.name=value`.
+
+    Raises:
+        InputError: A change would make it another search; the error names the setting.
     """
     before, tree = read_settings(text), parse(text)
     changes: dict[str, Any] = {"search": {k: v for k, v in (flags or {}).items() if v is not None}}
@@ -67,7 +74,7 @@ def resume_settings(
     for name, old, new in found:
         if name not in _CHANGEABLE:
             raise InputError(
-                "{} must go on with the run's own {}, {}, but got {}",
+                "{} must keep the run's {}, {}, but got {}",
                 Option("resume"),
                 name,
                 _shown(old),
@@ -77,11 +84,11 @@ def resume_settings(
 
 
 def check_unchanged(changes: Sequence[Change], run: Directory) -> None:
-    """Raises InputError where a run that has finished is asked to go on with other settings."""
+    """Raises InputError if a finished run is to be resumed with other settings."""
     for name, old, new in changes:
         raise InputError(
-            "{} cannot change {} of a run that has finished, but {} was to have {} instead of {}; "
-            "a new search with that setting begins from this one's best with {} {}",
+            "{} cannot change {} of a finished run, but {} was to get {} instead of {}; "
+            "a new search can begin with this run's best trial: {} {}",
             Option("resume"),
             name,
             run.uri,

@@ -1,47 +1,44 @@
-"""Whom the dispatcher talks to: who says which points to launch, and hears of results."""
+"""The interface between the dispatcher and a round of trials."""
 
 from typing import Any
 
-from cnn.search.space import Point
+from cnn.search.hyperopt_documents import Point
 from cnn.spark.task import Result
 
 
 class Refused(Exception):
-    """Says why a proposed point must not be launched; it is recorded and does not count."""
+    """Why a proposed point must not be launched. The point is recorded but not counted."""
 
 
 class Repeated(Exception):
-    """A proposed point was launched before: another is drawn in its place."""
+    """A proposed point was launched before; another is drawn instead."""
 
 
 class Round:
-    """Trials that Hyperopt is asked for together, as `Trials` sees them.
+    """What `Trials` asks and tells while one call of `hyperopt.fmin` runs.
 
-    This one launches every point and wants to know nothing, as `hyperopt.fmin` by itself would. A
-    subclass overrides what it wants to decide or to know. All but `recover` is called in the
-    thread that called fmin.
+    This class launches every point, as `hyperopt.fmin` by itself does. A subclass overrides what it
+    wants to decide or to know. All methods except `recover` are called in fmin's thread.
     """
 
     def prepare(self, point: Point) -> Any:
-        """What the objective is called with for a proposed point. Raises Refused, Repeated."""
+        """The objective's argument for a proposed point. Raises Refused or Repeated."""
         return point
 
     def slots(self) -> int | None:
-        """How many trials may run at the moment, where executors come and go; None: as many as
-        the search was given (`parallelism`).
-        """
+        """How many trials may run now, since executors come and go; None for `parallelism`."""
         return None
 
     def launched(self, number: int, point: Point) -> None:
-        """Trial `number` is on its way to an executor."""
+        """Called when trial `number` is sent to an executor."""
 
     def recover(self, number: int) -> Result | None:
-        """The result that a trial had left before its executor was lost, if it had."""
+        """The result that a trial wrote before its executor was lost, if there is one."""
         return None
 
     def finished(self, number: int, point: Point, result: Result) -> None:
-        """A trial has ended, or a point was refused; no other is proposed before this returns."""
+        """Called when a trial has ended or a point was refused, before the next is proposed."""
 
     def stop(self) -> str | None:
-        """Why the search is over, asked after each result; None while it goes on."""
+        """Why the search must end, asked after each result; None if it goes on."""
         return None

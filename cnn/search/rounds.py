@@ -1,4 +1,4 @@
-"""The rounds of a phase: its search, and repetitions of its best with other seeds."""
+"""The rounds of a phase: its search, and the repetition of its best trials with other seeds."""
 
 import dataclasses
 import json
@@ -17,10 +17,12 @@ from cnn.rundir.heartbeat import read_reached
 from cnn.rundir.trials import TrialResult
 from cnn.search.context import Search, isolation
 from cnn.search.dispatcher import TIMEOUT, Trials
+from cnn.search.grid import GRID
+from cnn.search.hyperopt_documents import Point, Vals, document_of
 from cnn.search.phase_trials import PhaseTrials
 from cnn.search.progress import SearchProgress
 from cnn.search.round import Refused, Repeated, Round
-from cnn.search.space import GRID, Point, SearchSpace, Vals, document_of
+from cnn.search.space import SearchSpace
 from cnn.search.strategies import Suggest, strategy
 from cnn.search.winner import best_trials
 from cnn.settings.params import ModelParams, TrainingParams
@@ -32,15 +34,15 @@ from cnn.train.trial import TrialObjective, document
 
 
 class PhaseRound(Round, ABC):
-    """Trials of a phase that run by the same rules; a subclass says which."""
+    """Trials of a phase that follow the same rules; a subclass sets the attributes below."""
 
     title: str
-    # What is drawn from, as Hyperopt has it, and who draws.
+    # Hyperopt's search space, and the algorithm that draws from it.
     expression: dict[str, Any]
     suggest: Suggest
     total: int
     first_number: int
-    # Number -> that of the trial that it repeats.
+    # Trial number -> number of the trial that it repeats.
     repeats: Mapping[int, int]
     # Trials that an earlier driver finished, in Hyperopt's encoding.
     earlier: Sequence[tuple[TrialResult, Vals]]
@@ -57,26 +59,26 @@ class PhaseRound(Round, ABC):
 
     @abstractmethod
     def params(self, point: Point) -> TrainingParams:
-        """The configuration that a point stands for."""
+        """The configuration of a point."""
 
     def run(self, deadline: float | None) -> bool:
-        """Has all trials done; returns whether the time was up before they were.
+        """Runs all trials of the round; returns whether the deadline ended it early.
 
-        `deadline` is by the monotonic clock.
+        `deadline` is a time of the monotonic clock.
         """
         context = self._search.spark.sparkContext
         slots = count_slots(context, self._phase)
         self._most = min(self._phase.parallelism or self.total, self.total)
         parallelism = max(1, min(slots.total, self._most))
         self._slots_now = slots_now(context, self._phase, slots)
-        apart = isolation(self._search, self._phase, slots, parallelism)
+        isolated = isolation(self._search, self._phase, slots, parallelism)
         left = None if deadline is None else deadline - time.monotonic()
         trials = Trials(
             self._search.spark,
             parallelism,
             first_number=self.first_number,
             timeout=None if left is None else max(0.1, left),
-            isolation=apart,
+            isolation=isolated,
             max_lost=self._phase.max_lost,
             profile=task_profile(context, self._phase.resource_profile),
             round=self,
@@ -102,7 +104,7 @@ class PhaseRound(Round, ABC):
         )
         with self._progress:
             fmin(
-                TrialObjective(self._job, self.repeats, PixelsOnHost(self._job, apart.method)),
+                TrialObjective(self._job, self.repeats, PixelsOnHost(self._job, isolated.method)),
                 self.expression,
                 algo=self.suggest,
                 max_evals=self.total,
@@ -136,7 +138,7 @@ class PhaseRound(Round, ABC):
 
 
 class SearchRound(PhaseRound):
-    """What the phase's strategy proposes, each configuration once."""
+    """The configurations that the phase's strategy proposes, each once."""
 
     def __init__(
         self,
@@ -175,17 +177,17 @@ class SearchRound(PhaseRound):
         return self._trials.stopping.reason()
 
     def _points(self) -> dict[int, Vals]:
-        """What is tried at which place before the strategy proposes anything for it."""
+        """The configurations that are given rather than proposed, by their place in the round."""
         points = {place: self._space.encode(p) for place, p in enumerate(self._phase.points)}
         if not self._space.is_grid:
-            # As they were when they were cancelled: TPE would propose something else by now.
+            # Cancelled trials keep their configurations; TPE would propose others by now.
             for trial in self._trials.cancelled:
                 points[trial.number - self.first_number] = self._space.encode(trial.params)
         return points
 
 
 class ConfirmationRound(PhaseRound):
-    """The best again, each with other seeds and without rungs: one after the other, in turn."""
+    """The best trials again with other seeds and without rungs, taken in turn."""
 
     def __init__(
         self, search: Search, phase: PhaseSettings, space: SearchSpace, trials: PhaseTrials
@@ -193,16 +195,16 @@ class ConfirmationRound(PhaseRound):
         super().__init__(search, phase, space, trials)
         assert phase.confirm is not None
         best = best_trials(trials.all(), phase.objective, phase.confirm.top)
-        self._again = [trial for _ in range(phase.confirm.seeds) for trial in best]
-        alone = phase.model_copy(update={"halving": False})
-        self._job = dataclasses.replace(self._job, phase=alone, keep_state=False)
+        self._repeated = [trial for _ in range(phase.confirm.seeds) for trial in best]
+        whole = phase.model_copy(update={"halving": False})
+        self._job = dataclasses.replace(self._job, phase=whole, keep_state=False)
         self.title = f"phase {phase.name}, the best {len(best)} again with other seeds"
-        self.expression = {GRID: hp.randint(GRID, max(1, len(self._again)))}
-        self.total = len(self._again)
+        self.expression = {GRID: hp.randint(GRID, max(1, len(self._repeated)))}
+        self.total = len(self._repeated)
         searched = [*trials.searched(), *trials.cancelled]
         self.first_number = max(trial.number for trial in searched) + 1
         numbers = range(self.first_number, self.first_number + self.total)
-        self.repeats = {n: trial.number for n, trial in zip(numbers, self._again, strict=True)}
+        self.repeats = {n: trial.number for n, trial in zip(numbers, self._repeated, strict=True)}
         self.earlier = [
             (trial, {GRID: [trial.number - self.first_number]}) for trial in trials.repeated()
         ]
@@ -210,7 +212,7 @@ class ConfirmationRound(PhaseRound):
 
     def params(self, point: Point) -> TrainingParams:
         kind = self._search.settings.model.params_kind
-        return kind.model_validate(self._again[int(point[GRID])].params)
+        return kind.model_validate(self._repeated[int(point[GRID])].params)
 
     def prepare(self, point: Point) -> TrainingParams:
         return self.params(point)

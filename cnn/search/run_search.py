@@ -17,12 +17,12 @@ from cnn.rundir.result import RunResult, WinnerOutcome, write_result
 from cnn.rundir.trials import CHECKPOINTS, LOGS, TrialResult, write_log
 from cnn.search.context import Search, isolation, method_of
 from cnn.search.forecast import images_outside, seconds_an_image
+from cnn.search.hosts_progress import hosts_progress
 from cnn.search.journal import Start, write_start
 from cnn.search.network_check import check_network
 from cnn.search.outcome import make_result, model_card
 from cnn.search.phases import run_phases
 from cnn.search.preflight import check_visible
-from cnn.search.progress import hosts_progress
 from cnn.search.tensorboard import write_events
 from cnn.search.winner import expected_accuracy
 from cnn.search.winner_progress import WinnerProgress
@@ -32,7 +32,7 @@ from cnn.spark.launch import SparkGone, TaskFailed, is_gone, launch
 from cnn.spark.refusals import refuse_python_memory
 from cnn.spark.slots import Slots, count_slots, task_profile, wait_for_executors
 from cnn.spark.task import Isolation, Task
-from cnn.train.final import TESTED, FinalJob, final_value, read_tested, run_final
+from cnn.train.final import TEST_OUTCOME, FinalJob, final_value, read_tested, run_final
 from cnn.train.hosts import prepare_hosts
 from cnn.train.multi_worker import check_workers, train_together
 
@@ -46,11 +46,19 @@ def run_search(
     resume: bool = False,
     on_start: Callable[[], None] = lambda: None,
 ) -> RunResult:
-    """Searches, trains and tests the winner, writes the run directory; returns its result.
+    """Searches, trains and tests the winner, and writes the run directory.
 
-    What was at the run directory is replaced, unless it is the same run, resumed. `on_start` is
-    called when it can be. Raises Error where every trial of a phase failed; what is in the run
-    directory then stays.
+    Args:
+        search: What all phases share.
+        start: What the run is started with.
+        resume: Whether to continue the run in the run directory instead of replacing it.
+        on_start: Called once the run directory is there.
+
+    Returns:
+        The run's result.
+
+    Raises:
+        Error: Every trial of a phase failed. The run directory keeps its files.
     """
     began = now()
     run, settings, manifest = search.run, search.settings, search.manifest
@@ -58,7 +66,7 @@ def run_search(
     refuse_python_memory(context.getConf())
     wait_for_executors(context, search.say)
     for phase in settings.phases:
-        task_profile(context, phase.resource_profile)  # refused now, not after hours
+        task_profile(context, phase.resource_profile)  # a bad profile fails now, not after hours
     slots = count_slots(context, settings.phases[-1])
     check_workers(context, settings.final.workers, slots.total)
     max_lost = settings.phases[0].max_lost
@@ -72,7 +80,7 @@ def run_search(
     write_start(run, start)
     on_start()
     for trial in search.earlier:
-        # The driver may have died between a trial's file and what shows it.
+        # The driver may have died after it wrote a trial and before it passed the trial on.
         write_events(run, trial)
         search.on_trial(trial)
 
@@ -96,20 +104,20 @@ def run_search(
     run.write(MODEL_CARD, f"{card.model_dump_json(indent=1)}\n".encode())
     write_result(run, result)
     run.sub(CHECKPOINTS).remove()
-    if run.exists(TESTED):
-        run.delete(TESTED)
+    if run.exists(TEST_OUTCOME):
+        run.delete(TEST_OUTCOME)
     run.drop_unfinished()
     write_report(run)
     return result
 
 
-def _progress(search: Search, winner: TrialResult, slots: Slots) -> WinnerProgress:
+def _winner_progress(search: Search, winner: TrialResult, slots: Slots) -> WinnerProgress:
     manifest, final, phase = search.manifest, search.settings.final, _phase_of(search, winner)
     count, images = manifest.total(TRAIN), f"all {manifest.total(TRAIN):,} training images"
     if final.data == "train":
         count = images_outside(phase.model_copy(update={"train_images": None}), manifest)
         images = f"the training images outside folds {list(phase.validation_folds)}"
-    together = f" and {final.workers} executors" if final.workers > 1 else ""
+    together = f" with {final.workers} executors" if final.workers > 1 else ""
     parallelism = min(phase.parallelism or slots.total, slots.total)
     expected = search.forecast(search.settings.phases[-1], slots, parallelism)
     return WinnerProgress(
@@ -143,13 +151,13 @@ def _train_final(
         expected_accuracy=expected_accuracy(winner, trials),
         attempts=final.attempts,
         tolerance=final.tolerance,
-        # Otherwise the validation images pick the epoch.
+        # With data = "train" the validation images pick the epoch instead.
         cooldown=final.cooldown if final.data == "all" else 0.0,
         workers=final.workers,
     )
     slots = count_slots(search.spark.sparkContext, phase)
     try:
-        return _progress(search, winner, slots).run(
+        return _winner_progress(search, winner, slots).run(
             lambda: _train_and_test(search, phase, job, slots), search.display
         )
     finally:
@@ -162,14 +170,14 @@ def _train_and_test(
     context = search.spark.sparkContext
     profile = task_profile(context, phase.resource_profile)
     if job.workers > 1:
-        apart = isolation(search, phase, slots, job.workers)
-        job = _train_together(search, job, dataclasses.replace(apart, timeout=None), profile)
-    apart = dataclasses.replace(isolation(search, phase, slots, 1), timeout=None)
+        isolated = isolation(search, phase, slots, job.workers)
+        job = _train_together(search, job, dataclasses.replace(isolated, timeout=None), profile)
+    isolated = dataclasses.replace(isolation(search, phase, slots, 1), timeout=None)
     context.setJobDescription("training and testing the winner")
     try:
         trained: WinnerOutcome | str = launch(
             context,
-            Task(run_final, apart, final_value),
+            Task(run_final, isolated, final_value),
             job,
             max_lost=phase.max_lost,
             profile=profile,
@@ -184,15 +192,15 @@ def _train_and_test(
 
 
 def _train_together(
-    search: Search, job: FinalJob, apart: Isolation, profile: ResourceProfile | None
+    search: Search, job: FinalJob, isolated: Isolation, profile: ResourceProfile | None
 ) -> FinalJob:
-    """Trains the winner on several executors; what is returned finds it trained."""
+    """Trains the winner on several executors; the returned job finds its checkpoint."""
     context = search.spark.sparkContext
     for attempt in range(job.attempts):
         context.setJobDescription(f"training the winner on {job.workers} executors")
         for left in reversed(range(job.job.phase.max_lost + 1)):
             try:
-                found = train_together(context, job, attempt, apart, profile)
+                found = train_together(context, job, attempt, isolated, profile)
                 break
             except Exception as error:
                 if is_gone(context):
@@ -213,4 +221,5 @@ def _failed(search: Search, cause: str, where: str = "") -> Error:
 
 
 def default_run_dir() -> Path:
+    """The run directory of a search that is given none: runs/DATE-TIME."""
     return Path("runs") / now().strftime("%Y%m%d-%H%M%S")

@@ -1,33 +1,28 @@
-"""Search spaces: settings -> Hyperopt's expressions, and what its points stand for."""
+"""Search spaces: from settings to Hyperopt's expressions, and from its points to configurations."""
 
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 from hyperopt import base, hp, rand
 from pydantic import ValidationError
 
 from cnn.core.errors import InputError
+from cnn.search.grid import GRID, Grid
+from cnn.search.hyperopt_documents import Point, Vals, point_of
 from cnn.settings.dimension import Dimension
 from cnn.settings.params import ModelParams, TrainingParams
 from cnn.settings.schema import PhaseSettings
 from cnn.settings.validation import explain
 
-Point = Mapping[str, Any]
-# Hyperopt's encoding of a point: for each variable its value, or nothing where it plays no part.
-Vals = dict[str, list[Any]]
-
-# The variable of a grid search: which of its points.
-GRID = "grid_point"
-# How many draws show that a space holds nothing that can be built.
+# How many draws are tried before a space counts as having nothing that can be built.
 _PROBES = 1000
 
 
 class SearchSpace:
-    """One phase's space: what varies, as Hyperopt sees it, and what a drawn point means."""
+    """A phase's search space: what Hyperopt draws from, and what each point stands for."""
 
     def __init__(
         self,
@@ -36,9 +31,12 @@ class SearchSpace:
         *,
         kind: type[TrainingParams] = ModelParams,
     ) -> None:
-        """`found` are the parameters that an earlier phase found, where the phase fixes them.
+        """Builds the search space of a phase.
 
-        `kind` is what a configuration is (see `ModelSettings.params_kind`).
+        Args:
+            phase: The phase's settings.
+            found: The best parameters of an earlier phase, if this phase fixes them.
+            kind: The class of a configuration (see `ModelSettings.params_kind`).
         """
         self.phase = phase
         self._kind = kind
@@ -56,26 +54,27 @@ class SearchSpace:
             for name, dimension in sorted(dimensions.items())
             if name not in self._same and name not in self._fixed
         }
+        self._grid = Grid(self._varying, self._fixed)
         self.is_grid = phase.strategy == "grid" or not self._varying
 
     @property
     def varying(self) -> tuple[str, ...]:
-        """The parameters that are drawn."""
+        """The names of the parameters that the search varies."""
         return tuple(self._varying)
 
     def expression(self) -> dict[str, Any]:
-        """The space in Hyperopt's terms, from which it draws points for `params`."""
+        """The space as a Hyperopt expression; `params` takes the points drawn from it."""
         if self.is_grid:
-            return {GRID: hp.randint(GRID, self.grid_size())}
+            return {GRID: hp.randint(GRID, self._grid.size())}
         nodes = {name: _variable(name, d) for name, d in self._varying.items() if not d.per_layer}
-        for depth, names in self._layered().items():
-            depths = self._depths(depth)
+        for depth, names in self._grid.layered().items():
+            depths = self._grid.depths(depth)
             layers = {
                 name: [_variable(f"{name}.{i}", self._varying[name]) for i in range(max(depths))]
                 for name in names
             }
-            # Layers that a shallower network has not are no variables of it: TPE then does not
-            # learn from values that had no effect.
+            # A shallower network has no variables for the layers that it lacks, so that TPE does
+            # not learn from values without effect.
             branches = [
                 {depth: count, **{name: layers[name][:count] for name in names}} for count in depths
             ]
@@ -83,44 +82,46 @@ class SearchSpace:
         return nodes
 
     def params(self, point: Point) -> TrainingParams:
-        """The configuration that a drawn point stands for.
+        """The configuration of a drawn point.
 
-        Raises InputError where its values do not fit together.
+        Raises:
+            InputError: The values do not fit together.
         """
         if self.is_grid:
-            point = next(itertools.islice(self._grid(), int(point[GRID]), None))
+            point = next(itertools.islice(self._grid.points(), int(point[GRID]), None))
         drawn: dict[str, Any] = {}
         for name, value in point.items():
             drawn |= value if isinstance(value, Mapping) else {name: value}
         return self._complete(drawn)
 
     def encode(self, params: Point) -> Vals:
-        """A configuration in Hyperopt's encoding, the inverse of `params`.
+        """A configuration in Hyperopt's encoding: the inverse of `params`.
 
-        Raises InputError, naming the parameter, where the space does not hold it.
+        Raises:
+            InputError: The configuration is outside the space; the error names the parameter.
         """
         drawn = {}
         for name in self._varying:
             if name not in params:
-                raise InputError(f"{name} must be given, since it varies")
+                raise InputError(f"{name} must be given because it varies")
             drawn[name] = params[name]
-        vals = self._grid_place(drawn) if self.is_grid else self._encoded_values(drawn)
+        vals = self._encoded_index(drawn) if self.is_grid else self._encoded_values(drawn)
         whole = self._complete(drawn).model_dump()
         for name, value in params.items():
             if name in self.phase.space and _text(value) != _text(whole[name]):
                 raise InputError(f"{name} must be {whole[name]} in this space, but got {value}")
         return vals
 
-    def _grid_place(self, drawn: Point) -> Vals:
-        for index, point in enumerate(self._grid()):
+    def _encoded_index(self, drawn: Point) -> Vals:
+        for index, point in enumerate(self._grid.points()):
             if all(_text(point[name]) == _text(drawn[name]) for name in point):
                 return {GRID: [index]}
-        raise InputError(f"a point must be one of the grid's, but got {drawn}")
+        raise InputError(f"a point must be in the grid, but got {drawn}")
 
     def _encoded_values(self, drawn: Point) -> Vals:
         plain = {name: d for name, d in self._varying.items() if d.per_layer is None}
         vals: Vals = {name: [self._encoded(name, drawn[name])] for name in plain}
-        for depth_name, names in self._layered().items():
+        for depth_name, names in self._grid.layered().items():
             depth = int(drawn.get(depth_name, self._fixed.get(depth_name)))
             for name in names:
                 widths = drawn[name]
@@ -130,25 +131,27 @@ class SearchSpace:
                     raise InputError(
                         f"{name} must have one entry for each of {depth} layers, but got {widths}"
                     )
-                for i in range(max(self._depths(depth_name))):
+                for i in range(max(self._grid.depths(depth_name))):
                     vals[f"{name}.{i}"] = [self._encoded(name, widths[i])] if i < depth else []
         return vals
 
     def grid_size(self) -> int:
-        """How many points a grid search has."""
-        plain = math.prod(len(grid_values(d)) for n, d in self._plain_dimensions())
-        for depth, names in self._layered().items():
-            each = math.prod(len(grid_values(self._varying[name])) for name in names)
-            plain *= sum(each**count for count in self._depths(depth))
-        return plain
+        """The number of points of a grid search."""
+        return self._grid.size()
 
     def trials(self) -> int:
-        """How many trials a search of it has, if it is not ended before."""
+        """The number of trials of the phase, unless it ends early."""
         most = self.phase.max_trials
-        return min(most, self.grid_size()) if self.is_grid else most
+        return min(most, self._grid.size()) if self.is_grid else most
 
     def check_possible(self, impossible: Callable[[Any], str | None]) -> None:
-        """Raises InputError where every configuration is impossible, with the reason of one."""
+        """Checks that some configuration of the space can be built.
+
+        `impossible` returns why a configuration cannot be built, or None.
+
+        Raises:
+            InputError: None of those tried can be built; the error gives one reason.
+        """
         reason = None
         for params in self._probes():
             reason = impossible(params)
@@ -160,7 +163,7 @@ class SearchSpace:
         )
 
     def first(self, count: int) -> list[TrainingParams]:
-        """Configurations as a search would try them: the points that were given, then draws."""
+        """Up to `count` distinct configurations: first the points of the settings, then draws."""
         points = (self._complete(point) for point in self.phase.points)
         found: dict[str, TrainingParams] = {}
         for params in itertools.chain(points, self._probes(count)):
@@ -171,7 +174,7 @@ class SearchSpace:
 
     def _probes(self, count: int = _PROBES) -> Iterator[TrainingParams]:
         if self.is_grid:
-            yield from map(self._complete, itertools.islice(self._grid(), 100 * count))
+            yield from map(self._complete, itertools.islice(self._grid.points(), 100 * count))
             return
         domain = base.Domain(lambda point: 0.0, self.expression())
         documents = rand.suggest(list(range(count)), domain, base.Trials(), self.phase.seed)
@@ -189,7 +192,7 @@ class SearchSpace:
             raise InputError("space.{}", explain(error, self._kind)) from None
 
     def _plain(self, name: str, value: Any) -> Any:
-        """A drawn value as plain Python, inside its range whatever rounding did."""
+        """A drawn value as plain Python; rounding does not take it out of its range."""
         dimension = self._varying.get(name)
         if isinstance(value, list | tuple) and dimension and dimension.per_layer:
             return [self._plain(name, item) for item in value]
@@ -202,7 +205,7 @@ class SearchSpace:
         dimension = self._varying[name]
         depth = any(d.per_layer == name for d in self._varying.values())
         if dimension.choices is not None or depth:
-            options = self._depths(name) if depth else dimension.choices
+            options = self._grid.depths(name) if depth else dimension.choices
             assert options is not None
             for index, option in enumerate(options):
                 if _text(option) == _text(value):
@@ -215,83 +218,6 @@ class SearchSpace:
             raise InputError(f"{name} must be from {low} to {high}, but got {value}")
         return value
 
-    def _layered(self) -> dict[str, list[str]]:
-        """For each parameter that is a depth, those that have a value for each layer."""
-        layered: dict[str, list[str]] = {}
-        for name, dimension in self._varying.items():
-            if dimension.per_layer is not None:
-                layered.setdefault(dimension.per_layer, []).append(name)
-        return layered
-
-    def _plain_dimensions(self) -> Iterator[tuple[str, Dimension]]:
-        """What varies by itself: no depth, nothing that follows one."""
-        layered = self._layered()
-        for name, dimension in self._varying.items():
-            if dimension.per_layer is None and name not in layered:
-                yield name, dimension
-
-    def _depths(self, name: str) -> Sequence[int]:
-        if name in self._fixed:
-            return (self._fixed[name],)
-        return tuple(int(value) for value in grid_values(self._varying[name]))
-
-    def _grid(self) -> Iterator[dict[str, Any]]:
-        """The grid's points in order, the last parameter by name varying fastest."""
-        # Each axis is a list of dicts, merged: a depth brings the widths of its layers with it.
-        axes: dict[str, list[dict[str, Any]]] = {
-            name: [{name: value} for value in grid_values(dimension)]
-            for name, dimension in self._plain_dimensions()
-        }
-        for depth, names in self._layered().items():
-            axes[depth] = [
-                {depth: count, **dict(zip(names, widths, strict=True))}
-                for count in self._depths(depth)
-                for widths in itertools.product(
-                    *(itertools.product(grid_values(self._varying[n]), repeat=count) for n in names)
-                )
-            ]
-        for parts in itertools.product(*(axes[name] for name in sorted(axes))):
-            yield {name: value for part in parts for name, value in part.items()}
-
-
-def point_of(domain: base.Domain, document: dict[str, Any]) -> Point:
-    """The point of a trial document: indices of choices replaced by the choices."""
-    memo = domain.memo_from_config(base.spec_from_misc(document["misc"]))
-    point: Point = base.pyll.rec_eval(domain.expr, memo=memo)
-    return point
-
-
-def document_of(
-    number: int, vals: Mapping[str, list[Any]], result: Mapping[str, Any], state: int
-) -> dict[str, Any]:
-    """A trial document as Hyperopt keeps them, of a point in its encoding."""
-    idxs = {name: [number] if values else [] for name, values in vals.items()}
-    return {
-        "state": state,
-        "tid": number,
-        "spec": None,
-        "result": dict(result),
-        "misc": {"tid": number, "cmd": None, "workdir": None, "idxs": idxs, "vals": dict(vals)},
-        "exp_key": None,
-        "owner": None,
-        "version": 0,
-        "book_time": None,
-        "refresh_time": None,
-    }
-
-
-def grid_values(dimension: Dimension) -> tuple[Any, ...]:
-    """What a grid search tries of a dimension, in order."""
-    if dimension.choices is not None:
-        return dimension.choices
-    assert dimension.low is not None
-    assert dimension.high is not None
-    if dimension.steps is None:
-        return tuple(range(int(dimension.low), int(dimension.high) + 1))
-    between = np.geomspace if dimension.log else np.linspace
-    values = between(dimension.low, dimension.high, dimension.steps).tolist()
-    return tuple(dict.fromkeys(map(round, values))) if dimension.integer else tuple(values)
-
 
 def _variable(name: str, dimension: Dimension) -> Any:
     if dimension.choices is not None:
@@ -301,7 +227,7 @@ def _variable(name: str, dimension: Dimension) -> Any:
     assert high is not None
     if dimension.integer:
         if dimension.log:
-            # Half a step on either side, so that the ends are drawn as often as their width says.
+            # Half a step on either side, so that the ends are as likely as the values between.
             return hp.qloguniform(name, math.log(low - 0.499), math.log(high + 0.499), 1)
         return hp.uniformint(name, low, high)
     if dimension.log:
@@ -310,5 +236,5 @@ def _variable(name: str, dimension: Dimension) -> Any:
 
 
 def _text(value: Any) -> str:
-    """A value as JSON, in which a tuple and a list are the same."""
+    """A value as JSON, in which tuples and lists are equal."""
     return json.dumps(value, sort_keys=True)

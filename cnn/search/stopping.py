@@ -1,4 +1,4 @@
-"""When a phase is over before all its trials are: nothing gets better, good enough, or broken."""
+"""When a phase ends early: its target is reached, trials no longer improve, or too many fail."""
 
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
@@ -9,7 +9,7 @@ _FAILED = {"diverged", "invalid", "timeout", "out_of_memory", "crashed", "lost"}
 
 
 class Stopping:
-    """Follows the trials of a phase as they end."""
+    """Decides from the trials of a phase, as they end, whether it is over."""
 
     def __init__(self, phase: PhaseSettings, run: Directory) -> None:
         self._phase = phase
@@ -20,9 +20,9 @@ class Stopping:
         self._failures: list[TrialResult] = []
 
     def add(self, trial: TrialResult) -> None:
-        """Takes a trial in. Raises Error where too many in a row have failed."""
+        """Takes in a trial. Raises Error if too many in a row have failed."""
         self.remember(trial)
-        # Those that were never launched cost nothing and say nothing of the cluster.
+        # A trial that was never launched (no host) says nothing about the cluster.
         if trial.status in _FAILED and (trial.status != "invalid" or trial.host is not None):
             self._failures.append(trial)
             self._check_failures()
@@ -30,7 +30,7 @@ class Stopping:
             self._failures.clear()
 
     def remember(self, trial: TrialResult) -> None:
-        """Takes in a trial of an earlier driver, whose failures are not held against this one."""
+        """Takes in a trial of an earlier driver, whose failures do not count for this one."""
         if trial.status in {"cancelled", "invalid"}:
             return
         key = trial_key(self._phase.objective, trial)
@@ -41,7 +41,7 @@ class Stopping:
             self._stalled += 1
 
     def reason(self) -> str | None:
-        """Why the phase is over, or None while it is not."""
+        """Why the phase is over; None if it goes on."""
         if self._reached:
             return f"the target of {self._phase.target:g} was reached"
         most = self._phase.max_stalled
@@ -64,6 +64,6 @@ class Stopping:
         first = self._failures[0]
         raise Error(
             f"{len(self._failures)} trials in a row failed (search.max_consecutive_failures); the "
-            f"first, trial {first.number}, is {first.status}: {first.cause()}; "
+            f"first, trial {first.number} ({first.status}): {first.cause()}; "
             f"see {self._run.uri}/{TRIALS}"
         )

@@ -1,7 +1,7 @@
-"""Strategies: which configuration to propose next, as Hyperopt's algorithms.
+"""Strategies: which configuration to propose next, as Hyperopt algorithms.
 
-A proposal follows from (seed, phase, number) and, for TPE, from the results known: never from a
-generator that runs on.
+A proposal depends only on (seed, phase, number) and, for TPE, on the known results. It never
+depends on the state of a random generator, so that a resumed search proposes the same.
 """
 
 from collections import Counter
@@ -11,22 +11,29 @@ from typing import Any
 from hyperopt import base, rand, tpe
 
 from cnn.core.seeds import derive_seed
-from cnn.search.space import GRID, SearchSpace, Vals, document_of
+from cnn.search.grid import GRID
+from cnn.search.hyperopt_documents import Vals, document_of
+from cnn.search.space import SearchSpace
 
 # Hyperopt's interface: (new ids, domain, trials, seed) -> trial documents, none when exhausted.
 Suggest = Callable[[list[int], base.Domain, base.Trials, int], list[dict[str, Any]]]
 
-# Draws of TPE that only repeat what was tried before the next is a random one.
+# After this many draws of TPE that repeat earlier points, the next draw is random.
 _TPE_DRAWS = 10
 
 
 def strategy(
     space: SearchSpace, first_number: int, points: Mapping[int, Vals] | None = None
 ) -> Suggest:
-    """The phase's strategy, but at the places (from 0) of `points` these.
+    """The phase's strategy as a Hyperopt algorithm.
 
-    Asked again for a number it proposes another configuration, for use where the first was a
-    repetition.
+    Asked again for the same number, it proposes another configuration, because the first one
+    repeated an earlier trial.
+
+    Args:
+        space: The phase's search space.
+        first_number: The number of the phase's first trial.
+        points: Points to propose at the given places, counted from 0, instead.
     """
     phase, points = space.phase, points or {}
     asked: Counter[int] = Counter()
@@ -59,9 +66,10 @@ def strategy(
 def propose(
     new_ids: list[int], domain: base.Domain, trials: base.Trials, seed: int, *, startup: int
 ) -> list[dict[str, Any]]:
-    """TPE once `startup` trials have ended, with what it is told of those that have not.
+    """Proposes at random until `startup` trials have ended, then with TPE.
 
-    Hyperopt counts running trials as started up and as infinitely bad.
+    Hyperopt's own start-up phase would count running trials as well. TPE takes a running trial for
+    an infinitely bad one.
     """
     ended = sum(document["state"] == base.JOB_STATE_DONE for document in trials.trials)
     if ended < startup:
@@ -72,7 +80,7 @@ def propose(
 
 
 def _grid_index(place: int, points: Mapping[int, Vals]) -> int:
-    """The grid's points in order, without those that were tried first."""
+    """The index of the next grid point, skipping the points that were given."""
     index = place - len(points)
     for tried in sorted(vals[GRID][0] for vals in points.values()):
         if tried <= index:

@@ -1,6 +1,6 @@
-"""Finished trials as TensorBoard shows them: RUN/tensorboard, one run of it for each trial.
+"""Finished trials for TensorBoard: RUN/tensorboard, with one TensorBoard run per trial.
 
-Written with TensorBoard's own formats and without TensorFlow, which the driver does not import.
+The files are written with TensorBoard alone, since the driver does not import TensorFlow.
 """
 
 import io
@@ -25,7 +25,7 @@ from cnn.rundir.trials import TrialResult, trial_name
 
 TENSORBOARD = "tensorboard"
 _VERSION = "brain.Event:2"
-# TensorBoard's names of a curve -> those of an epoch's result.
+# TensorBoard's name of a curve -> field of an epoch's result.
 _SCALARS = {
     "loss/train": "loss",
     "loss/validation": "val_loss",
@@ -36,15 +36,15 @@ _SCALARS = {
 
 
 def write_events(run: Directory, trial: TrialResult) -> None:
-    """Writes a trial's curves and its row of the HParams table, whole or not at all.
+    """Writes a trial's curves and its row of the HParams table, completely or not at all.
 
-    Written again, the file replaces the one that was there.
+    If the trial was written before, its file is replaced.
     """
     stream = io.BytesIO()
     writer = RecordWriter(stream)
     for event in _events(trial):
         writer.write(event.SerializeToString())
-    # TensorBoard looks for "tfevents"; the number makes the name the same each time.
+    # TensorBoard looks for "tfevents". The number is the same each time, and so is the name.
     name = f"events.out.tfevents.{int(trial.started.timestamp()):010d}.trial"
     run.write(f"{TENSORBOARD}/{trial_name(trial.number)}/{name}", stream.getvalue())
 
@@ -79,7 +79,7 @@ def _hparams(tag: str, content: HParamsPluginData, at: float) -> Event:
     value = Summary.Value(
         tag=tag,
         metadata=metadata.create_summary_metadata(content),
-        # The content is in the metadata; there must be a tensor all the same.
+        # The content is in the metadata, but TensorBoard requires a tensor.
         tensor=TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto()),
     )
     return Event(wall_time=at, summary=Summary(value=[value]))

@@ -1,4 +1,4 @@
-"""The table of running trials as a terminal shows it: as many rows and columns as fit."""
+"""The table of running trials, for a terminal and for a notebook."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from cnn.core.console import plain
+from cnn.core.html import block, table, text
 
 HEADINGS = ("trial", "epoch", "val acc", "rung", "time")
-# The columns of the parameters, in order; names that are longer than the values are shortened.
+# The parameters' columns in order; names longer than their values are shortened.
 _SHORT = {
     "conv_layers": "layers",
     "filters": "filters",
@@ -25,53 +26,75 @@ _SHORT = {
 }
 _GAP = "  "
 _INDENT = " " * 6
+_MOST_HTML_ROWS = 20
 
 
 @dataclass(frozen=True)
 class Row:
-    """A trial: what stands under the headings, and its parameters."""
+    """A trial's row: its cells under `HEADINGS`, and its parameters."""
 
     cells: tuple[str, ...]
     params: Mapping[str, Any]
 
 
-def screen(
+def terminal_table(
     console: Console,
     rows: Sequence[Row],
     best: Row | None,
     varying: Sequence[str],
     lines: Sequence[str],
 ) -> RenderableType:
-    """The running trials, the best so far below them, and lines of text, within the screen.
+    """The table for a terminal: the running trials, the best so far, and `lines`.
 
-    Parameters for which a row has no room are in a second line below it. Where the screen is too
-    low for that a mark says that there are more.
+    It fits on the screen. Parameters that do not fit into a row are on a second line below it. If
+    the screen is too low for second lines, an ellipsis marks what is left out.
     """
     width, height = console.size
-    texts = [Text(plain(line)) for line in lines]
-    # One line stays free: the cursor's.
-    free = height - 1 - sum(len(text.wrap(console, width)) for text in texts)
+    below = [Text(plain(line)) for line in lines]
+    # One line stays free for the cursor.
+    free = height - 1 - sum(len(line.wrap(console, width)) for line in below)
     if free < 2 + (best is not None) or not (rows or best):
-        return Group(*texts)
+        return Group(*below)
     whole = _table(rows, best, varying, width, mark=False)
     if sum(len(line.wrap(console, width)) for line in whole) <= free:
-        return Group(*whole, *texts)
+        return Group(*whole, *below)
     free -= 1 + (best is not None)
     hidden = len(rows) - free + 1 if len(rows) > free else 0
     shown = _table(rows[: len(rows) - hidden], best, varying, width, mark=True)
     more = [Text(f"and {hidden} more running", style="dim")] if hidden else []
-    return Group(*shown, *more, *texts)
+    return Group(*shown, *more, *below)
+
+
+def html_table(
+    rows: Sequence[Row], best: Row | None, varying: Sequence[str], lines: Sequence[str]
+) -> str:
+    """The table as HTML for a notebook: at most 20 running trials, the best so far, and `lines`."""
+    names = in_order(varying)
+    shown = [*rows[:_MOST_HTML_ROWS], *([best] if best else [])]
+    body = [
+        [*map(text, row.cells), *(text(short(row.params.get(name))) for name in names)]
+        for row in shown
+    ]
+    if best:
+        body[-1] = [f"<b>{cell}</b>" for cell in body[-1]]
+    parts = [table([*HEADINGS, *map(text, names)], body)] if body else []
+    more = len(rows) - _MOST_HTML_ROWS
+    parts += [f"and {more} more running"] if more > 0 else []
+    return block(*parts, *map(text, lines))
 
 
 def in_order(names: Sequence[str]) -> list[str]:
-    """Parameters as they are shown: the program's own first."""
+    """Parameters in the order of the columns: those of the program's own network first."""
     return sorted(names, key=lambda name: list(_SHORT).index(name) if name in _SHORT else 99)
 
 
 def _table(
     rows: Sequence[Row], best: Row | None, varying: Sequence[str], width: int, *, mark: bool
 ) -> list[Text]:
-    """A heading, and for each row a line; without a `mark` a second one where it takes it."""
+    """The headings and the rows.
+
+    Parameters that do not fit are replaced by an ellipsis with `mark`, else on second lines.
+    """
     everything = [*rows, *([best] if best else [])]
     names = in_order(varying)
     columns = [
@@ -85,7 +108,7 @@ def _table(
     columns += parameters[:fitting]
     if mark and fitting < len(names):
         columns.append(["…" for _ in columns[0]])
-    lines = [Text(text, no_wrap=True, overflow="ellipsis") for text in _aligned(columns)]
+    lines = [Text(line, no_wrap=True, overflow="ellipsis") for line in _aligned(columns)]
     lines[0].stylize("dim")
     if best:
         lines[-1].stylize("bold")
@@ -101,7 +124,7 @@ def _second_line(row: Row, names: Sequence[str]) -> str:
 
 
 def _how_many_fit(columns: Sequence[Sequence[str]], width: int, *, mark: bool) -> int:
-    """How many of the columns, all of which or, with a `mark`, less what that takes."""
+    """How many of the columns fit; with `mark`, next to the ellipsis if any is left out."""
     for count in range(len(columns), 0, -1):
         marked = mark and count < len(columns)
         if _width(columns[:count]) + len(_GAP) * (1 + marked) + marked <= width:
@@ -129,7 +152,7 @@ def _name(name: str) -> str:
 
 
 def short(value: Any) -> str:
-    """A parameter's value in little room."""
+    """A parameter's value in few characters."""
     if value is None:
         return "-"
     if isinstance(value, bool):

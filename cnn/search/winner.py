@@ -1,7 +1,7 @@
-"""Which trial of a phase wins, and how far its score is luck.
+"""Which trial of a phase wins, and how large the selection bias of its score is.
 
-The best of many noisy scores is partly luck: trained again with other seeds, it is on average
-worse. The mean over those seeds is not flattered by the choice.
+The best of many noisy scores is partly luck: trained again with other seeds, the trial is worse on
+average. The mean over those seeds has no selection bias.
 """
 
 import math
@@ -16,17 +16,17 @@ from cnn.settings.schema import Objective, PhaseSettings
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trial, and its repetitions with other seeds that came to a score."""
+    """A trial, and its repetitions with other seeds that have a score."""
 
     trial: TrialResult
     repeats: tuple[TrialResult, ...] = ()
 
     def scores(self, objective: Objective) -> list[float]:
-        """Of the repetitions, by the objective: accuracies or losses."""
+        """The repetitions' values of the objective: accuracies or losses."""
         return [_score(objective, trial) for trial in self.repeats]
 
     def mean_key(self, objective: Objective) -> Key:
-        """The mean of what the objective ranks by; last where no repetition has a score."""
+        """The mean key of the repetitions; it ranks last if none has a score."""
         keys = [trial_key(objective, trial) for trial in self.repeats]
         if not keys:
             return math.inf, math.inf
@@ -35,13 +35,13 @@ class Candidate:
 
 
 def best_trials(trials: Sequence[TrialResult], objective: Objective, top: int) -> list[TrialResult]:
-    """The best so many of those that ran to their end, first the best."""
+    """The `top` best trials that ran to their end, the best first."""
     done = [trial for trial in trials if trial.status == "ok" and trial.repeats is None]
     return sorted(done, key=lambda trial: (trial_key(objective, trial), trial.number))[:top]
 
 
 def candidates(phase: PhaseSettings, trials: Sequence[TrialResult]) -> list[Candidate]:
-    """The trials that are trained again, in the search's own order, with what is known of it."""
+    """The trials that are repeated, the best of the search first, with their repetitions."""
     if phase.confirm is None:
         return []
     scored = [trial for trial in trials if trial.status in {"ok", "pruned"}]
@@ -52,7 +52,7 @@ def candidates(phase: PhaseSettings, trials: Sequence[TrialResult]) -> list[Cand
 
 
 def choose(phase: PhaseSettings, trials: Sequence[TrialResult]) -> TrialResult | None:
-    """The winner: by the mean of the repetitions where all candidates have some."""
+    """The winner: by the mean of the repetitions if all candidates have some, else by its score."""
     found = candidates(phase, trials)
     if not found or not all(candidate.repeats for candidate in found):
         return best_trial(trials, phase.objective)
@@ -60,7 +60,7 @@ def choose(phase: PhaseSettings, trials: Sequence[TrialResult]) -> TrialResult |
 
 
 def confirmation(phase: PhaseSettings, trials: Sequence[TrialResult]) -> Confirmation | None:
-    """What the repetitions say; None where there are none."""
+    """What the repetitions with other seeds found; None if there are none."""
     found = candidates(phase, trials)
     if not any(candidate.repeats for candidate in found):
         return None
@@ -88,20 +88,23 @@ def confirmation(phase: PhaseSettings, trials: Sequence[TrialResult]) -> Confirm
 
 
 def expected_accuracy(winner: TrialResult, trials: Sequence[TrialResult]) -> float:
-    """What another training of the winner is expected to reach on the validation images."""
+    """The validation accuracy that another training of the winner is expected to reach."""
     again = [t.accuracy for t in trials if t.repeats == winner.number and t.accuracy is not None]
     assert winner.accuracy is not None
     return statistics.fmean(again) if again else winner.accuracy
 
 
 def simplest(winner: TrialResult, trials: Sequence[TrialResult]) -> Simplest | None:
-    """The smallest network that is as good as the winner: the one-standard-error rule.
+    """The smallest network that is about as good as the winner: the one-standard-error rule.
 
-    Breiman et al., Classification and Regression Trees (1984), section 3.4.3: of all within one
-    standard error of the best, the simplest, here that with the fewest parameters. The error is
-    that of a proportion of the validation images, with two successes and two failures added
-    (Agresti and Coull, 1998), since at 100 % the plain one is 0. None where nothing is known of
-    sizes; the winner itself where no smaller one is as good.
+    Breiman et al., Classification and Regression Trees (1984), section 3.4.3: choose the simplest
+    model within one standard error of the best one. Here the simplest has the fewest parameters.
+    The standard error is that of a proportion of the validation images, with two successes and two
+    failures added (Agresti and Coull, 1998), because at 100 % the plain one would be 0.
+
+    Returns:
+        The trial's entry in result.json, the winner's own if no smaller network is as good; None
+        if the sizes are unknown.
     """
     count = winner.validation_images
     if not count or winner.accuracy is None or winner.parameters is None:
@@ -118,7 +121,7 @@ def simplest(winner: TrialResult, trials: Sequence[TrialResult]) -> Simplest | N
         and trial.accuracy is not None
         and trial.accuracy >= winner.accuracy - error
     ]
-    # Of equal sizes the first: the winner, or else the most accurate.
+    # Among equal sizes the first wins: the winner itself, then the most accurate.
     ranked = sorted(as_good, key=lambda t: (-(t.accuracy or 0), t.number))
     best = min([winner, *ranked], key=lambda t: t.parameters or 0)
     assert best.accuracy is not None

@@ -1,4 +1,4 @@
-"""What a person sees while the winner is trained once more, and tested."""
+"""What a user sees while the winner is trained once more and tested."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,15 +12,15 @@ from cnn.core.display import Display, Say, silent
 from cnn.core.html import block, text
 from cnn.rundir.heartbeat import Reached
 from cnn.rundir.result import WinnerOutcome
-from cnn.search.forecast import Span, around_the_test
-from cnn.search.remaining import Pace
+from cnn.search.forecast import Span, saving_and_test
+from cnn.search.pace import Pace
 
-# In a log: so often, and where a training is long only with each tenth of it, or each minute.
-_OFTEN, _SELDOM = 10.0, 60.0
+# Seconds between a log's lines: after another tenth of the training, and otherwise.
+_SHORT_PAUSE, _LONG_PAUSE = 10.0, 60.0
 
 
 class WinnerProgress:
-    """Follows the winner's training: its epochs, the time left, and that it is being tested."""
+    """Shows how far the winner's training and test are, and the time left."""
 
     def __init__(
         self,
@@ -33,8 +33,16 @@ class WinnerProgress:
         read: Callable[[Collection[int]], Mapping[int, Reached]],
         attempts: int = 1,
     ) -> None:
-        """`images` are those of an epoch, `tested` those of the test, and `expected` the seconds
-        that all of it takes by what is known of the winner's trial.
+        """Prepares the display of the winner's training.
+
+        Args:
+            title: What is being done.
+            number: The winner's trial number.
+            images: The number of images in an epoch.
+            tested: The number of test images.
+            expected: The seconds that all of it takes, estimated from the winner's trial.
+            read: Returns the progress of the trainings with the given numbers.
+            attempts: The largest number of trainings.
         """
         self._title = title
         self._number = number
@@ -46,12 +54,12 @@ class WinnerProgress:
         self._began = time.monotonic()
         self._pace = Pace()
         self._reached: Reached | None = None
-        self._told_tenth = 0
+        self._logged_tenth = 0
         self._ended = self._accuracy = ""
         self._say: Say = silent
 
     def run(self, work: Callable[[], WinnerOutcome], display: Display) -> WinnerOutcome:
-        """Does the work, and shows how far it is."""
+        """Runs `work` and shows its progress."""
         with display.show(self) as self._say:
             self._say(self.opening)
             outcome = work()
@@ -61,16 +69,16 @@ class WinnerProgress:
         return outcome
 
     def opening(self) -> str:
-        """What begins, and how long it takes by what is known."""
+        """What begins, and how long it is expected to take."""
         return f"{self._title}, {about(*self._expected)}"
 
     @property
     def quiet_seconds(self) -> float:
-        """After how long a log gets another line."""
-        return _OFTEN if self._tenth() > self._told_tenth else _SELDOM
+        """The seconds after which a log gets another line."""
+        return _SHORT_PAUSE if self._tenth() > self._logged_tenth else _LONG_PAUSE
 
     def refresh(self) -> None:
-        """Reads how far it is."""
+        """Reads the progress."""
         found = self._read([self._number]).get(self._number)
         if found is None:
             return
@@ -81,27 +89,27 @@ class WinnerProgress:
             self._say(self._stage)
 
     def line(self) -> str:
-        """How far it is, for a log."""
-        self._told_tenth = self._tenth()
-        return f"the winner: {self._standing()}"
+        """The progress in one line, for a log."""
+        self._logged_tenth = self._tenth()
+        return f"the winner: {self._status()}"
 
     def screen(self, console: Console) -> RenderableType:
-        """For a terminal: what begins, and how far it is."""
+        """The progress for a terminal."""
         return Group(*(Text(plain(line)) for line in self._lines()))
 
     def html(self) -> str:
-        """For a notebook."""
-        # The page has no lines of the job's that say it.
+        """The progress for a notebook."""
+        # A notebook does not show the job's line with the accuracy.
         accuracy = [f"<b>{text(self._accuracy)}</b>"] if self._accuracy else []
         return block(*map(text, self._lines()), *accuracy)
 
     def _lines(self) -> Sequence[str]:
-        return [self._title, self._ended or self._standing()]
+        return [self._title, self._ended or self._status()]
 
     def _tenth(self) -> int:
         return int(10 * (self._pace.share or 0.0))
 
-    def _standing(self) -> str:
+    def _status(self) -> str:
         left = self._left()
         return self._stage() if left is None else f"{self._stage()}, {about(*left)} left"
 
@@ -121,11 +129,11 @@ class WinnerProgress:
         return ", ".join(said)
 
     def _left(self) -> Span | None:
-        """None where it takes longer than anything that is known says."""
+        """The seconds left; None once it takes longer than expected and the pace is unknown."""
         now = time.monotonic()
         rest, each = self._pace.rest(now), self._pace.seconds_an_epoch
         if rest is not None and each is not None:
-            low, high = around_the_test(self._tested, each / self._images)
+            low, high = saving_and_test(self._tested, each / self._images)
             testing = self._reached is not None and self._reached.testing
             return (low, high) if testing else (rest + low, rest + high)
         low, high = (seconds - (now - self._began) for seconds in self._expected)

@@ -1,7 +1,8 @@
-"""One training on an executor, from a job to its result.
+"""Training on an executor, from a job to its result.
 
-A `job` is what an executor is told. A `trial` fits one configuration (`fit`) on `batches` and stops
-at rungs (`halving`); `final` trains the winner, alone or with other executors (`multi_worker`),
-and `test_set` tests it once. TensorFlow is imported inside functions, since drivers import this
-room too.
+A `job` is what an executor is told. A `trial` trains one configuration (`fit`, `parts`) on
+`batches` and may stop at a rung (`halving`). `final` trains the winner, alone or on several
+executors (`multi_worker`), saves it, and tests it once (`test_set`). A `checkpoint` lets another
+process continue a training. Drivers import this package too, so TensorFlow is imported inside
+functions.
 """

@@ -1,33 +1,33 @@
-"""Small changes of training images that leave their class alone: mirrored, moved, turned, zoomed.
+"""Small changes of training images that keep their class: mirroring, shifts, rotations, zooms.
 
-They belong to what a training is shown and are no part of the network, so that a saved network does
-the same whoever applies it, however it is called. An image's change follows from the seed, the
-epoch and the image alone: a training that is resumed, or shared by several workers, sees the same.
+They are applied to the training images and are not part of the network, so that a saved network
+behaves the same however it is called. An image's change depends only on the seed, the epoch and the
+image, so that a resumed training, or one shared by several workers, sees the same images.
 """
 
 import keras
 import numpy as np
 
-# The largest changes: in parts of a side, in parts of a full turn, and in size.
+# The largest changes: as a part of a side, as a part of a full turn, and in size.
 _MOVED, _TURNED, _ZOOMED = 0.08, 0.04, 0.1
-# A generator of its own beside that of the images' order.
+# Keeps the random numbers apart from those of the images' order.
 _STREAM = 1
 
 
 def augmented(pixels: np.ndarray, rows: np.ndarray, epoch: int, *, seed: int) -> np.ndarray:
-    """Changes images as they are shown in one epoch.
+    """Changes images for one epoch.
 
-    Half of them are mirrored; each is moved by up to 8 % of a side, turned by up to 14.4 degrees
-    and made up to 10 % smaller or larger. What comes from beyond an edge looks like the edge.
+    Half of them are mirrored. Each is shifted by up to 8 % of a side, rotated by up to 14.4 degrees
+    and scaled by up to 10 %. Pixels from beyond an edge repeat the edge.
 
     Args:
         pixels: uint8 (n, height, width, channels).
-        rows: int (n,), the images' numbers in their data set.
+        rows: int (n,), the images' rows in their data set.
         epoch: From 1.
-        seed: Of the training.
+        seed: The training's seed.
 
     Returns:
-        uint8, shaped like `pixels`, which stay as they are.
+        uint8, shaped like `pixels`, which are not modified.
 
     >>> pixels = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1)
     >>> first = augmented(pixels, np.array([3]), 1, seed=0)
@@ -45,7 +45,7 @@ def augmented(pixels: np.ndarray, rows: np.ndarray, epoch: int, *, seed: int) ->
 
 
 def _change(row: int, seed: int, epoch: int, height: int, width: int) -> np.ndarray:
-    """From an output pixel to where it comes from, as Keras has it: float32 (8,)."""
+    """Keras's transform from an output pixel to its input pixel: float32 (8,)."""
     rng = np.random.default_rng([seed, epoch, row, _STREAM])
     mirror = rng.choice([-1.0, 1.0])
     down, across = rng.uniform(-_MOVED, _MOVED, 2) * (height, width)
@@ -53,7 +53,7 @@ def _change(row: int, seed: int, epoch: int, height: int, width: int) -> np.ndar
     zoom = 1 + rng.uniform(-_ZOOMED, _ZOOMED)
     cosine, sine = zoom * np.cos(angle), zoom * np.sin(angle)
     a0, a1, b0, b1 = mirror * cosine, -mirror * sine, sine, cosine
-    # About the middle of the image.
+    # Rotate and scale about the middle of the image.
     x, y = (width - 1) / 2, (height - 1) / 2
     a2 = x + across - a0 * x - a1 * y
     b2 = y + down - b0 * x - b1 * y

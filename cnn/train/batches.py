@@ -1,10 +1,11 @@
-"""What a training is shown: batches of memory-mapped images, in another order each epoch.
+"""Batches of memory-mapped training images, in a different order in each epoch.
 
-An order that is drawn image by image would read a set that is larger than memory from all over the
-disk. Here blocks of neighbouring rows are shuffled, and then the images within a window of blocks:
-the disk reads whole blocks, ahead of their use. A set of up to one window is thereby shuffled
-uniformly. In a larger one neighbours stay in one window, each epoch with other blocks; the rows of
-a data set were shuffled when it was written, so a block is a random sample and so is a window.
+If every image were drawn at random, a data set larger than memory would be read from all over the
+disk. Instead, blocks of neighbouring rows are shuffled, and then the images within a window of
+several blocks, so that whole blocks are read, ahead of their use. A set of up to one window is
+thus shuffled uniformly. In a larger set, the images of a block stay in one window, which has other
+blocks in each epoch. Since a data set's rows were shuffled when it was written, every block, and so
+every window, is a random sample.
 """
 
 import mmap
@@ -13,15 +14,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Long enough for a disk to read at its full speed.
+# Large enough that a disk reads at full speed.
 BLOCK_BYTES = 2**20
-# What is held in the page cache for a training, twice: the window in use and the next.
+# The page cache of a training holds two windows: the one in use and the next.
 WINDOW_BYTES = 2**28
 
 
 @dataclass(frozen=True)
 class Images:
-    """Some rows of an array. pixels: uint8 (n, size, size, channels), labels (n,), rows (m,)."""
+    """Some rows of arrays: pixels uint8 (n, size, size, channels), labels (n,), rows int (m,)."""
 
     pixels: np.ndarray
     labels: np.ndarray
@@ -31,15 +32,23 @@ class Images:
         return len(self.rows)
 
     def row_labels(self) -> np.ndarray:
+        """The labels of the rows, (m,)."""
         return np.asarray(self.labels[self.rows])
 
 
 def shuffled(
     rows: np.ndarray, *, block: int, window: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows in a new order, and before it was shuffled within windows: both int64 (n,).
+    """Shuffles rows by blocks, and then within windows.
 
-    `block` and `window` are in rows; the last block may be shorter.
+    Args:
+        rows: int64 (n,).
+        block: The number of rows in a block; the last block may be shorter.
+        window: The number of rows in a window.
+        rng: The source of the order.
+
+    Returns:
+        The shuffled rows, and the rows with only the blocks shuffled: both int64 (n,).
     """
     starts = rng.permutation(np.arange(0, len(rows), block))
     on_disk = np.concatenate([rows[start : start + block] for start in starts])
@@ -49,15 +58,16 @@ def shuffled(
     return order, on_disk
 
 
-# Makes of some images, their rows and the epoch's number what is shown of them.
+# From (pixels, rows, epoch) to the pixels that the network is trained on.
 Change = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
 class Batches:
-    """The batches of an epoch, each copied from the map when it is its turn.
+    """The batches of each epoch, copied from the memory map one by one.
 
-    `share` is which part of each batch is shown, of how many: what one of several machines gets. A
-    last batch with fewer images than machines is left out. `change` is what the images go through.
+    With several machines, `share` is this machine's index and their number: it gets that part of
+    each batch. A last batch with fewer images than machines is left out. `change` is applied to the
+    images.
     """
 
     def __init__(
@@ -87,10 +97,11 @@ class Batches:
         return whole + (rest >= self._share[1])
 
     def epoch(self, number: int) -> Iterator[tuple[np.ndarray, ...]]:
-        """Pixels, one-hot labels and, with class weights, those of the images, batch by batch.
+        """Yields the batches of epoch `number` (from 1); the last one may be smaller.
 
-        The order depends on the seed and the epoch's number alone. uint8 (batch, size, size,
-        channels), float32 (batch, classes), float32 (batch,); the last batch may be smaller.
+        A batch is pixels, uint8 (batch, size, size, channels), one-hot labels, float32 (batch,
+        classes), and with class weights the images' weights, float32 (batch,). The order depends
+        only on the seed and the epoch.
         """
         order, on_disk = shuffled(
             self._images.rows,
@@ -101,7 +112,7 @@ class Batches:
         part, parts = self._share
         for first in range(0, len(self) * self._batch_size, self._batch_size):
             self._read_ahead(on_disk, first)
-            # Sorted rows read a memory-mapped file in one direction; a batch has no order.
+            # The order within a batch does not matter, and a file is read faster in one direction.
             rows = np.sort(order[first : first + self._batch_size][part::parts])
             labels = self._images.labels[rows]
             pixels = self._images.pixels[rows]
@@ -112,14 +123,14 @@ class Batches:
             yield batch if weights is None else (*batch, weights[labels])
 
     def _read_ahead(self, on_disk: np.ndarray, first: int) -> None:
-        """Has the disk read what is a window ahead; what is in memory already costs nothing."""
+        """Asks the system to read the rows one window ahead; this is free for rows in memory."""
         pixels = self._images.pixels
         if not isinstance(pixels.base, mmap.mmap) or len(on_disk) <= self._window:
             return
         assert isinstance(pixels, np.memmap)
         ahead = first + self._window
         rows = on_disk[ahead if first else 0 : ahead + self._batch_size]
-        # The map begins at a page, the array behind the file's header.
+        # The map begins at a page boundary, but the array begins after the file's header.
         offset = pixels.offset % mmap.ALLOCATIONGRANULARITY
         gaps = np.diff(rows)
         for near in np.split(rows, np.flatnonzero((gaps < 0) | (gaps > self._block)) + 1):

@@ -1,77 +1,135 @@
-"""A file of named arrays, and what is to be known of them: from it a training goes on.
+"""Checkpoints: a training's state after an epoch, from which another process continues it.
 
-NumPy's own archive, read without pickle: a file that is not what it should be counts as none.
+A continued training gives the same result as an uninterrupted one. The state has the weights, the
+optimizer's moments and the layers' random seeds; the order of the images depends only on the
+training's seed and the epoch.
 """
 
-import io
-import json
-import zipfile
-from collections.abc import Mapping, Sequence
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 
 from cnn.core.directory import Directory
-from cnn.core.documents import Malformed, read_document
-
-_STATE = "state"
-# Of a checkpoint's file, beside its arrays.
-_MOST_STATE = 64 << 20
-
-
-def checkpoint_file(name: str) -> str:
-    """The name of a checkpoint's file in its directory."""
-    return f"{name}.npz"
+from cnn.rundir.trials import EpochResult
+from cnn.train.checkpoint_file import read_checkpoint, write_checkpoint
+from cnn.train.fit import Progress
+from cnn.train.scores import Evaluation
 
 
-def write_checkpoint(
-    directory: Directory,
-    name: str,
-    arrays: Mapping[str, Sequence[np.ndarray]],
-    state: Mapping[str, Any],
-) -> None:
-    """Writes lists of arrays, by name, and a state that JSON can hold; whole or not at all."""
-    entries = {
-        f"{key}-{place}": array
-        for key, values in arrays.items()
-        for place, array in enumerate(values)
-    }
-    text = json.dumps({"state": state, "counts": {key: len(v) for key, v in arrays.items()}})
-    buffer = io.BytesIO()
-    entries[_STATE] = np.frombuffer(text.encode(), np.uint8)
-    np.savez(buffer, allow_pickle=False, **entries)
-    directory.write(checkpoint_file(name), buffer.getvalue())
+@dataclass(frozen=True)
+class Checkpoint:
+    """The checkpoint of one training.
 
-
-def read_checkpoint(
-    directory: Directory, name: str, most: int
-) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]] | None:
-    """The arrays and the state, or None where there is no such checkpoint or it is damaged.
-
-    One with more than `most` bytes of arrays is none either.
+    `identity` is everything that must be the same for a training to continue from it.
     """
-    try:
-        content = read_document(directory, checkpoint_file(name), most + _MOST_STATE)
-    except (FileNotFoundError, NotADirectoryError, Malformed):
-        return None
-    try:
-        # The archive has a checksum of each entry.
-        with np.load(io.BytesIO(content), allow_pickle=False) as entries:
-            _check_sizes(entries.zip.infolist(), len(content))
-            about = json.loads(entries[_STATE].tobytes())
-            arrays = {
-                key: [entries[f"{key}-{place}"] for place in range(count)]
-                for key, count in about["counts"].items()
-            }
-            return arrays, dict(about["state"])
-    except Exception:
-        # NumPy and its archive raise whatever a damaged file provokes.
-        return None
+
+    directory: Directory
+    name: str
+    identity: Mapping[str, Any]
+
+    def save(self, models: Sequence[keras.Model], progress: Progress) -> None:
+        """Writes the state completely, replacing an earlier one."""
+        arrays = {
+            "model": _values(_variables(models)),
+            "optimizer": _values(_variables([model.optimizer for model in models])),
+            "best": list(progress.best_weights or ()),
+        }
+        state = {
+            "identity": dict(self.identity),
+            "epochs": [epoch.model_dump() for epoch in progress.epochs],
+            "best_epoch": progress.best_epoch,
+            "best": _scores(progress.best),
+            "told": progress.last_rung,
+        }
+        write_checkpoint(self.directory, self.name, arrays, state)
+
+    def try_save(self, models: Sequence[keras.Model], progress: Progress) -> None:
+        """Saves the state if it can: a training must not fail for lack of a checkpoint.
+
+        On failure an earlier checkpoint stays.
+        """
+        try:
+            self.save(models, progress)
+        except OSError as error:
+            print(f"epoch {len(progress.epochs)}: the state was not saved: {error}", flush=True)
+
+    def load(self, models: Sequence[keras.Model]) -> Progress | None:
+        """Restores the saved state of compiled models.
+
+        Returns:
+            How far the training was; None, with the models unchanged, if there is no checkpoint of
+            this training.
+        """
+        for model in models:
+            model.optimizer.build(model.trainable_variables)
+        variables = _variables(models)
+        optimizer = _variables([model.optimizer for model in models])
+        # A checkpoint has the weights twice: the last ones and the best.
+        most = sum(value.nbytes for value in _values([*variables, *variables, *optimizer]))
+        found = read_checkpoint(self.directory, self.name, most)
+        if found is None:
+            return None
+        arrays, state = found
+        fits = _same_shapes(variables, arrays.get("model", ())) and _same_shapes(
+            optimizer, arrays.get("optimizer", ())
+        )
+        if state.get("identity") != dict(self.identity) or not fits:
+            return None
+        try:
+            progress = _progress(state, arrays["best"])
+        except (LookupError, TypeError, ArithmeticError, ValueError):
+            return None
+        for variable, value in zip(variables, arrays["model"], strict=True):
+            variable.assign(value)
+        for variable, value in zip(optimizer, arrays["optimizer"], strict=True):
+            variable.assign(value)
+        return progress
+
+    def every(self, seconds: float, models: Sequence[keras.Model]) -> Callable[[Progress], None]:
+        """A function to call after each epoch; it saves the state every `seconds` or less often."""
+        last = time.monotonic()
+
+        def save(progress: Progress) -> None:
+            nonlocal last
+            if time.monotonic() - last >= seconds:
+                self.try_save(models, progress)
+                last = time.monotonic()
+
+        return save
 
 
-def _check_sizes(entries: Sequence[zipfile.ZipInfo], most: int) -> None:
-    """Raises ValueError where entries are not as they are written, and may be much larger."""
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise ValueError("a checkpoint's entries must be stored as they are")
-    if sum(entry.file_size for entry in entries) > most:
-        raise ValueError("a checkpoint's entries must not lie upon each other")
+def _variables(owners: Sequence[Any]) -> list[Any]:
+    return [variable for owner in owners for variable in owner.variables]
+
+
+def _values(variables: Sequence[Any]) -> list[np.ndarray]:
+    return [np.asarray(variable.numpy()) for variable in variables]
+
+
+def _same_shapes(variables: Sequence[Any], values: Sequence[np.ndarray]) -> bool:
+    shapes = [tuple(variable.shape) for variable in variables]
+    return shapes == [value.shape for value in values]
+
+
+def _scores(found: Evaluation | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {**dataclasses.asdict(found), "confusion": found.confusion.tolist()}
+
+
+def _progress(state: Mapping[str, Any], best_weights: Sequence[np.ndarray]) -> Progress:
+    best, told = state["best"], state["told"]
+    if best is not None:
+        best = Evaluation(**{**best, "confusion": np.array(best["confusion"], np.int64)})
+    return Progress(
+        epochs=tuple(EpochResult.model_validate(epoch) for epoch in state["epochs"]),
+        best_epoch=int(state["best_epoch"]),
+        best=best,
+        best_weights=best_weights or None,
+        last_rung=(int(told[0]), (float(told[1][0]), float(told[1][1]))) if told else None,
+    )

@@ -1,6 +1,6 @@
-"""The winner's last training, its file, and the one test; in a process of its own on an executor.
+"""The winner's last steps, in a process on an executor: train it, save it, test it once.
 
-TensorFlow is imported inside the functions: the driver imports this module too.
+TensorFlow is imported inside the functions because the driver imports this module too.
 """
 
 import platform
@@ -32,60 +32,73 @@ from cnn.rundir.trials import trial_name
 from cnn.settings.params import TrainingParams
 from cnn.settings.validation import Frozen
 from cnn.spark.child import Ended
-from cnn.train.job import Job, all_images, choose_images, compiled, part, run_fit, snapshot
+from cnn.train.job import Job, all_images, checkpoint, choose_images, compiled, part, run_fit
 from cnn.train.scores import Evaluation, evaluate
-from cnn.train.test_set import examine
+from cnn.train.test_set import TestScores, run_test
 
 if TYPE_CHECKING:
     import keras
 
     from cnn.train.batches import Images
-    from cnn.train.fit import Fit, Part, Progress
+    from cnn.train.fit import Fit, Progress
+    from cnn.train.parts import Part
 
-# What came of the one test, until it is in result.json.
-TESTED = "tested.json"
+# The outcome of the one test, kept until it is in result.json.
+TEST_OUTCOME = "tested.json"
 _REPORTED = ("keras", "tensorflow", "pyspark", "hyperopt", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
 class FinalJob:
-    """The last training: which configuration, on what, for how long, and what is expected."""
+    """The winner's last training: its configuration, images, length and expected accuracy."""
 
     job: Job
-    # The trial that won.
+    # The winning trial.
     number: int
     seed: int
     params: TrainingParams
+    # "all" trains on the validation images too.
     data: Literal["train", "all"]
-    # None: as many as the phase's.
+    # None for as many as the phase has.
     epochs: int | None
     expected_accuracy: float
     attempts: int
     tolerance: float
-    # The last part of it in which the learning rate falls.
+    # The last part of the training, in which the learning rate falls.
     cooldown: float = 0.0
-    # How many executors have trained it together, and how many epochs a checkpoint already held.
+    # The executors that train it together, and the epochs that their checkpoint held at first.
     workers: int = 1
     continued: int = 0
 
 
-class Tested(Frozen):
-    """RUN/tested.json: what training and testing a trial's network came to."""
+class TestedWinner(Frozen):
+    """RUN/tested.json: the outcome of training and testing a trial's network."""
 
     number: int
     outcome: WinnerOutcome
 
 
+@dataclass(frozen=True)
+class _Winner:
+    """The trained winner: its model, its best attempt, and all attempts."""
+
+    model: "keras.Model"
+    fitted: "Fit"
+    validation: Evaluation
+    train_images: int
+    attempts: tuple[Attempt, ...]
+
+
 def final_value(number: int, final: FinalJob, ended: Ended) -> WinnerOutcome | str:
-    """What `run_final` returned, or the evidence where its process did not return."""
+    """What `run_final` returned, or the evidence if its process died."""
     outcome: WinnerOutcome | str = ended.value if ended.returned else ended.evidence()
     return outcome
 
 
 def read_tested(run: Directory, number: int, *, classes: int) -> WinnerOutcome | None:
-    """What `run_final` returned for trial `number` before the driver died, if it came to that."""
+    """What `run_final` returned for trial `number` before the driver died, or None."""
     try:
-        found = read_model(Tested, run, TESTED)
+        found = read_model(TestedWinner, run, TEST_OUTCOME)
     except (FileNotFoundError, Malformed):
         return None
     known = found.number == number and len(found.outcome.test.confusion) == classes
@@ -93,114 +106,139 @@ def read_tested(run: Directory, number: int, *, classes: int) -> WinnerOutcome |
 
 
 def run_final(final: FinalJob) -> WinnerOutcome:
-    """Trains the winner, saves it, and tests what was saved.
+    """Trains the winner, saves it, and tests the saved model once.
 
-    What came of it is left in the run directory too: a driver that dies here and is resumed does
-    not open the test set again.
+    The outcome is also written to the run directory, so that a resumed driver does not open the
+    test set again.
 
-    On the images that its trial was trained on it goes on from that trial's end: there is nothing
-    left to train where the trial had as many epochs as are asked for. A training that lands more
-    than `tolerance` below what its trial reached on the validation images is tried again with
-    another seed. The model file is written whole, then read back, and that model alone sees the
-    test images, once.
+    Returns:
+        The part of the run's result that describes the winner's model.
     """
-    job = final.job
-    import keras
+    began = time.monotonic()
+    run = Directory(final.job.run)
+    winner = _train(final)
+    saved = _save(final, winner.model)
+    trained = time.monotonic()
+    tell_testing(run, final.number, final.job.manifest.total(TEST))
+    scores = run_test(saved, final.job)
+    seconds = {
+        "final": round(trained - began, 3),
+        "test": round(time.monotonic() - trained, 3),
+    }
+    outcome = _outcome(final, winner, saved, scores, seconds)
+    tested = TestedWinner(number=final.number, outcome=outcome)
+    run.write(TEST_OUTCOME, tested.model_dump_json().encode())
+    return outcome
 
-    from cnn.model.network import layers, summary
-    from cnn.model.randomness import without_randomness
 
-    clock = time.monotonic()
-    run, classes = Directory(job.run), len(job.manifest.classes)
+def _train(final: FinalJob) -> _Winner:
+    """Trains the winner until an attempt is good enough; the best attempt counts.
+
+    If the images are those of its trial, the first attempt continues the trial; no epochs are left
+    if the trial had as many as are asked for. An attempt whose accuracy on the validation images
+    is more than `tolerance` below the expected one is followed by another with a new seed.
+    """
     train, validation = final_images(final)
     attempts: list[Attempt] = []
-    kept: tuple[float, keras.Model, Fit, Evaluation] | None = None
+    best: tuple[keras.Model, Fit, Evaluation] | None = None
     for attempt in range(final.attempts):
-        seed, model, fitted = _attempt(final, attempt, train, validation)
-        found = evaluate(model, validation, classes=classes)
-        accepted = found.accuracy >= final.expected_accuracy - final.tolerance
-        attempts.append(Attempt(seed=seed, accuracy=found.accuracy, accepted=accepted))
-        if kept is None or found.accuracy > kept[0]:
-            kept = (found.accuracy, model, fitted, found)
+        seed, model, fitted = _train_once(final, attempt, train, validation)
+        scores = evaluate(model, validation, classes=len(final.job.manifest.classes))
+        accepted = scores.accuracy >= final.expected_accuracy - final.tolerance
+        attempts.append(Attempt(seed=seed, accuracy=scores.accuracy, accepted=accepted))
+        if best is None or scores.accuracy > best[2].accuracy:
+            best = (model, fitted, scores)
         if accepted:
             break
-    assert kept is not None
-    _, model, fitted, found = kept
+    assert best is not None
+    return _Winner(*best, train_images=len(train), attempts=tuple(attempts))
+
+
+def _save(final: FinalJob, model: "keras.Model") -> "keras.Model":
+    """Writes the model file; returns the model that is read back from it."""
+    import keras
+
+    from cnn.model.randomness import without_randomness
+
     if model.dtype_policy.compute_dtype != "float32":
-        # It is to run anywhere: what units the machine has that trained it is no property of it.
-        plain = compiled(job, final.params, final.seed, precision="float32")
+        # The model is to run on any machine, whatever precision suited the one that trained it.
+        plain = compiled(final.job, final.params, final.seed, precision="float32")
         plain.set_weights(model.get_weights())
         model = plain
     model = without_randomness(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
         model.save(path)
-        run.write(MODEL, path.read_bytes())
-        saved = keras.models.load_model(path, safe_mode=True)
-    trained = time.monotonic()
-    tell_testing(run, final.number, job.manifest.total(TEST))
-    examined = examine(saved, job)
-    tested = examined.scores
-    in_top5 = None if examined.in_top5 is None else examined.in_top5 / tested.count
-    outcome = WinnerOutcome(
+        Directory(final.job.run).write(MODEL, path.read_bytes())
+        return keras.models.load_model(path, safe_mode=True)
+
+
+def _outcome(
+    final: FinalJob,
+    winner: _Winner,
+    saved: "keras.Model",
+    scores: TestScores,
+    seconds: dict[str, float],
+) -> WinnerOutcome:
+    """The winner's part of the run's result."""
+    from cnn.model.network import layers, summary
+
+    tested = scores.evaluation
+    top5 = None if scores.in_top5 is None else scores.in_top5 / tested.count
+    return WinnerOutcome(
         final=FinalTraining(
             data=final.data,
-            best_epoch=fitted.best_epoch,
-            epochs=tuple(fitted.epochs),
-            train_images=len(train),
+            best_epoch=winner.fitted.best_epoch,
+            epochs=tuple(winner.fitted.epochs),
+            train_images=winner.train_images,
             cooldown=final.cooldown,
-            attempts=tuple(attempts),
+            attempts=winner.attempts,
             workers=final.workers,
             continued=final.continued,
             batch_size=final.params.batch_size,
             learning_rate=final.params.learning_rate,
         ),
-        # With final.data = "all" these images were trained on: not a validation result.
-        validation=Metrics(**_scores(found)) if final.data == "train" else None,
+        # With data = "all" the validation images were trained on, so there is no validation result.
+        validation=Metrics(**_scores(winner.validation)) if final.data == "train" else None,
         test=TestMetrics(
             **_scores(tested),
-            roc_auc=examined.roc_auc,
-            top5_accuracy=in_top5,
+            roc_auc=scores.roc_auc,
+            top5_accuracy=top5,
             confusion=tested.confusion.tolist(),
             interval=ConfidenceInterval.of(tested.accuracy, tested.count),
-            top5_interval=None if in_top5 is None else ConfidenceInterval.of(in_top5, tested.count),
+            top5_interval=None if top5 is None else ConfidenceInterval.of(top5, tested.count),
         ),
         architecture=summary(saved),
         layers=tuple(Layer(**layer) for layer in layers(saved)),
         parameters=saved.count_params(),
         versions=versions(),
-        seconds={
-            "final": round(trained - clock, 3),
-            "test": round(time.monotonic() - trained, 3),
-        },
+        seconds=seconds,
     )
-    run.write(TESTED, Tested(number=final.number, outcome=outcome).model_dump_json().encode())
-    return outcome
 
 
 def final_images(final: FinalJob) -> tuple["Images", "Images"]:
-    """What the winner is trained on, and the validation images: part of it with data = "all"."""
+    """The winner's training and validation images; with data = "all" they overlap."""
     job = final.job
     split = open_pixels(Directory(job.data), job.manifest, TRAIN, job.cache)
     train, validation = choose_images(job.phase.model_copy(update={"train_images": None}), split)
     return (all_images(split) if final.data == "all" else train), validation
 
 
-def attempt_of(final: FinalJob, attempt: int) -> tuple[str, int]:
-    """An attempt's checkpoint and seed: the first one goes on with the trial where that can be."""
+def checkpoint_and_seed(final: FinalJob, attempt: int) -> tuple[str, int]:
+    """An attempt's checkpoint and seed; the first attempt continues the trial if it can."""
     if attempt == 0 and final.job.keep_state:
         return trial_name(final.number), final.seed
     return f"final-{attempt}", derive_seed(final.job.phase.seed, "final", attempt)
 
 
-def _attempt(
+def _train_once(
     final: FinalJob, attempt: int, train: "Images", validation: "Images"
 ) -> tuple[int, "keras.Model", "Fit"]:
-    """One training of the winner, from where its trial or other workers had come to."""
+    """One attempt, continued from the checkpoint of the trial or of several workers, if any."""
     job = final.job
-    name, seed = attempt_of(final, attempt)
+    name, seed = checkpoint_and_seed(final, attempt)
     model = compiled(job, final.params, seed)
-    saved = snapshot(job, final.params, name, seed, [train])
+    saved = checkpoint(job, final.params, name, seed, [train])
     fitted = fit_winner(
         final,
         part(job, model, train, None if final.data == "all" else validation),
@@ -219,10 +257,10 @@ def fit_winner(
     *,
     start: "Progress | None",
     on_epoch: Callable[["Progress"], None] = lambda progress: None,
-    tells: bool = True,
+    reports: bool = True,
     **options: Any,
 ) -> "Fit":
-    """`run_fit` for as long as the winner is to be trained; one of several workers `tells`."""
+    """`run_fit` for as long as the winner is to be trained; `reports` whether progress is shown."""
     from cnn.train.fit import Cooldown
 
     epochs, patience = final.job.phase.schedule(len(own.train), final.params.batch_size)
@@ -234,7 +272,7 @@ def fit_winner(
         final.job,
         [own],
         final.params,
-        teller=teller if tells else None,
+        teller=teller if reports else None,
         epochs=epochs,
         patience=patience,
         cooldown=cooldown,
@@ -245,7 +283,7 @@ def fit_winner(
 
 
 def versions() -> dict[str, str]:
-    """Versions of what results depend on, as installed here."""
+    """The versions of Python and of the packages that affect results."""
     found = {"python": platform.python_version()}
     for package in ("spark-cnn-search", *_REPORTED):
         try:

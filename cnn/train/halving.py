@@ -1,11 +1,11 @@
-"""Early stopping across trials: asynchronous successive halving, the stopping variant.
+"""Early stopping across trials: the stopping variant of asynchronous successive halving.
 
-At each rung a trial goes on only if its result so far is in the best 1/eta of all that have reached
-that rung. Li et al., A System for Massively Parallel Hyperparameter Tuning (MLSys 2020), pause
-trials and promote the best of them; to stop the others and let the best run on, as here, needs no
-checkpoints. Its price is that the first to reach a rung have nobody to be compared with; therefore
-a trial is judged by its last rung again after each epoch, when others have come there too. Trials
-tell each other through the run directory, by the names of empty files.
+At each rung a trial goes on only if its result so far is in the best 1/eta of all trials that have
+reached the rung. Li et al., A System for Massively Parallel Hyperparameter Tuning (MLSys 2020),
+pause trials and promote the best of them. The stopping variant stops all others and needs no
+checkpoints, but the first trials to reach a rung have no others to compare with. Therefore a trial
+is compared at its last rung again after each epoch, when other trials have reached it too. Trials
+publish their results in the run directory, in the names of empty files.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from cnn.settings.schema import Objective
 
 RUNGS = "rungs"
 _ENTRY = re.compile(r"(\d{5,})_([\d.e+-]+|inf)_([\d.e+-]+|inf)")
-# More than any loss of a trial that ran to its end, for a proposer that ranks by one number.
+# Exceeds the loss of any trial that ran to its end; Hyperopt ranks trials by one number.
 _BEHIND = 1e6
 _MOST_RUNGS = 64
 
 
 def rung_epochs(epochs: float, grace_epochs: float, eta: int) -> tuple[float, ...]:
-    """After how many epochs (or parts of one) trials are compared: below `epochs`, ascending."""
+    """The rungs, in epochs or parts of one: grace_epochs times powers of eta, below `epochs`."""
     rungs = []
     rung = grace_epochs
     while rung < epochs:
@@ -35,10 +35,15 @@ def rung_epochs(epochs: float, grace_epochs: float, eta: int) -> tuple[float, ..
 
 
 def goes_on(own: Key, others: Iterable[Key], eta: int) -> bool:
-    """Whether a result is in the best 1/eta of those that reached its rung, itself included.
+    """Whether a result is in the best 1/eta of all results at its rung.
 
-    The best so far goes on even among fewer than `eta`: the first to arrive have nobody to be
-    compared with. Smaller keys are better; equals go on together.
+    The best result goes on even if there are fewer than `eta`. Smaller keys are better, and equal
+    results go on together.
+
+    Args:
+        own: The trial's result.
+        others: The other trials' results at the rung.
+        eta: The fraction that goes on is 1/eta.
     """
     others = list(others)
     better = sum(other < own for other in others)
@@ -47,18 +52,18 @@ def goes_on(own: Key, others: Iterable[Key], eta: int) -> bool:
 
 @dataclass(frozen=True)
 class Rungs:
-    """Where the trials of one phase leave what they had reached at each rung."""
+    """The results that the trials of a phase publish at each rung."""
 
     run: Directory
     phase: str
     eta: int
 
     def report(self, rung: int, number: int, key: Key) -> bool:
-        """Tells the others what trial `number` has at `rung`; returns whether it goes on.
+        """Publishes the result `key` of trial `number` at `rung`; returns whether it goes on.
 
-        It is told before the others are read, so of two at the same time at least one sees both.
-        Told in full precision: a rounded result would not tie with one that is equal. Where the
-        storage fails it goes on: not to be compared costs epochs, to fail would cost the trial.
+        The result is published before the others are read, so that of two simultaneous trials at
+        least one sees both. It has full precision so that equal results stay equal. If the storage
+        fails the trial goes on, which costs only epochs.
         """
         folder = f"{RUNGS}/{self.phase}/{rung}"
         try:
@@ -72,15 +77,16 @@ class Rungs:
         for name in self.run.names(folder):
             entry = _ENTRY.fullmatch(name)
             if entry and int(entry[1]) != number:
-                # A name that nobody here has written may look like a number and be none.
+                # A foreign file's name may match the pattern and still hold no number.
                 with contextlib.suppress(ValueError):
                     yield float(entry[2]), float(entry[3])
 
 
 def ranking_loss(objective: Objective, trial: TrialResult) -> float | None:
-    """The loss by which a proposer ranks a trial: a pruned one behind all that got further.
+    """The loss by which Hyperopt ranks a trial.
 
-    None where there is nothing to rank by: such a trial comes last.
+    A pruned trial ranks behind all trials that got further. None if the trial failed; it comes
+    last.
     """
     if trial.status not in {"ok", "pruned"}:
         return None

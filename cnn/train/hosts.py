@@ -1,4 +1,4 @@
-"""The images' pixels on every host before trials begin: no trial's clock counts that."""
+"""Copies the images to every host before trials begin, so that no trial's time includes it."""
 
 import socket
 import time
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PixelsOnHost:
-    """Called on a host that has no pixels yet, it brings them there.
+    """Copies the images to the host on which it is called, if they are not there.
 
-    In a process of its own, like all work: reading from an object store starts threads, which a
-    process that is to fork a trial must not have. If it fails the trial says why.
+    It does so in a separate process, because reading from an object store starts threads, which a
+    process that will fork a trial must not have. If it fails, the trial reports why.
     """
 
     job: Job
@@ -34,12 +34,12 @@ class PixelsOnHost:
 
     def __call__(self) -> None:
         if not is_built(self.job.manifest, TRAIN, self.job.cache):
-            supervise(_bring, self.job, method=self.method)
+            supervise(_copy, self.job, method=self.method)
 
 
 @dataclass(frozen=True)
-class _Brought:
-    """What a task came to. `built` is None where another task of its host sees to it."""
+class _Copied:
+    """A task's result. `built` is None if another task copies the images to the same host."""
 
     host: str
     built: bool | None = None
@@ -49,46 +49,55 @@ class _Brought:
 def prepare_hosts(
     context: "SparkContext", job: Job, tasks: int, method: Method, say: Callable[[str], None]
 ) -> None:
-    """Builds the arrays on each host, or reads and checks those that it has.
+    """Copies the images to each host, or checks those that it already has.
 
-    `tasks` is the number of slots: as they are all free, Spark gives each of them one. A host that
-    joins later is served by its first trial's PixelsOnHost. Raises Error.
+    A host that joins later gets them from its first trial's `PixelsOnHost`.
+
+    Args:
+        context: The session's.
+        job: What executors are told.
+        tasks: The number of slots. All are free, so that Spark gives one task to each.
+        method: How processes start.
+        say: Prints a line.
+
+    Raises:
+        Error: A host could not get the images.
     """
     began = time.monotonic()
     size = f"{arrays_size(job.manifest, TRAIN) / 2**20:,.0f} MiB"
-    say(f"bringing the images to the executors' hosts, {size} each")
-    context.setJobDescription("bringing the images to each host")
-    work = Task(_bring, Isolation(method=method), _concluded)
+    say(f"copying the images to the executors' hosts, {size} each")
+    context.setJobDescription("copying the images to each host")
+    work = Task(_copy, Isolation(method=method), _concluded)
     try:
-        found: list[_Brought] = retry_if_lost(
+        found: list[_Copied] = retry_if_lost(
             context,
             lambda: context.parallelize([job] * tasks, tasks).map(work).collect(),
             job.phase.max_lost,
         )
     except TaskFailed as error:
-        raise Error(f"the images cannot be brought to the hosts: {failure(error)}") from None
-    for brought in found:
-        if brought.error is not None:
-            raise Error(f"the images cannot be brought to host {brought.host}: {brought.error}")
-    hosts = {brought.host for brought in found}
-    built = {brought.host for brought in found if brought.built}
+        raise Error(f"the images could not be copied to the hosts: {failure(error)}") from None
+    for copied in found:
+        if copied.error is not None:
+            raise Error(f"the images could not be copied to host {copied.host}: {copied.error}")
+    hosts = {copied.host for copied in found}
+    built = {copied.host for copied in found if copied.built}
     seconds = time.monotonic() - began
     say(f"hosts with the images: {len(hosts)}, {len(built)} of them new, after {seconds:.1f} s")
 
 
-def _bring(job: Job) -> _Brought:
+def _copy(job: Job) -> _Copied:
     host = socket.gethostname()
     data, tell = Directory(job.data), HostTeller(Directory(job.run), host)
     try:
-        return _Brought(host, verify_pixels(data, job.manifest, TRAIN, job.cache, tell))
+        return _Copied(host, verify_pixels(data, job.manifest, TRAIN, job.cache, tell))
     except Locked:
-        return _Brought(host)
+        return _Copied(host)
     except Error as error:
-        return _Brought(host, error=str(error))
+        return _Copied(host, error=str(error))
 
 
-def _concluded(number: int, job: Job, ended: Ended) -> _Brought:
+def _concluded(number: int, job: Job, ended: Ended) -> _Copied:
     if ended.returned:
-        brought: _Brought = ended.value
-        return brought
-    return _Brought(socket.gethostname(), error=ended.evidence().strip().splitlines()[-1])
+        copied: _Copied = ended.value
+        return copied
+    return _Copied(socket.gethostname(), error=ended.evidence().strip().splitlines()[-1])

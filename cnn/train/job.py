@@ -1,6 +1,6 @@
-"""What every training on an executor is told, and what trials and the winner's training share.
+"""What executors are told about a phase, and what trials and the winner's training share.
 
-TensorFlow is imported inside the functions: the driver imports this module too.
+TensorFlow is imported inside the functions because the driver imports this module too.
 """
 
 import zlib
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     import keras
 
     from cnn.train.batches import Images
-    from cnn.train.fit import Fit, Machines, Part, Progress
-    from cnn.train.snapshot import Snapshot
+    from cnn.train.checkpoint import Checkpoint
+    from cnn.train.fit import Fit, Progress
+    from cnn.train.parts import Machines, Part
 
 
 @dataclass(frozen=True)
 class Job:
-    """Small enough to be part of a task."""
+    """What executors are told about a phase; small enough to be part of a task."""
 
     phase: PhaseSettings
     model: ModelSettings
@@ -40,18 +41,18 @@ class Job:
     data: str
     run: str
     cache: CacheSettings
-    # Whether the best trial's last state is kept, for the winner's training to go on from.
+    # Whether the best trial's last state is kept, so that the winner's training can continue it.
     keep_state: bool = False
-    # The network's function where it cannot be imported, as `cnn.model.builder.pack` made it.
+    # The network's function from `cnn.model.builder.pack`, if it cannot be imported.
     build: bytes | None = None
 
     def contract(self) -> Contract:
-        """What the network must be."""
+        """What the network must satisfy."""
         classes = len(self.manifest.classes)
         return Contract(self.model.builder, self.manifest.size, self.manifest.channels, classes)
 
     def networks(self) -> int:
-        """How many networks a trial trains: one, or one for each fold of a cross-validation."""
+        """The number of networks in a trial: one, or one for each part of a cross-validation."""
         return self.phase.networks(self.manifest.smallest_class(TRAIN))
 
 
@@ -63,9 +64,10 @@ def choose_images(phase: PhaseSettings, split: Pixels) -> tuple["Images", "Image
 def choose_folds(
     phase: PhaseSettings, split: Pixels, networks: int
 ) -> list[tuple["Images", "Images"]]:
-    """Training and validation images of each network of a trial.
+    """The training and the validation images of each network of a trial.
 
-    Of a cross-validation each image validates once; the data set's ten folds are dealt out.
+    In a cross-validation the data set's ten folds are divided among the networks, so that each
+    image is validated once.
     """
     if networks == 1:
         return [choose_images(phase, split)]
@@ -85,6 +87,7 @@ def _chosen(
 
 
 def all_images(split: Pixels) -> "Images":
+    """All images of a split."""
     from cnn.train.batches import Images
 
     return Images(split.pixels, split.labels, np.arange(len(split.labels)))
@@ -93,9 +96,16 @@ def all_images(split: Pixels) -> "Images":
 def compiled(
     job: Job, params: TrainingParams, seed: int, precision: Precision | None = None
 ) -> "keras.Model":
-    """The network with its first weights, which follow from the seed, ready to be trained.
+    """The compiled network with its initial weights, which depend on the seed.
 
-    It computes in the job's precision where no other is given. Raises contract.Broken.
+    Args:
+        job: What the executor is told.
+        params: The configuration.
+        seed: The network's seed.
+        precision: The precision it computes in; the job's by default.
+
+    Raises:
+        Broken: The network breaks its contract (`cnn.model.contract`).
     """
     from cnn.model.network import compile_model
 
@@ -107,12 +117,12 @@ def compiled(
 def network(
     job: Job, params: TrainingParams, seed: int, precision: Precision | None = None
 ) -> "keras.Model":
-    """What the builder returns, as `compiled` takes it. Raises contract.Broken."""
+    """The network of the builder, not compiled; see `compiled`. Raises Broken."""
     import keras
 
     from cnn.model.precision import policy, resolve
 
-    # Whatever this host's own keras.json says.
+    # This overrides the host's keras.json.
     keras.config.set_image_data_format(KERAS["image_data_format"])
     keras.config.set_floatx(KERAS["floatx"])
     build = load_builder(job.model.builder, job.build)
@@ -139,8 +149,8 @@ def part(
     validation: "Images | None",
     machines: "Machines | None" = None,
 ) -> "Part":
-    """A network and its images, with what the job says of unequal classes."""
-    from cnn.train.fit import Part, balanced_weights
+    """A network and its images, with the class weights of the job."""
+    from cnn.train.parts import Part, balanced_weights
 
     weights = None
     if job.model.class_weights == "balanced":
@@ -158,9 +168,7 @@ def run_fit(
     on_epoch: Callable[["Progress"], None] = lambda progress: None,
     **options: Any,
 ) -> "Fit":
-    """`cnn.train.fit.fit` with what the job says of classes and objective; `teller` tells how far
-    it is, where anybody does.
-    """
+    """`cnn.train.fit.fit` with the job's classes and objective; `teller` publishes the progress."""
     from cnn.train.fit import Progress, fit
 
     def after_epochs(progress: "Progress") -> None:
@@ -169,7 +177,7 @@ def run_fit(
                 len(progress.epochs),
                 accuracy=progress.best.accuracy if progress.best else None,
                 train_accuracy=progress.epochs[-1].accuracy if progress.epochs else None,
-                rungs=progress.told[0] + 1 if progress.told else 0,
+                rungs=progress.last_rung[0] + 1 if progress.last_rung else 0,
             )
 
     def after_epoch(progress: "Progress") -> None:
@@ -191,11 +199,11 @@ def run_fit(
     )
 
 
-def snapshot(
+def checkpoint(
     job: Job, params: TrainingParams, name: str, seed: int, trained_on: Sequence["Images"]
-) -> "Snapshot":
-    """Where a training keeps its state under the run directory, and for which one it holds."""
-    from cnn.train.snapshot import Snapshot
+) -> "Checkpoint":
+    """The checkpoint of a training in the run directory."""
+    from cnn.train.checkpoint import Checkpoint
 
     identity = {
         "params": params.model_dump(mode="json"),
@@ -205,11 +213,11 @@ def snapshot(
         "model": job.model.model_dump(mode="json"),
         "objective": job.phase.objective,
     }
-    return Snapshot(Directory(job.run).sub(CHECKPOINTS), name, identity)
+    return Checkpoint(Directory(job.run).sub(CHECKPOINTS), name, identity)
 
 
 def device() -> str:
-    """What this process computes on, as Keras names it."""
+    """The device on which this process computes, as Keras calls it."""
     import keras
 
     return str(keras.distribution.list_devices()[0])

@@ -1,8 +1,8 @@
 """One network trained by several executors together, each on its share of every batch.
 
-TensorFlow's MultiWorkerMirroredStrategy in one barrier stage of Spark. Keras's `fit` fails under
-that strategy, so the step is ours; epochs, the best weights and checkpoints are `cnn.train.fit`'s.
-The only module that needs TensorFlow itself; it is imported inside the functions, on executors.
+It uses TensorFlow's MultiWorkerMirroredStrategy in one barrier stage of Spark. Keras's `fit` fails
+under that strategy, so this module defines the training step; `cnn.train.fit` does the rest. This
+is the only module that needs TensorFlow itself, which is imported inside the functions.
 """
 
 import dataclasses
@@ -23,9 +23,9 @@ from cnn.rundir.trials import write_log
 from cnn.spark.child import Ended
 from cnn.spark.interruptible import interruptible
 from cnn.spark.task import Isolation, Task
-from cnn.train.final import FinalJob, attempt_of, final_images, fit_winner
+from cnn.train.final import FinalJob, checkpoint_and_seed, final_images, fit_winner
 from cnn.train.hosts import PixelsOnHost
-from cnn.train.job import compiled, part, snapshot
+from cnn.train.job import checkpoint, compiled, part
 from cnn.train.scores import Evaluation, predict, score
 
 if TYPE_CHECKING:
@@ -37,30 +37,30 @@ WORKERS = Option("final.workers", flag="--final-workers")
 
 
 @dataclass(frozen=True)
-class Member:
-    """One of the workers that train together."""
+class Worker:
+    """What one of the workers that train together is told."""
 
     final: FinalJob
     attempt: int
     rank: int
-    # host:port of all of them, by rank.
+    # host:port of all workers, by rank.
     addresses: tuple[str, ...]
 
 
 class WorkerError(Exception):
-    """A worker's process did not come to its end, and with it the stage."""
+    """A worker's process died, and with it the whole stage."""
 
 
 def check_workers(context: SparkContext, workers: int, slots: int) -> None:
-    """Raises InputError where so many workers could never run at once: Spark would wait."""
+    """Raises InputError if Spark would wait forever for so many workers to run at once."""
     if workers > slots:
         raise InputError(
             "{} must be at most the number of slots, {}, but got {}", WORKERS, slots, workers
         )
     if workers > 1 and context.getConf().get("spark.dynamicAllocation.enabled") == "true":
         raise InputError(
-            "{} must be 1 with spark.dynamicAllocation.enabled, which Spark's barrier stages "
-            "refuse, but got {}",
+            "{} must be 1 with spark.dynamicAllocation.enabled, because barrier stages do not "
+            "support it, but got {}",
             WORKERS,
             workers,
         )
@@ -73,16 +73,19 @@ def train_together(
     isolation: Isolation,
     profile: ResourceProfile | None = None,
 ) -> dict[str, Any]:
-    """Trains to the end and leaves the last state in the run's checkpoint of this attempt.
+    """Trains the winner to the end and leaves its last state in the attempt's checkpoint.
 
-    Returns the accuracy on the validation images, or {"error": why there is none}. When a worker
-    dies all end, and this raises what Spark says; called again, it goes on from the checkpoint of
-    the last epoch. Spark would do so itself only where a trial's task may also be tried again
-    unseen (spark.task.maxFailures).
+    If a worker dies, all workers end and this raises Spark's error. Called again, it continues from
+    the checkpoint of the last epoch. Spark itself would retry only with spark.task.maxFailures
+    above 1, with which it would also retry the tasks of trials.
+
+    Returns:
+        "accuracy" on the validation images and the epochs "continued" from a checkpoint, or
+        {"error": why the training failed}.
     """
 
     def work(_: Iterable[int]) -> Iterator[dict[str, Any]]:
-        yield _member_task(final, attempt, isolation)
+        yield _worker_task(final, attempt, isolation)
 
     stage = context.parallelize(range(final.workers), final.workers)
     if profile is not None:
@@ -91,35 +94,35 @@ def train_together(
     return found
 
 
-def _member_task(final: FinalJob, attempt: int, isolation: Isolation) -> dict[str, Any]:
+def _worker_task(final: FinalJob, attempt: int, isolation: Isolation) -> dict[str, Any]:
     context = BarrierTaskContext.get()
     rank = context.partitionId()
     host = context.getTaskInfos()[rank].address.rpartition(":")[0]
     with socket.socket() as port:
-        # TensorFlow's server refuses a port that is bound: it is kept free for it no longer than
-        # until all members have theirs.
+        # TensorFlow's server needs the port unbound. This socket reserves it only until every
+        # worker has chosen its own.
         port.bind(("", 0))
         addresses = context.allGather(f"{host}:{port.getsockname()[1]}")
-    member = Member(final, attempt, rank, tuple(addresses))
+    worker = Worker(final, attempt, rank, tuple(addresses))
     before = PixelsOnHost(final.job, isolation.method)
-    found: dict[str, Any] = Task(run_member, isolation, _concluded, rank, before)(member)
+    found: dict[str, Any] = Task(run_worker, isolation, _concluded, rank, before)(worker)
     return found
 
 
-def _concluded(rank: int, member: Member, ended: Ended) -> dict[str, Any]:
+def _concluded(rank: int, worker: Worker, ended: Ended) -> dict[str, Any]:
     if ended.returned:
         return dict(ended.value)
     evidence = ended.evidence()
-    write_log(Directory(member.final.job.run), f"final-worker-{rank}", evidence)
-    raise WorkerError(f"worker {rank} of the winner's training: {evidence.splitlines()[-1]}")
+    write_log(Directory(worker.final.job.run), f"final-worker-{rank}", evidence)
+    raise WorkerError(f"worker {rank} of the winner's training failed: {evidence.splitlines()[-1]}")
 
 
-def run_member(member: Member) -> dict[str, Any]:
-    """A worker's part of the training, in its own process; the first one keeps the checkpoints."""
-    _reach_directly(member.addresses)
-    cluster = {"worker": list(member.addresses)}
-    task = {"type": "worker", "index": member.rank}
-    # TensorFlow reads it when the strategy is made, which must be before anything else.
+def run_worker(worker: Worker) -> dict[str, Any]:
+    """Trains as one of the workers, in its own process; the first one writes checkpoints."""
+    _reach_directly(worker.addresses)
+    cluster = {"worker": list(worker.addresses)}
+    task = {"type": "worker", "index": worker.rank}
+    # TensorFlow reads it when the strategy is created, which must come before anything else.
     os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
     import tensorflow as tf
 
@@ -129,27 +132,27 @@ def run_member(member: Member) -> dict[str, Any]:
 
     from cnn.train.fit import Diverged
 
-    final, job = member.final, member.final.job
+    final, job = worker.final, worker.final.job
     train, validation = final_images(final)
-    name, seed = attempt_of(final, member.attempt)
+    name, seed = checkpoint_and_seed(final, worker.attempt)
     with strategy.scope():
         model = compiled(job, final.params, seed)
         model.optimizer.build(model.trainable_variables)
-        saved = snapshot(job, final.params, name, seed, [train])
+        saved = checkpoint(job, final.params, name, seed, [train])
         start = saved.load([model])
-        machines = Together(strategy, model, len(job.manifest.classes), member.rank)
+        machines = SeveralMachines(strategy, model, len(job.manifest.classes), worker.rank)
         machines.check_same(len(start.epochs) if start else 0)
-        first: dict[str, Any] = {"tells": member.rank == 0}
-        if member.rank == 0:
-            # Each epoch: what dies costs all workers their time.
-            first |= {
-                "on_epoch": lambda progress: saved.keep([model], progress),
+        extra: dict[str, Any] = {"reports": worker.rank == 0}
+        if worker.rank == 0:
+            # Every epoch, because a worker that dies costs all workers their time.
+            extra |= {
+                "on_epoch": lambda progress: saved.try_save([model], progress),
                 "on_end": lambda progress: saved.save([model], progress),
             }
         try:
             judged = None if final.data == "all" else validation
             own = part(job, model, train, judged, machines)
-            fit_winner(final, own, member.attempt, seed=seed, start=start, **first)
+            fit_winner(final, own, worker.attempt, seed=seed, start=start, **extra)
         except Diverged as error:
             return {"error": str(error)}
         found = machines.evaluate(validation, len(job.manifest.classes))
@@ -157,9 +160,9 @@ def run_member(member: Member) -> dict[str, Any]:
 
 
 def _reach_directly(addresses: Iterable[str]) -> None:
-    """Has gRPC, by which members speak to one another, go through no proxy to their hosts.
+    """Makes gRPC, which connects the workers, bypass any proxy for their hosts.
 
-    It reads the first of these variables that is there.
+    gRPC reads the first of these variables that is set.
     """
     hosts = [address.rpartition(":")[0] for address in addresses]
     for name in ("no_grpc_proxy", "no_proxy"):
@@ -167,11 +170,11 @@ def _reach_directly(addresses: Iterable[str]) -> None:
         os.environ[name] = ",".join(dict.fromkeys([*known, *hosts]))
 
 
-class Together:
-    """`cnn.train.fit.Machines`: a step of all workers, each with its share of the batch.
+class SeveralMachines:
+    """A `cnn.train.parts.Machines`: all workers, each with its share of the batch.
 
-    Gradients are summed over workers and divided by the images of the whole batch, so that shares
-    may be unequal. Batch normalisation takes its means over the whole batch.
+    Gradients are summed over the workers and divided by the number of images in the whole batch, so
+    that shares may be unequal. Batch normalization averages over the whole batch.
     """
 
     def __init__(self, strategy: Any, model: "keras.Model", classes: int, rank: int) -> None:
@@ -184,7 +187,7 @@ class Together:
                 layer.synchronized = True
         for variable in model.variables:
             if variable.name == "seed_generator_state":
-                # Otherwise each worker would drop the same units.
+                # Without this, dropout would drop the same units in each worker.
                 variable.assign(variable.value + np.uint32(rank * 1_000_003))
 
         step = _replica_step(model)
@@ -225,13 +228,16 @@ class Together:
         return Evaluation.of(float(loss), np.array(counts, np.int64).reshape(classes, classes))
 
     def check_same(self, epochs: int) -> None:
-        """All must go on from the same epoch; where they do not, one differs from their mean."""
+        """Raises RuntimeError if not all workers continue from the same epoch.
+
+        Then the epoch of at least one differs from their mean.
+        """
         if self._sum(np.array([epochs], np.float64)).numpy()[0] != epochs * self.share[1]:
             raise RuntimeError("workers found checkpoints of different epochs")
 
 
 def _replica_step(model: "keras.Model") -> Callable[[Any, Any, Any], Any]:
-    """A worker's part of a step: its images' sum of losses, how many are right, and their count."""
+    """A worker's part of a step; it returns its images' sum of losses, hits, and count."""
     import keras
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""How a network does on images it is shown once. Knows nothing of Spark or Hyperopt."""
+"""The evaluation of a network on images. It knows nothing of Spark or Hyperopt."""
 
 import math
 from collections.abc import Callable
@@ -18,17 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model does on images it is shown once: means over them."""
+    """A model's scores on some images."""
 
+    # The mean cross-entropy.
     loss: float
     accuracy: float
+    # The mean of the classes' recalls.
     balanced_accuracy: float
+    # int64 (classes, classes): rows are the true labels, columns the predicted ones.
     confusion: np.ndarray
     count: int
 
     @classmethod
     def of(cls, loss: float, confusion: np.ndarray) -> "Evaluation":
-        """From the sum of the images' losses and their confusion matrix."""
+        """The scores from the sum of the images' losses and the confusion matrix."""
         count = int(confusion.sum())
         present = confusion.sum(axis=1) > 0
         recall = confusion.diagonal()[present] / confusion.sum(axis=1)[present]
@@ -41,6 +44,7 @@ class Evaluation:
         )
 
     def key(self, objective: Objective) -> Key:
+        """The rank by an objective; smaller is better."""
         return objective_key(
             objective,
             loss=self.loss,
@@ -50,9 +54,9 @@ class Evaluation:
 
 
 def predict(on_batch: Callable[[np.ndarray], Any], images: Images) -> np.ndarray:
-    """Probabilities, float32 (n, classes), of the images in the order of their rows.
+    """The probabilities of images, float32 (n, classes), in the order of their rows.
 
-    `on_batch` is a model's `predict_on_batch`, or what does the same.
+    `on_batch` is a model's `predict_on_batch` or an equivalent.
     """
     return np.concatenate(
         [
@@ -63,16 +67,16 @@ def predict(on_batch: Callable[[np.ndarray], Any], images: Images) -> np.ndarray
 
 
 def evaluate(model: "keras.Model", images: Images, *, classes: int) -> Evaluation:
-    """Mean cross-entropy, accuracy, mean recall of the classes, and the confusion matrix.
-
-    The matrix is int64 (classes, classes): rows are the true labels, columns the predicted ones.
-    """
+    """A model's scores on images."""
     probabilities = predict(model.predict_on_batch, images)
     return Evaluation.of(*score(probabilities, images.row_labels(), classes))
 
 
 def score(probabilities: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, np.ndarray]:
-    """The sum of the cross-entropies, not finite where a probability is not, and the confusion."""
+    """The sum of the cross-entropies and the confusion matrix.
+
+    The sum is NaN if a probability is not finite.
+    """
     likely = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)

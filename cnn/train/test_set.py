@@ -1,7 +1,7 @@
-"""The winner's one test: what it says of every test image, and pictures for the report.
+"""The winner's one test: its answer to every test image, and pictures for the report.
 
-`test.parquet` has all test images in their order; `pictures.parquet` those that a person wants to
-see, as PNG: mistakes, uncertain answers, and some training images of each class.
+`test.parquet` has all test images in their order. `pictures.parquet` has the images that the report
+shows, as PNG: mistakes, uncertain answers, and some training images of each class.
 """
 
 import io
@@ -28,21 +28,23 @@ if TYPE_CHECKING:
 _MOST = {MISTAKE: 24, UNCERTAIN: 12}
 _SAMPLES_A_CLASS = 6
 _MOST_SAMPLES = 60
-# Of a picture's longer side; the images themselves may be larger.
+# The longest side of a picture; the images themselves may be larger.
 _PICTURE_PIXELS = 160
 
 
 @dataclass(frozen=True)
-class Examined:
-    """What came of the test: scores, the area under the ROC curve, images right within five."""
+class TestScores:
+    """The test's scores."""
 
-    scores: Evaluation
+    evaluation: Evaluation
+    # The area under the ROC curve; see `area_under_roc`.
     roc_auc: float | None
+    # The images whose class is among the five most probable ones.
     in_top5: int | None
 
 
-def examine(model: "keras.Model", job: Job) -> Examined:
-    """Shows a model all test images, once, and writes what it said and what to look at."""
+def run_test(model: "keras.Model", job: Job) -> TestScores:
+    """Tests a model on all test images, once, and writes its answers and the pictures."""
     run, data = Directory(job.run), Directory(job.data)
     split = open_pixels(data, job.manifest, TEST, job.cache)
     probabilities = predict(model.predict_on_batch, all_images(split)).astype(np.float64)
@@ -62,15 +64,23 @@ def examine(model: "keras.Model", job: Job) -> Examined:
     _write(run, PICTURES, pa.Table.from_pylist(rows, schema=PICTURE_SCHEMA))
     labels = np.asarray(split.labels)
     tested = Evaluation.of(*score(probabilities, labels, len(job.manifest.classes)))
-    return Examined(
+    return TestScores(
         tested, area_under_roc(labels, probabilities), count_in_top(probabilities, labels)
     )
 
 
 def area_under_roc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
-    """Of two classes the curve's of the second; of more the mean of each against the rest.
+    """The area under the ROC curve.
 
-    None where a class has no image, or a probability is not finite.
+    With two classes it is that of the second class, with more the mean of each class against the
+    rest.
+
+    Args:
+        labels: int (n,).
+        probabilities: float (n, classes).
+
+    Returns:
+        From 0 to 1; None if a class has no image or a probability is not finite.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -105,7 +115,7 @@ def _judged(
 
 
 def _samples(split: Pixels, paths: list[str], classes: int) -> list[dict[str, Any]]:
-    """The first training images of each class: their order is random."""
+    """The first training images of each class; the data set's order is random."""
     each = max(1, min(_SAMPLES_A_CLASS, _MOST_SAMPLES // classes))
     labels = np.asarray(split.labels)
     rows = [row for label in range(classes) for row in np.flatnonzero(labels == label)[:each]]
@@ -121,7 +131,7 @@ def _samples(split: Pixels, paths: list[str], classes: int) -> list[dict[str, An
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    """A picture of uint8 (size, size, 1 or 3)."""
+    """A PNG of uint8 (size, size, 1 or 3)."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else np.asarray(pixels))
     image.thumbnail((_PICTURE_PIXELS, _PICTURE_PIXELS))
     sink = io.BytesIO()

@@ -1,6 +1,6 @@
-"""One trial: a configuration trained and validated, in a process of its own on an executor.
+"""One trial: a configuration trained and validated, in a separate process on an executor.
 
-TensorFlow is imported inside the functions: the driver imports this module too.
+TensorFlow is imported inside the functions because the driver imports this module too.
 """
 
 import socket
@@ -22,23 +22,26 @@ from cnn.settings.schema import PhaseSettings
 from cnn.spark.child import Ended, send_to_parent
 from cnn.spark.task import trial_number
 from cnn.train.halving import Rungs, ranking_loss, rung_epochs
-from cnn.train.job import Job, choose_folds, compiled, device, part, run_fit, snapshot
+from cnn.train.job import Job, checkpoint, choose_folds, compiled, device, part, run_fit
 
 if TYPE_CHECKING:
     import keras
 
     from cnn.train.fit import Progress
 
-# What frameworks write when they are out of memory, as an exception or before they abort.
+# What frameworks write when memory runs out, in an exception or before they abort.
 _MEMORY = ("std::bad_alloc", "OOM when allocating", "RESOURCE_EXHAUSTED", "OUT_OF_MEMORY")
 
 
 class StoreLost(Exception):
-    """A trial could not go on for want of the store: that is not its own failure."""
+    """A trial could not go on because the storage failed, which is not the trial's failure."""
 
 
 class TrialObjective:
-    """What Hyperopt minimises: called in the trial's process, but for `before` and `conclude`."""
+    """What Hyperopt minimizes.
+
+    It is called in the trial's process; `before` and `conclude` are called outside of it.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class TrialObjective:
         repeats: Mapping[int, int] | None = None,
         before: Callable[[], None] = lambda: None,
     ) -> None:
-        """`repeats`: the number of a trial -> that of the trial that it repeats."""
+        """`repeats` maps a trial's number to the number of the trial that it repeats."""
         self._job = job
         self._repeats = repeats or {}
         self.before = before
@@ -55,11 +58,12 @@ class TrialObjective:
         return run_trial(self._job, params, trial_number())
 
     def conclude(self, number: int, params: TrainingParams, ended: Ended) -> dict[str, Any]:
-        """What the driver gets. The trial is in the run directory before the driver knows of it.
+        """Writes the trial to the run directory and returns its result for the driver.
 
-        Raises StoreLost, after which it is launched again like one whose executor was lost.
+        Raises:
+            StoreLost: The storage failed; the trial is launched again, as after a lost executor.
         """
-        trial = ended.value if ended.returned else died(self._job, params, number, ended)
+        trial = ended.value if ended.returned else dead_trial(self._job, params, number, ended)
         if trial.status == "lost":
             raise StoreLost(trial.error)
         seconds = {"launch": round(ended.launch_seconds, 4), **trial.seconds}
@@ -72,28 +76,28 @@ class TrialObjective:
                 write_log(run, trial_name(number), ended.log)
             write_trial(run, trial)
         except OSError:
-            # The driver writes it, or is the one to say why that cannot be done.
+            # The driver writes the trial instead, or reports why it cannot.
             return {**result, "written": False}
         return {**result, "written": True}
 
 
 def document(phase: PhaseSettings, trial: TrialResult) -> dict[str, Any]:
-    """A trial as Hyperopt's result."""
+    """A trial's result for Hyperopt."""
     loss = ranking_loss(phase.objective, trial)
     content = {"trial": trial.model_dump(mode="json")}
     if trial.status == "invalid":
         return {"status": "fail", "refused": trial.error, **content}
     if loss is None:
-        # Without a loss: what failed ranks last with every strategy.
+        # Without a loss, a failed trial ranks last with every strategy.
         return {"status": "fail", **content}
     return {"status": "ok", "loss": loss, **content}
 
 
 def run_trial(job: Job, params: TrainingParams, number: int) -> TrialResult:
-    """Trains one configuration and says what came of it; never raises.
+    """Trains one configuration; never raises, since a failure is a trial's result too.
 
-    Its seed follows from (seed, phase, number), so that it can be repeated anywhere. What is known
-    after each epoch is told, for the case that the process does not live to return.
+    The trial's seed depends only on (seed, phase, number), so that the trial can be repeated
+    anywhere. The result so far is sent after each epoch, in case the process dies.
     """
     started = now()
     seed = derive_seed(job.phase.seed, "trial", job.phase.name, number)
@@ -112,20 +116,20 @@ def run_trial(job: Job, params: TrainingParams, number: int) -> TrialResult:
 def trial_result(
     phase: PhaseSettings, params: TrainingParams, number: int, **known: Any
 ) -> TrialResult:
-    """A trial of a phase; `known` are the fields that say what came of it."""
+    """A trial of a phase; `known` has the fields of its result."""
     return TrialResult(
         number=number, phase=phase.name, params=params.model_dump(mode="json"), **known
     )
 
 
 class _Unbuildable(Exception):
-    """There is no such network, the builder says, or what it made is none that can be trained."""
+    """The configuration has no network, or its network cannot be trained."""
 
 
 def _train(
     job: Job, params: TrainingParams, number: int, seed: int, known: dict[str, Any]
 ) -> dict[str, Any]:
-    """Trains and validates; fills `known` on the way and returns the rest of the result."""
+    """Trains and validates; fills in `known` on the way and returns the rest of the result."""
     clock = time.monotonic()
     known["device"] = device()
     send_to_parent(known)
@@ -136,7 +140,7 @@ def _train(
     most = max(len(train) for train, _ in images)
     known |= {"train_images": most, "folds": len(images)}
     known["validation_images"] = sum(len(validation) for _, validation in images)
-    # Folds begin with the same weights: they differ by their images alone.
+    # All networks begin with the same weights and differ only in their images.
     models = _build(job, params, seed, len(images))
     built = time.monotonic()
     known["precision"] = models[0].dtype_policy.compute_dtype
@@ -148,8 +152,8 @@ def _train(
     if phase.halving:
         grace = phase.first_rung(most, params.batch_size)
         rungs = rung_epochs(epochs, grace, phase.eta)
-    board = Rungs(Directory(job.run), phase.name, phase.eta)
-    saved = snapshot(job, params, trial_name(number), seed, [train for train, _ in images])
+    results = Rungs(Directory(job.run), phase.name, phase.eta)
+    saved = checkpoint(job, params, trial_name(number), seed, [train for train, _ in images])
     start = saved.load(models)
     known["continued"] = len(start.epochs) if start else 0
     save = saved.every(phase.checkpoint_seconds, models)
@@ -168,10 +172,10 @@ def _train(
         epochs=epochs,
         patience=patience,
         rungs=rungs,
-        go_on=lambda rung, key: board.report(rung, number, key),
+        go_on=lambda rung, key: results.report(rung, number, key),
         start=start,
         on_epoch=on_epoch,
-        on_end=lambda progress: saved.keep(models, progress) if job.keep_state else None,
+        on_end=lambda progress: saved.try_save(models, progress) if job.keep_state else None,
     )
     compiling = built - opened + (fitted.first_step or 0.0)
     known["seconds"]["compile"] = round(compiling, 4)
@@ -189,7 +193,7 @@ def _train(
 
 
 def _build(job: Job, params: TrainingParams, seed: int, count: int) -> "list[keras.Model]":
-    """So many networks, all the same, of which one is looked at."""
+    """Equal networks, the first of which is checked."""
     try:
         models = [compiled(job, params, seed) for _ in range(count)]
         if not job.model.is_built_in:
@@ -202,13 +206,13 @@ def _build(job: Job, params: TrainingParams, seed: int, count: int) -> "list[ker
     return models
 
 
-def died(job: Job, params: TrainingParams, number: int, ended: Ended) -> TrialResult:
-    """The result of a trial whose process did not return one."""
+def dead_trial(job: Job, params: TrainingParams, number: int, ended: Ended) -> TrialResult:
+    """The result of a trial whose process returned none."""
     status: Status = "crashed"
     error = ended.evidence()
     if ended.timed_out:
         status = "timeout"
-        error = f"--set search.trial_timeout={job.phase.trial_timeout:g}: {error}"
+        error += " (search.trial_timeout)"
     elif ended.out_of_memory or any(sign in ended.log for sign in _MEMORY):
         status = "out_of_memory"
     return trial_result(
@@ -224,10 +228,10 @@ def died(job: Job, params: TrainingParams, number: int, ended: Ended) -> TrialRe
 
 
 def status_of(error: Exception) -> Status:
-    """What a trial comes to that an exception ended."""
+    """The status of a trial that ended with an exception."""
     if is_store_error(error):
         return "lost"
-    # By name: the classes belong to frameworks that this module does not import.
+    # Compared by name because this module does not import the frameworks of these classes.
     if type(error).__name__ == "Diverged":
         return "diverged"
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":

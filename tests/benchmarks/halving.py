@@ -29,7 +29,8 @@ from hyperopt import base
 from cnn.core.directory import Directory
 from cnn.core.seeds import derive_seed
 from cnn.rundir.trials import Key, objective_key
-from cnn.search.space import SearchSpace, point_of
+from cnn.search.hyperopt_documents import point_of
+from cnn.search.space import SearchSpace
 from cnn.search.strategies import strategy
 from cnn.settings.dimension import Dimension
 from cnn.settings.schema import PhaseSettings
@@ -91,7 +92,8 @@ def record(task: tuple[int, int, str]) -> None:
 
     from cnn.model.network import build, compile_model
     from cnn.train.batches import Images
-    from cnn.train.fit import Diverged, Part, Progress, fit
+    from cnn.train.fit import Diverged, Progress, fit
+    from cnn.train.parts import Part
 
     pixels, labels = draw(TRAIN + VALIDATION, seed)
     train = Images(pixels, labels, np.arange(TRAIN))

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from hyperopt import base, hp, rand, tpe
 
-from cnn.search.space import point_of
+from cnn.search.hyperopt_documents import point_of
 from cnn.search.strategies import propose
 
 TRIALS, STARTUP = 100, 8

@@ -70,7 +70,8 @@ def ours(folder: Path, model: Any, count: int = IMAGES, epochs: int = EPOCHS) ->
     import numpy as np
 
     from cnn.train.batches import Images
-    from cnn.train.fit import Part, fit
+    from cnn.train.fit import fit
+    from cnn.train.parts import Part
 
     pixels, labels = draw(folder, count)
     images = Images(pixels, labels, np.arange(count))

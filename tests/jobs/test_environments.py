@@ -333,7 +333,7 @@ LONG = ("--set", "final.epochs=100000", "--set", "final.data=all", "--set", "fin
     [
         pytest.param("settings: ", 0.5, id="Spark starts"),
         pytest.param("settings: ", 3.0, id="the session starts", marks=pytest.mark.slow),
-        pytest.param("bringing the images", 0.2, id="images", marks=pytest.mark.slow),
+        pytest.param("copying the images", 0.2, id="images", marks=pytest.mark.slow),
         pytest.param("training the winner", 8.0, id="the winner", marks=pytest.mark.slow),
     ],
 )

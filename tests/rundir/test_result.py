@@ -22,7 +22,7 @@ from cnn.rundir.finished import read_run
 from cnn.rundir.result import RESULT, RunResult, WinnerOutcome, read_result, write_result
 from cnn.search.journal import Start, write_start
 from cnn.start import Wanted, resume_run
-from cnn.train.final import TESTED, Tested, read_tested
+from cnn.train.final import TEST_OUTCOME, TestedWinner, read_tested
 
 LAYER = {"name": "c", "kind": "Conv2D", "shape": [None, 62, 16], "parameters": 160}
 SIMPLEST = {
@@ -176,12 +176,12 @@ def test_what_a_driver_that_died_had_tested_is_not_tested_again(tmp_path: Path) 
         **{name: getattr(made, name) for name in WinnerOutcome.model_fields if name != "seconds"},
         seconds={"final": 1.0, "test": 0.5},
     )
-    run, found = Directory(tmp_path), Tested(number=7, outcome=outcome)
+    run, found = Directory(tmp_path), TestedWinner(number=7, outcome=outcome)
     assert read_tested(run, 7, classes=2) is None
-    run.write(TESTED, found.model_dump_json().encode())
+    run.write(TEST_OUTCOME, found.model_dump_json().encode())
     assert read_tested(run, 7, classes=2) == outcome
     # Of another trial, of other data, or torn.
     assert read_tested(run, 6, classes=2) is None
     assert read_tested(run, 7, classes=3) is None
-    run.write(TESTED, found.model_dump_json().encode()[:-9])
+    run.write(TEST_OUTCOME, found.model_dump_json().encode()[:-9])
     assert read_tested(run, 7, classes=2) is None

@@ -54,7 +54,7 @@ def test_what_is_torn_or_foreign_is_set_aside_and_reported(tmp_path: Path) -> No
     assert len(said) == len(aside)
     assert any("00007.json" in line and "it is trial 2" in line for line in said)
     assert any("00003.json" in line and "there is no phase another" in line for line in said)
-    assert any("00005.json" in line and "its seed is another search's" in line for line in said)
+    assert any("00005.json" in line and "its seed belongs to another" in line for line in said)
     assert [path.name for path in folder.iterdir()] == ["00004.json"]
 
 
@@ -94,7 +94,7 @@ def test_a_second_driver_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
     run = tmp_path / "run"
     with claim_run(Directory(run)):
         answer = supervise(_claim, run).value
-        assert answer.startswith("a run directory must have one driver, but another is at work on")
+        assert answer.startswith("a run directory must have one driver, but another is using")
     assert supervise(_claim, run).value == "mine"
     assert list(tmp_path.iterdir()) == []
 

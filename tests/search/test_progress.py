@@ -15,9 +15,11 @@ from support.terminal import on_a_terminal
 from cnn.core.clock import about, duration, span
 from cnn.rundir.heartbeat import Reached
 from cnn.rundir.trials import Status, TrialResult
-from cnn.search.progress import SearchProgress, hosts_progress
-from cnn.search.remaining import Pace, Running, seconds_left
-from cnn.search.trials_table import Row, screen
+from cnn.search.hosts_progress import hosts_progress
+from cnn.search.pace import Pace
+from cnn.search.progress import SearchProgress
+from cnn.search.time_left import Running, seconds_left
+from cnn.search.trials_table import Row, terminal_table
 from cnn.settings.params import ModelParams
 
 
@@ -138,7 +140,7 @@ def drawn(width: int, height: int, running: int) -> list[str]:
     best = Row(("best: 4", "15/15", "0.9583", "-", "0:52"), params)
     console = Console(width=width, height=height, file=io.StringIO())
     lines = ["search: 7 of 200 trials done", "150 of 150 slots busy, about 12 to 18 min left"]
-    console.print(screen(console, rows, best, list(params), lines))
+    console.print(terminal_table(console, rows, best, list(params), lines))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
@@ -178,7 +180,7 @@ def test_all_that_the_default_space_varies_is_seen(width: int, height: int) -> N
     rows = [Row((str(n), "12.4/15", "0.8750", "1/3", "1:02:33"), values) for n in range(3)]
     console = Console(width=width, height=height, file=io.StringIO())
     best = Row(("best: 117", "15/15", "0.9583", "-", "0:52"), values)
-    console.print(screen(console, rows, best, list(values), ["9 of 9 trials done"]))
+    console.print(terminal_table(console, rows, best, list(values), ["9 of 9 trials done"]))
     assert isinstance(console.file, io.StringIO)
     said = console.file.getvalue()
     assert "…" not in said

@@ -227,16 +227,16 @@ def unfinished(noise_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     [
         (
             ["--set", "search.epochs=5"],
-            "--resume must go on with the run's own search.epochs, 2, but got 5",
+            "--resume must keep the run's search.epochs, 2, but got 5",
         ),
         pytest.param(
             ["--seed", "3"],
-            "--resume must go on with the run's own search.seed, 0, but got 3",
+            "--resume must keep the run's search.seed, 0, but got 3",
             marks=pytest.mark.slow,
         ),
         pytest.param(
             ["--set", "space.dropout=0.1"],
-            "--resume must go on with the run's own space.dropout, 0.0, but got 0.1",
+            "--resume must keep the run's space.dropout, 0.0, but got 0.1",
             marks=pytest.mark.slow,
         ),
         (["--out", "elsewhere"], "--resume cannot be combined with --out"),
@@ -277,7 +277,7 @@ def finished(submit: Run, noise_data: Path, tmp_path_factory: pytest.TempPathFac
     ("wanted", "message"),
     [
         (Wanted(flags={"max_trials": 19}), r"search\.max_trials of a run that has finished, .* 19"),
-        (Wanted(flags={"seed": 3}), r"must go on with the run's own search\.seed, 0, but got 3"),
+        (Wanted(flags={"seed": 3}), r"must keep the run's search\.seed, 0, but got 3"),
         (Wanted(assignments=["space.dropout=0.1"]), r"the run's own space\.dropout"),
         (Wanted(assignments=["final.epochs=9"]), r"cannot change final\.epochs"),
         (Wanted(assignments=["model.class_weights=balanced"]), r"own model\.class_weights, none"),

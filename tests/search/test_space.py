@@ -8,7 +8,9 @@ import pytest
 from hyperopt import base
 
 from cnn.core.errors import InputError
-from cnn.search.space import GRID, SearchSpace, grid_values, point_of
+from cnn.search.grid import GRID, grid_values
+from cnn.search.hyperopt_documents import point_of
+from cnn.search.space import SearchSpace
 from cnn.search.strategies import strategy
 from cnn.settings.dimension import Dimension
 from cnn.settings.params import ModelParams

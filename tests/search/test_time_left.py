@@ -78,11 +78,11 @@ def minutes(text: str) -> tuple[float, float]:
 def test_a_time_limit_is_known_from_the_first_second() -> None:
     clock = Clock()
     left = TimeLeft(forecast(settings()), 3600, clock)
-    said = left.said(20, 2, None)
+    said = left.text(20, 2, None)
     assert said == "at most 60 min left for trials, then the winner's training"
     clock.time += 1800
-    assert left.said(20, 2, None).startswith("at most 30 min left")
-    assert TimeLeft(forecast(settings()), None).said(20, 2, None) == "time left not yet known"
+    assert left.text(20, 2, None).startswith("at most 30 min left")
+    assert TimeLeft(forecast(settings()), None).text(20, 2, None) == "time left not yet known"
 
 
 def test_before_a_trial_is_done_those_that_run_say_how_long_it_takes() -> None:
@@ -95,7 +95,7 @@ def test_before_a_trial_is_done_those_that_run_say_how_long_it_takes() -> None:
         reached = Reached(number=0, epoch=0.125 * (step + 1), max_epochs=15)
         twin = reached.model_copy(update={"number": 1})
         left.reached({0: reached, 1: twin})
-    said = left.said(4, 2, None)
+    said = left.text(4, 2, None)
     assert said.endswith("left, the winner's training included")
     # Three rounds of 125 seconds, and some 8 seconds an epoch on the 800 images.
     low, high = minutes(said)
@@ -104,7 +104,7 @@ def test_before_a_trial_is_done_those_that_run_say_how_long_it_takes() -> None:
     # A time limit cuts the trials short, and not the winner's training.
     bounded = TimeLeft(forecast(settings()), 60, clock)
     bounded.finished(trial(0, 15, best=2))
-    assert minutes(bounded.said(100, 2, trial(0, 15, best=2)))[1] <= 60 + 2 * 10 + 30
+    assert minutes(bounded.text(100, 2, trial(0, 15, best=2)))[1] <= 60 + 2 * 10 + 30
 
 
 def test_nothing_is_ready_before_the_winner_is_trained() -> None:
@@ -112,10 +112,10 @@ def test_nothing_is_ready_before_the_winner_is_trained() -> None:
     best = trial(0, 15, best=12)
     for number in range(3):
         left.finished(best.model_copy(update={"number": number}))
-    low, high = minutes(left.said(0, 2, best))
+    low, high = minutes(left.text(0, 2, best))
     # Twelve epochs on 1,000 images at a hundredth of a second each.
     assert 100 <= low <= high <= 180
-    assert "the winner's training included" in left.said(0, 2, best)
+    assert "the winner's training included" in left.text(0, 2, best)
     # Where its trial's state is kept there is nothing more to train.
     kept = Forecast(settings("final.data='train'"), DATA, settings().phases[0], 2, keeps_state=True)
     assert kept.winner(best, 0.01)[1] < 20

@@ -12,7 +12,8 @@ from cnn.settings.params import ModelParams
 from cnn.train import augmentation
 from cnn.train.augmentation import augmented
 from cnn.train.batches import Batches, Images
-from cnn.train.fit import Part, fit
+from cnn.train.fit import fit
+from cnn.train.parts import Part
 
 
 def pictures(count: int, size: int = 16, channels: int = 1) -> np.ndarray:

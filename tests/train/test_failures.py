@@ -114,7 +114,7 @@ def test_many_failures_in_a_row_end_the_search_with_the_first_cause(
     assert done.returncode == 1
     said = one_line(done.stderr)
     assert "3 trials in a row failed (search.max_consecutive_failures)" in said
-    assert "the first, trial 1, is crashed: RuntimeError: on purpose" in said
+    assert "the first, trial 1 (crashed): RuntimeError: on purpose" in said
     assert len(list((tmp_path / "run" / "trials").iterdir())) == 4
     assert not (tmp_path / "hang").exists()
 

@@ -59,7 +59,7 @@ def test_few_images_are_cross_validated_by_default(
         *("--set", "final.data=train", "--set", "final.attempts=1"),
     )
     assert done.returncode == 0, done.stderr
-    assert "trains 5 networks a trial" in done.stdout
+    assert "trains 5 networks per trial" in done.stdout
     (trial,) = read_trials(Directory(run))
     assert trial.folds == 5
     # Of 48 training images each is judged once; a network is trained on about four fifths.

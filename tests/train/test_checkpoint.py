@@ -13,9 +13,10 @@ from cnn.core.directory import Directory
 from cnn.model.network import build, compile_model
 from cnn.settings.params import ModelParams
 from cnn.train.batches import Images
-from cnn.train.checkpoint import checkpoint_file, read_checkpoint, write_checkpoint
-from cnn.train.fit import Cooldown, Fit, Part, Progress, fit
-from cnn.train.snapshot import Snapshot
+from cnn.train.checkpoint import Checkpoint
+from cnn.train.checkpoint_file import checkpoint_file, read_checkpoint, write_checkpoint
+from cnn.train.fit import Cooldown, Fit, Progress, fit
+from cnn.train.parts import Part
 
 MOST = 2**20
 # All that has a state of its own: moments, moving means, seeds.
@@ -64,7 +65,7 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(
     whole_model = compiled(1)
     whole = train(whole_model, images, cooldown=cooldown)
 
-    snapshot = Snapshot(Directory(tmp_path), "00000", {"seed": 3})
+    snapshot = Checkpoint(Directory(tmp_path), "00000", {"seed": 3})
 
     def save_and_die(progress: Progress) -> None:
         snapshot.save([first], progress)
@@ -77,7 +78,7 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(
     other = compiled(2)
     start = snapshot.load([other])
     assert start is not None
-    assert (len(start.epochs), start.told and start.told[0]) == (3, 0)
+    assert (len(start.epochs), start.last_rung and start.last_rung[0]) == (3, 0)
     asked: list[int] = []
 
     def go_on(rung: int, key: tuple[float, float]) -> bool:
@@ -96,7 +97,7 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(
 
 
 def test_a_finished_training_costs_no_epoch(images: Images, tmp_path: Path) -> None:
-    snapshot = Snapshot(Directory(tmp_path), "00000", {})
+    snapshot = Checkpoint(Directory(tmp_path), "00000", {})
     model, other = compiled(1), compiled(2)
     found = train(model, images, on_end=lambda progress: snapshot.save([model], progress))
 
@@ -110,7 +111,7 @@ def test_a_finished_training_costs_no_epoch(images: Images, tmp_path: Path) -> N
 
 
 def test_all_networks_of_a_cross_validation_go_on(images: Images, tmp_path: Path) -> None:
-    snapshot = Snapshot(Directory(tmp_path), "00000", {})
+    snapshot = Checkpoint(Directory(tmp_path), "00000", {})
     models, others = [compiled(1), compiled(2)], [compiled(3), compiled(4)]
     for model in models:
         model.optimizer.build(model.trainable_variables)
@@ -125,13 +126,13 @@ def test_all_networks_of_a_cross_validation_go_on(images: Images, tmp_path: Path
 def test_the_state_of_another_training_is_not_taken(images: Images, tmp_path: Path) -> None:
     run = Directory(tmp_path)
     model = compiled(1)
-    Snapshot(run, "00000", {"seed": 3}).save([model], Progress())
-    assert Snapshot(run, "00000", {"seed": 4}).load([model]) is None
-    assert Snapshot(run, "00001", {"seed": 3}).load([model]) is None
+    Checkpoint(run, "00000", {"seed": 3}).save([model], Progress())
+    assert Checkpoint(run, "00000", {"seed": 4}).load([model]) is None
+    assert Checkpoint(run, "00001", {"seed": 3}).load([model]) is None
     larger = build(PARAMS.model_copy(update={"filters": 5}), size=12, channels=1, classes=2)
     compile_model(larger, PARAMS)
     before = larger.get_weights()
-    assert Snapshot(run, "00000", {"seed": 3}).load([larger]) is None
+    assert Checkpoint(run, "00000", {"seed": 3}).load([larger]) is None
     for one, same in zip(before, larger.get_weights(), strict=True):
         np.testing.assert_array_equal(one, same)
 
@@ -196,7 +197,7 @@ def test_storage_that_fails_costs_the_state_and_no_more(
 ) -> None:
     (tmp_path / "checkpoints").touch()  # no directory
     model = compiled(1)
-    snapshot = Snapshot(Directory(tmp_path / "checkpoints"), "00000", {})
+    snapshot = Checkpoint(Directory(tmp_path / "checkpoints"), "00000", {})
     found = train(model, images, on_epoch=snapshot.every(0, [model]))
     assert len(found.epochs) == 5
     assert "epoch 5: the state was not saved" in capsys.readouterr().out

@@ -1,0 +1,46 @@
+"""What a user sees while the images are copied to the executors' hosts, before trials begin."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from cnn.core.clock import duration
+
+
+@contextlib.contextmanager
+def hosts_progress(
+    read: Callable[[], Sequence[float]], say: Callable[[str], None], *, seconds: float = 10.0
+) -> Iterator[None]:
+    """Reports every few seconds how far the hosts are that receive the images.
+
+    Args:
+        read: Returns the share of the images that each host has, from 0 to 1; may raise.
+        say: Prints a line.
+        seconds: The time between two lines.
+    """
+    began, over = time.monotonic(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(seconds):
+            with contextlib.suppress(Exception):
+                shares = read()
+                if shares:
+                    say(_hosts_line(shares, time.monotonic() - began))
+
+    watcher = threading.Thread(target=watch, name="hosts", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        # A file system that hangs delays the thread, not the search.
+        watcher.join(timeout=1)
+
+
+def _hosts_line(shares: Sequence[float], elapsed: float) -> str:
+    least = min(shares)
+    where = "the host" if len(shares) == 1 else f"the slowest of {len(shares)} hosts"
+    # Copying, unlike trials, goes on at one speed.
+    further = f", about {duration(elapsed * (1 - least) / least)} left" if least else ""
+    return f"images on {where}: {least:.0%}{further}"
