@@ -76,11 +76,11 @@ def several_scans(content: bytearray) -> bytearray:
         # 200 megapixels of three planes in full are 1.2 GB of coefficients.
         (
             declaring(colour_jpeg(progressive=True, subsampling=0), 16_320, 12_240),
-            r"progressive JPEG that takes too much memory \(1143 MiB, at most 679\)",
+            r"progressive JPEG that needs too much memory \(1143 MiB, at most 679\)",
         ),
         (
             declaring(several_scans(colour_jpeg(subsampling=0)), 16_320, 12_240),
-            "progressive JPEG that takes too much memory",
+            "progressive JPEG that needs too much memory",
         ),
         # A 1/2 of this is what 2,048 pixels want, and that is too much.
         (declaring(colour_jpeg(), 60_000, 16_000), f"more than {MAX_PIXELS} pixels"),
