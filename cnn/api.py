@@ -26,7 +26,7 @@ from cnn.search.run_search import default_run_dir
 from cnn.settings.defaults import DOWNLOADS, SAMPLE_PAIRS
 from cnn.spark.machine import keras_overridden
 from cnn.spark.session import existing_session
-from cnn.start import Wanted, begin, resume_run
+from cnn.start import RunRequest, resume_run, start_run
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -90,7 +90,7 @@ def preprocess(
     where = {"images": images, "kaggle": kaggle, "out": out, "overwrite": overwrite or None}
     where["download_dir"] = None if download_dir == DOWNLOADS else download_dir
 
-    def again(changes: Mapping[str, Any]) -> str:
+    def suggest(changes: Mapping[str, Any]) -> str:
         named = {**where, **settings, **changes}
         if "classes" in changes:
             named["classes"] = changes["classes"].split(",")
@@ -101,7 +101,7 @@ def preprocess(
         return make_data(
             session,
             Origin(
-                again,
+                suggest,
                 None if images is None else str(images),
                 kaggle,
                 Path(download_dir),
@@ -177,7 +177,7 @@ def tune(
     if build is not None:
         packed = _add_build(tables, build)
     configs = [Path(path) for path in ([config] if isinstance(config, str | Path) else config)]
-    wanted = Wanted(
+    request = RunRequest(
         configs=configs,
         tables=tables,
         build=packed,
@@ -190,12 +190,12 @@ def tune(
         if resume:
             given = {"config": configs, "overwrite": overwrite, "warm_start": warm_start}
             _check_resume(out, {**given, "phases": phases})
-            return resume_run(session, reachable(str(out)), wanted, data=where)
-        return begin(
+            return resume_run(session, reachable(str(out)), request, data=where)
+        return start_run(
             session,
             where or reachable("data"),
             reachable(out or default_run_dir()),
-            wanted,
+            request,
             earlier=None if warm_start is None else reachable(warm_start),
             overwrite=overwrite,
         )

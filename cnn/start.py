@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RunRequest:
     """The settings that are asked for, in the order in which they are laid over the default."""
 
     configs: "Sequence[Traversable]" = ()
@@ -52,11 +52,11 @@ class Wanted:
     on_start: Callable[[Directory], None] = lambda run: None
 
 
-def begin(
+def start_run(
     session: AbstractContextManager["SparkSession"],
     data: Directory,
     run: Directory,
-    wanted: Wanted,
+    request: RunRequest,
     *,
     earlier: Directory | None = None,
     overwrite: bool = False,
@@ -65,38 +65,38 @@ def begin(
 
     What can be known to be wrong is said before `session` is entered. Raises Error.
     """
-    configs = wanted.configs
+    configs = request.configs
     if not configs:
         configs = _own_config(data)
     settings = load_settings(
         configs,
-        tables=wanted.tables,
-        flags=wanted.flags,
-        assignments=wanted.assignments,
+        tables=request.tables,
+        flags=request.flags,
+        assignments=request.assignments,
     )
     check_point_names(settings)
     if earlier is not None:
         settings = warm_start(settings, earlier)
-    manifest = check_inputs(data, settings, wanted.build)
-    names = ("default.toml", *(path.name for path in configs), *(wanted.tables or {}))
+    manifest = check_inputs(data, settings, request.build)
+    names = ("default.toml", *(path.name for path in configs), *(request.tables or {}))
     start = Start(
         data=data.uri,
         fingerprint=manifest.fingerprint,
         started=now(),
         configs=names,
-        command=wanted.command,
+        command=request.command,
     )
     check_run_dir(run, overwrite=overwrite)
     with claim_run(run):
         check_run_dir(run, overwrite=overwrite)
         print(f"settings: {' + '.join(names)}", flush=True)
-        return _search(session, data, run, settings, manifest, start, wanted)
+        return _search(session, data, run, settings, manifest, start, request)
 
 
 def resume_run(
     session: AbstractContextManager["SparkSession"],
     run: Directory,
-    wanted: Wanted,
+    request: RunRequest,
     *,
     data: Directory | None = None,
 ) -> Run:
@@ -108,9 +108,9 @@ def resume_run(
     finished = Run.load(run.uri) if run.exists(RESULT) else None
     settings, changes = resume_settings(
         settings_text(run),
-        tables=wanted.tables,
-        flags=wanted.flags,
-        assignments=wanted.assignments,
+        tables=request.tables,
+        flags=request.flags,
+        assignments=request.assignments,
     )
     if finished is not None:
         check_unchanged(changes, run)
@@ -119,19 +119,19 @@ def resume_run(
         if not run.exists(REPORT):
             write_report(run)
         print("the run had finished")
-        log = _log(run, start, wanted)
+        log = _log(run, start, request)
         if log is not None:
             log_finished(log, read_trials(run), finished.result)
         return finished
-    check_named_function(run, settings, _names_function(wanted))
+    check_named_function(run, settings, _names_function(request))
     data = data or Directory(start.data)
-    manifest = check_inputs(data, settings, wanted.build)
+    manifest = check_inputs(data, settings, request.build)
     _check_data(data, manifest, start)
     with claim_run(run):
         earlier = recover_trials(run, settings)
         done = sum(trial.status != "cancelled" for trial in earlier)
         print(f"resuming {run.uri}: {done} trials are done", flush=True)
-        return _search(session, data, run, settings, manifest, start, wanted, earlier)
+        return _search(session, data, run, settings, manifest, start, request, earlier)
 
 
 def _check_data(data: Directory, manifest: Manifest, start: Start) -> None:
@@ -150,14 +150,14 @@ def _search(
     settings: Settings,
     manifest: Manifest,
     start: Start,
-    wanted: Wanted,
+    request: RunRequest,
     earlier: Sequence[TrialResult] | None = None,
 ) -> Run:
     """`earlier` are the finished trials of a run that is resumed."""
-    log = _log(run, start, wanted)
+    log = _log(run, start, request)
 
     def begun() -> None:
-        wanted.on_start(run)
+        request.on_start(run)
         if log is not None:
             log.begin()
 
@@ -172,8 +172,8 @@ def _search(
             earlier or [],
             say,
             on_trial=log.add if log else lambda trial: None,
-            build=wanted.build,
-            display=wanted.display,
+            build=request.build,
+            display=request.display,
         )
         result = run_search(search, start, resume=earlier is not None, on_start=begun)
         if log is not None:
@@ -181,17 +181,17 @@ def _search(
     return Run(run.uri, result)
 
 
-def _names_function(wanted: Wanted) -> bool:
+def _names_function(request: RunRequest) -> bool:
     """Whether the network's function is given anew, and not taken from the run directory."""
-    assigned = {assignment.partition("=")[0].strip() for assignment in wanted.assignments}
-    table = (wanted.tables or {}).get("model", {})
-    return wanted.build is not None or "builder" in table or "model.builder" in assigned
+    assigned = {assignment.partition("=")[0].strip() for assignment in request.assignments}
+    table = (request.tables or {}).get("model", {})
+    return request.build is not None or "builder" in table or "model.builder" in assigned
 
 
-def _log(run: Directory, start: Start, wanted: Wanted) -> MlflowLog | None:
-    if wanted.mlflow is None:
+def _log(run: Directory, start: Start, request: RunRequest) -> MlflowLog | None:
+    if request.mlflow is None:
         return None
-    return MlflowLog(wanted.mlflow, run, start.started, experiment=wanted.mlflow_experiment)
+    return MlflowLog(request.mlflow, run, start.started, experiment=request.mlflow_experiment)
 
 
 def _own_config(data: Directory) -> "list[Traversable]":

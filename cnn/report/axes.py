@@ -154,6 +154,6 @@ def _key(value: Any) -> str:
     return json.dumps(value if scalar is None else scalar, default=str)
 
 
-def aside(number: int) -> float:
+def jitter(number: int) -> float:
     """Between -0.5 and 0.5, far from that of the next trial: points at one place stay apart."""
     return (number * 0.6180339887) % 1 - 0.5

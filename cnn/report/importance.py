@@ -41,7 +41,7 @@ class Importances:
     trials: int
 
     @property
-    def believable(self) -> bool:
+    def reliable(self) -> bool:
         """Whether the forests foresee anything, and one parameter stands out from its spread."""
         first = self.each[0]
         return self.explained > 0 and first.mean > first.spread

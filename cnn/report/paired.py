@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cnn.rundir.finished import FinishedRun
-from cnn.rundir.test_predictions import Answers, Unreadable, read_answers
+from cnn.rundir.test_predictions import TestPredictions, Unreadable, read_test_predictions
 
 # Below it two runs are called different.
 LEVEL = 0.05
@@ -76,14 +76,14 @@ def paired_tests(names: Sequence[str], runs: Sequence[FinishedRun]) -> Paired:
 
 def _tested(run: FinishedRun) -> tuple[Any, np.ndarray]:
     """What is the same for runs of the same test images, and of each image whether it is right."""
-    answers = read_answers(run.directory)
+    answers = read_test_predictions(run.directory)
     order = _order(answers)
     images = tuple((answers.paths[place], int(answers.labels[place])) for place in order)
     data = run.result.data
     return (data.fingerprint, data.classes, images), answers.right[order]
 
 
-def _order(answers: Answers) -> np.ndarray:
+def _order(answers: TestPredictions) -> np.ndarray:
     places = np.array(sorted(range(len(answers.paths)), key=answers.paths.__getitem__))
     if len(set(answers.paths)) < len(answers.paths):
         raise Unreadable("two test images of one path")

@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 
 from cnn.core.console import shortened, shortened_distinctly
-from cnn.report.axes import Axis, aside, axis, varied
+from cnn.report.axes import Axis, axis, jitter, varied
 from cnn.report.cost import Clock
 from cnn.report.formats import words
 from cnn.report.importance import Importances, scored
@@ -173,7 +173,7 @@ def _share(value: float, low: float, high: float) -> float:
 
 
 def _height(own: Axis, value: float, number: int) -> float:
-    return _share(value, *own.ends) + (0.05 * aside(number) if own.choices else 0.0)
+    return _share(value, *own.ends) + (0.05 * jitter(number) if own.choices else 0.0)
 
 
 def _ticks(own: Axis) -> tuple[tuple[float, str], ...]:
@@ -223,7 +223,7 @@ def marginal(
         figure, axes = new_figure(title)
         for stopped, marker, label in ((False, "o", "a trial"), (True, "x", "stopped early")):
             points = [
-                (value + (0.3 * aside(trial.number) if own.choices else 0.0), trial.accuracy)
+                (value + (0.3 * jitter(trial.number) if own.choices else 0.0), trial.accuracy)
                 for value, trial in zip(own.values, known, strict=True)
                 if (trial.status != "ok") is stopped
             ]

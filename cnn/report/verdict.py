@@ -25,11 +25,11 @@ class Check:
 
 def checks(run: FinishedRun) -> list[Check]:
     """How wide the interval is, whether validation said the same, how far the choice was luck."""
-    found = [_width(run.result), _promise(run.result), _luck(run)]
+    found = [_interval_check(run.result), _validation_check(run.result), _selection_check(run)]
     return [check for check in found if check is not None]
 
 
-def _width(result: RunResult) -> Check:
+def _interval_check(result: RunResult) -> Check:
     interval = result.test.interval
     half = (interval.high - interval.low) / 2
     text = f"± about {points(half)}: {count(result.test.count)} test images "
@@ -40,7 +40,7 @@ def _width(result: RunResult) -> Check:
     return Check(True, text + "are many enough for a number this exact.")
 
 
-def _promise(result: RunResult) -> Check:
+def _validation_check(result: RunResult) -> Check:
     """Whether the test is what validation let expect."""
     interval, expected = result.test.interval, result.validation.accuracy
     said = f"Validation said {percent(expected)}"
@@ -51,7 +51,7 @@ def _promise(result: RunResult) -> Check:
     return Check(True, f"{said}, which the test bears out: it lies within the interval.")
 
 
-def _luck(run: FinishedRun) -> Check | None:
+def _selection_check(run: FinishedRun) -> Check | None:
     """Whether the winner was chosen by more than one lucky score."""
     phase = next((p for p in run.phases() if p.name == run.result.winner.phase), None)
     if phase is None:

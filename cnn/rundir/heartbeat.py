@@ -29,7 +29,7 @@ _Count = Annotated[int, Field(ge=0, le=10**9)]
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Reached(BaseModel):
+class TrialProgress(BaseModel):
     """What a trial has reached."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -55,7 +55,7 @@ class Reached(BaseModel):
         return f"{done}/{self.max_epochs}"
 
 
-class Brought(BaseModel):
+class HostProgress(BaseModel):
     """The share of the images that a host has, or has checked."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -82,17 +82,17 @@ class _Word:
         self._next = ended + max(_SECONDS, (ended - began) / _MOST_OF_THE_TIME)
 
 
-class HostTeller:
+class HostReporter:
     """On a host that gets the images: tells how far it is."""
 
     def __init__(self, run: Directory, host: str) -> None:
         self._word = _Word(run, f"{_HOST}{host}.json")
 
     def __call__(self, share: float) -> None:
-        self._word.tell(lambda: Brought(share=share))
+        self._word.tell(lambda: HostProgress(share=share))
 
 
-class Teller:
+class ProgressReporter:
     """In a training: tells how far it is."""
 
     def __init__(
@@ -112,7 +112,7 @@ class Teller:
         train_accuracy: float | None = None,
         rungs: int = 0,
     ) -> None:
-        """After whole epochs: how many they are, and what `Reached` says of them."""
+        """After whole epochs: how many they are, and what `TrialProgress` says of them."""
         self._reached = {
             "epoch": epoch,
             "accuracy": accuracy,
@@ -127,37 +127,37 @@ class Teller:
         self._tell()
 
     def _tell(self) -> None:
-        self._word.tell(lambda: Reached(**self._known, **self._reached))
+        self._word.tell(lambda: TrialProgress(**self._known, **self._reached))
 
 
-def tell_testing(run: Directory, number: int, images: int) -> None:
+def report_testing(run: Directory, number: int, images: int) -> None:
     """Tells that the winner, trial `number`, is trained and being tested on so many images."""
     word = _Word(run, trial_file(number))
-    word.tell(lambda: Reached(number=number, epoch=0, max_epochs=0, testing=images), now=True)
+    word.tell(lambda: TrialProgress(number=number, epoch=0, max_epochs=0, testing=images), now=True)
 
 
-def forget(run: Directory, number: int) -> None:
+def remove_progress(run: Directory, number: int) -> None:
     """Removes what a trial has told, if it has."""
     with contextlib.suppress(Exception):
         run.delete(f"{RUNNING}/{trial_file(number)}")
 
 
-def forget_all(run: Directory) -> None:
+def remove_all_progress(run: Directory) -> None:
     """Removes RUN/running: no trial runs."""
     with contextlib.suppress(Exception):
         run.sub(RUNNING).remove()
 
 
-def read_reached(run: Directory, numbers: Collection[int]) -> dict[int, Reached]:
+def read_progress(run: Directory, numbers: Collection[int]) -> dict[int, TrialProgress]:
     """What those of `numbers` have reached that have told it."""
     wanted = {trial_file(number): number for number in numbers}
-    found = {wanted[name]: told for name, told in _read(run, Reached, wanted.__contains__)}
+    found = {wanted[name]: told for name, told in _read(run, TrialProgress, wanted.__contains__)}
     return {number: reached for number, reached in found.items() if reached.number == number}
 
 
-def read_brought(run: Directory) -> list[float]:
+def read_host_progress(run: Directory) -> list[float]:
     """The share of the images that each host has which has told it, from 0 to 1."""
-    return [told.share for _, told in _read(run, Brought, lambda name: name.startswith(_HOST))]
+    return [told.share for _, told in _read(run, HostProgress, lambda name: name.startswith(_HOST))]
 
 
 def _read(

@@ -24,7 +24,7 @@ _MOST_BYTES = 500_000_000
 
 
 @dataclass(frozen=True)
-class Answers:
+class TestPredictions:
     """The test images in their order, with what each is and what it was named."""
 
     paths: tuple[str, ...]
@@ -40,11 +40,11 @@ class Unreadable(Exception):
     """Why there are no answers, in a few words that can follow "it has"."""
 
 
-def read_answers(run: Directory) -> Answers:
+def read_test_predictions(run: Directory) -> TestPredictions:
     """Raises Unreadable."""
     table = _read(run, ["path", "label", "prediction"])
     paths = tuple(table["path"].to_pylist())
-    return Answers(paths, table["label"].to_numpy(), table["prediction"].to_numpy())
+    return TestPredictions(paths, table["label"].to_numpy(), table["prediction"].to_numpy())
 
 
 def _read(run: Directory, columns: list[str]) -> pa.Table:

@@ -18,7 +18,7 @@ from cnn.core.seeds import derive_seed
 from cnn.data.arrays import open_pixels
 from cnn.data.splits import TEST, TRAIN
 from cnn.model.file_check import MODEL
-from cnn.rundir.heartbeat import Teller, tell_testing
+from cnn.rundir.heartbeat import ProgressReporter, report_testing
 from cnn.rundir.result import (
     Attempt,
     ConfidenceInterval,
@@ -119,7 +119,7 @@ def run_final(final: FinalJob) -> WinnerOutcome:
     winner = _train(final)
     saved = _save(final, winner.model)
     trained = time.monotonic()
-    tell_testing(run, final.number, final.job.manifest.total(TEST))
+    report_testing(run, final.number, final.job.manifest.total(TEST))
     scores = run_test(saved, final.job)
     seconds = {
         "final": round(trained - began, 3),
@@ -266,13 +266,15 @@ def fit_winner(
     epochs, patience = final.job.phase.schedule(len(own.train), final.params.batch_size)
     if final.epochs:
         epochs, patience = final.epochs, None
-    teller = Teller(Directory(final.job.run), final.number, epochs, 0, attempt=attempt + 1)
+    reporter = ProgressReporter(
+        Directory(final.job.run), final.number, epochs, 0, attempt=attempt + 1
+    )
     cooldown = Cooldown(final.params.learning_rate, final.cooldown) if final.cooldown else None
     return run_fit(
         final.job,
         [own],
         final.params,
-        teller=teller if reports else None,
+        reporter=reporter if reports else None,
         epochs=epochs,
         patience=patience,
         cooldown=cooldown,

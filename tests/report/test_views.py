@@ -165,7 +165,7 @@ def test_the_parameter_that_decides_is_the_most_important() -> None:
     assert found is not None
     assert [one.name for one in found.each] == ["width", "noise"]
     assert found.explained > 0.8
-    assert found.believable
+    assert found.reliable
     assert found.each[0].mean > 10 * abs(found.each[1].mean)
     assert found == importances(searched(40))
 
@@ -181,7 +181,7 @@ def test_importances_of_nothing_but_noise_are_not_believable() -> None:
     ]
     found = importances(shuffled)
     assert found is not None
-    assert not found.believable
+    assert not found.reliable
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
