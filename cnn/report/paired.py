@@ -80,7 +80,7 @@ def _tested(run: FinishedRun) -> tuple[Any, np.ndarray]:
     order = _order(answers)
     images = tuple((answers.paths[place], int(answers.labels[place])) for place in order)
     data = run.result.data
-    return (data.fingerprint, data.classes, images), answers.right[order]
+    return (data.fingerprint, data.classes, images), answers.correct[order]
 
 
 def _order(answers: TestPredictions) -> np.ndarray:

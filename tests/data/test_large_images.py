@@ -124,5 +124,5 @@ def test_a_phone_photo_with_more_pictures_behind_it_is_its_first() -> None:
 def test_a_jpeg_of_12_bits_says_so() -> None:
     data = colour_jpeg()
     data[data.index(b"\xff\xc0") + 4] = 12
-    with pytest.raises(Unreadable, match=r"supported kind \(cannot handle 12-bit layers\)"):
+    with pytest.raises(Unreadable, match=r"supported format \(cannot handle 12-bit layers\)"):
         decode(bytes(data), Decoding(8, 1))

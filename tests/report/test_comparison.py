@@ -177,7 +177,7 @@ def test_the_command_writes_one_page(tmp_path: Path) -> None:
 
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     run = run_named(tmp_path, "a").uri
-    assert "is no folder" in refused(run, tmp_path / "none")
+    assert "is not a folder" in refused(run, tmp_path / "none")
     assert "--out" in refused(run, "--out", tmp_path / "x.html")
     assert "--out must name a file" in refused(run, run, "--out", tmp_path / "none" / "x.html")
     assert "--out must name a file" in refused(run, run, "--out", tmp_path)

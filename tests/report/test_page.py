@@ -233,6 +233,6 @@ def test_the_command_makes_the_report_again(tmp_path: Path) -> None:
 
 
 def test_no_folder_or_no_argument_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
-    assert f"but {tmp_path}/none is no folder" in refused(tmp_path / "none")
+    assert f"but {tmp_path}/none is not a folder" in refused(tmp_path / "none")
     assert f"but {tmp_path} has no result.json" in refused(tmp_path)
     assert "RUN" in refused()

@@ -78,7 +78,7 @@ def test_steps_are_told_without_a_cost(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"share": 1.5}', '{"share": NaN}', '{"share": "1"}'])
-def test_what_is_no_hosts_word_is_passed_over(tmp_path: Path, content: str) -> None:
+def test_invalid_files_of_hosts_are_ignored(tmp_path: Path, content: str) -> None:
     run = Directory(tmp_path)
     HostReporter(run, "good")(0.5)
     (tmp_path / RUNNING / "host-bad.json").write_text(content)

@@ -34,13 +34,13 @@ SIMPLEST = {
 }
 # What earlier versions left: another number, none, or keys that came later.
 OLD: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "must have schema version 2, but has 1; a run is read by the version": lambda tree: (
+    "must have schema version 2, but has 1; use the version of this": lambda tree: (
         tree | {"schema_version": 1}
     ),
     "must have schema version 2, but has None": lambda tree: {"params": tree["params"]},
     "must have schema version 2, but has '2'": lambda tree: tree | {"schema_version": "2"},
     "must have schema version 2, but has True": lambda tree: tree | {"schema_version": True},
-    "must fit schema version 2, but does not: notes must be given": lambda tree: {
+    "must match schema version 2, but does not: notes must be given": lambda tree: {
         key: value for key, value in tree.items() if key != "notes"
     },
     "does not: test.roc_auc must be given": lambda tree: (
@@ -159,7 +159,7 @@ def test_a_report_needs_valid_settings_and_trials_of_their_phases(tmp_path: Path
     with pytest.raises(InputError, match="of the phases rate, but trial 7 is of 'search'"):
         render_report(run)
     for text, why in {
-        b"[model\n\xff": "must be TOML",
+        b"[model\n\xff": "must be a TOML file",
         b'[[phases]]\nname = "search"\nspace = {}\nepoch = 3\n': "does not: phases.0.epoch must",
     }.items():
         run.write("settings.toml", text)
