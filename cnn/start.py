@@ -1,4 +1,4 @@
-"""A run begun or gone on with, in a given session: what the job and notebooks call."""
+"""Starts or resumes a run in a given session, for the job and for notebooks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """The settings that are asked for, in the order in which they are laid over the default."""
+    """The requested settings, in the order in which they override the defaults, and options."""
 
     configs: "Sequence[Traversable]" = ()
     tables: Mapping[str, Any] | None = None
     flags: Mapping[str, Any] | None = None
     assignments: Sequence[str] = ()
-    # The network's function where it cannot be imported (see cnn.model.builder).
+    # The network's function if it cannot be imported (see cnn.model.builder).
     build: bytes | None = None
     command: tuple[str, ...] = ()
-    # The URI of an MLflow server that is told too, and the experiment there.
+    # The URI of an MLflow server to log to, and the experiment there.
     mlflow: str | None = None
     mlflow_experiment: str | None = None
-    # Where a person sees how far it is.
+    # Where progress is displayed.
     display: Display = field(default_factory=OnStdout)
-    # Called once the run directory holds what a resumed run needs.
+    # Called when the run directory holds all that resuming needs.
     on_start: Callable[[Directory], None] = lambda run: None
 
 
@@ -61,9 +61,9 @@ def start_run(
     earlier: Directory | None = None,
     overwrite: bool = False,
 ) -> Run:
-    """Searches from the beginning, or from what `earlier`, a run directory, found best.
+    """Starts a search, with the best parameters of the run directory `earlier` first if given.
 
-    What can be known to be wrong is said before `session` is entered. Raises Error.
+    Invalid input is reported before `session` is entered. Raises Error.
     """
     configs = request.configs
     if not configs:
@@ -100,9 +100,9 @@ def resume_run(
     *,
     data: Directory | None = None,
 ) -> Run:
-    """Goes on with a run, with its own settings and what of them may change. Raises Error.
+    """Resumes a run with its own settings and any allowed changes to them. Raises Error.
 
-    A run that had finished is returned as it is; asked to change, it is refused.
+    A finished run is returned unchanged; changes to it are refused.
     """
     start = read_start(run)
     finished = Run.load(run.uri) if run.exists(RESULT) else None
@@ -118,7 +118,7 @@ def resume_run(
             _check_data(data, read_manifest(data), start)
         if not run.exists(REPORT):
             write_report(run)
-        print("the run had finished")
+        print("the run has already finished")
         log = _log(run, start, request)
         if log is not None:
             log_finished(log, read_trials(run), finished.result)
@@ -137,7 +137,7 @@ def resume_run(
 def _check_data(data: Directory, manifest: Manifest, start: Start) -> None:
     if manifest.fingerprint != start.fingerprint:
         raise InputError(
-            "{} must find the data that the run began on, but {} holds other rows",
+            "{} must use the data that the run started with, but {} holds different rows",
             Option("resume"),
             data.uri,
         )
@@ -156,12 +156,12 @@ def _search(
     """`earlier` are the finished trials of a run that is resumed."""
     log = _log(run, start, request)
 
-    def begun() -> None:
+    def on_start() -> None:
         request.on_start(run)
         if log is not None:
             log.begin()
 
-    # Spark's machines are not held while a slow server takes in the rest.
+    # The session ends first, so that a slow MLflow server does not keep Spark's machines busy.
     with log or nullcontext(), session as spark:
         search = Search(
             spark,
@@ -175,14 +175,14 @@ def _search(
             build=request.build,
             display=request.display,
         )
-        result = run_search(search, start, resume=earlier is not None, on_start=begun)
+        result = run_search(search, start, resume=earlier is not None, on_start=on_start)
         if log is not None:
             log.finish(result)
     return Run(run.uri, result)
 
 
 def _names_function(request: RunRequest) -> bool:
-    """Whether the network's function is given anew, and not taken from the run directory."""
+    """Whether the request names the network's function, so that the run's own is not used."""
     assigned = {assignment.partition("=")[0].strip() for assignment in request.assignments}
     table = (request.tables or {}).get("model", {})
     return request.build is not None or "builder" in table or "model.builder" in assigned
@@ -195,7 +195,7 @@ def _log(run: Directory, start: Start, request: RunRequest) -> MlflowLog | None:
 
 
 def _own_config(data: Directory) -> "list[Traversable]":
-    """What suits the data where no search was asked for by name: that one is run as it stands."""
+    """The settings that suit the data, for a request that names no settings file."""
     manifest = read_manifest(data)
     if manifest.sample:
         return [CONF / "sample.toml"]

@@ -3,18 +3,17 @@
 TensorFlow is imported inside the functions because the driver imports this module too.
 """
 
-import platform
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_model
 from cnn.core.seeds import derive_seed
+from cnn.core.versions import installed_versions
 from cnn.data.arrays import open_pixels
 from cnn.data.splits import TEST, TRAIN
 from cnn.model.file_check import MODEL
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
 # The outcome of the one test, kept until it is in result.json.
 TEST_OUTCOME = "tested.json"
-_REPORTED = ("keras", "tensorflow", "pyspark", "hyperopt", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -211,7 +209,7 @@ def _outcome(
         architecture=summary(saved),
         layers=tuple(Layer(**layer) for layer in layers(saved)),
         parameters=saved.count_params(),
-        versions=versions(),
+        versions=installed_versions(),
         seconds=seconds,
     )
 
@@ -282,17 +280,6 @@ def fit_winner(
         on_epoch=on_epoch,
         **options,
     )
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that affect results."""
-    found = {"python": platform.python_version()}
-    for package in ("spark-cnn-search", *_REPORTED):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _scores(found: Evaluation) -> dict[str, Any]:

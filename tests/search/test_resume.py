@@ -97,7 +97,10 @@ def test_a_driver_killed_at_any_moment_loses_nothing(
     if moment == IN_CI:
         again = submit("jobs/tune.py", "--resume", run)
         assert again.returncode == 0
-        assert again.stdout.splitlines() == ["the run had finished", f"report: {run}/report.html"]
+        assert again.stdout.splitlines() == [
+            "the run has already finished",
+            f"report: {run}/report.html",
+        ]
 
 
 @pytest.mark.slow
@@ -316,7 +319,7 @@ def test_other_data_is_refused(submit: Run, unfinished: Path, tmp_path: Path) ->
     other = preprocess(submit, tmp_path)
     done = submit("jobs/tune.py", "--resume", unfinished, "--data", other)
     assert done.returncode == 2
-    assert "--resume must find the data that the run began on" in one_line(done.stderr)
+    assert "--resume must use the data that the run started with" in one_line(done.stderr)
 
 
 @pytest.mark.slow
