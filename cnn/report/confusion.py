@@ -1,18 +1,18 @@
-"""Which classes the winner takes for which, and how good it is on each; few classes or many."""
+"""The confusion of classes by the winner, and its recall and precision for each class."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from cnn.rundir.result import RunResult
 
-# More classes than these fill a page with their confusions.
+# A confusion matrix of more classes would be too large for a page.
 MOST_CLASSES = 20
 _MOST_PAIRS = 20
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Images of one class that were named another, as a share of the first."""
+    """Images of one class that were predicted as another; `share` is of the true class."""
 
     true: str
     named: str
@@ -21,10 +21,10 @@ class Pair:
 
 
 def by_class(result: RunResult) -> list[dict[str, Any]]:
-    """A row for each true class: its counts with their shares, its recall and its precision.
+    """A row for each true class: its counts and their shares, its recall and its precision.
 
-    Few classes stand in their own order. Of many the counts are left out, and the class that is
-    recognised worst comes first.
+    Few classes are in their own order. Many classes have no counts and are sorted by recall, the
+    lowest first.
     """
     matrix, classes = result.test.confusion, result.data.classes
     named = [sum(column) for column in zip(*matrix, strict=True)]
@@ -51,7 +51,7 @@ def by_class(result: RunResult) -> list[dict[str, Any]]:
 
 
 def pairs(result: RunResult) -> tuple[list[Pair], int]:
-    """The classes that are confused most often, worst first, and how many pairs are at all."""
+    """The pairs of classes confused most often, worst first, and the number of all such pairs."""
     classes = result.data.classes
     found = [
         Pair(classes[true], classes[named], count, count / sum(counts))
