@@ -77,7 +77,7 @@ def make_dataset(
     # An official test set is read after the training images, and each must end with short parts.
     apart = [split] if settings.test_images is None else [{name: split[name]} for name in split]
     cores = spark.sparkContext.defaultParallelism
-    parts = [part for sides in apart for part in cut_parts(sides, sizes, settings, cores)]
+    parts = [part for rows in apart for part in cut_parts(rows, sizes, settings, cores)]
 
     with staged(out, MANIFEST) as staging:
         for name in (TRAIN, TEST):

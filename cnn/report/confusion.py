@@ -15,7 +15,7 @@ class Pair:
     """Images of one class that were predicted as another; `share` is of the true class."""
 
     true: str
-    named: str
+    predicted: str
     count: int
     share: float
 
@@ -27,7 +27,7 @@ def by_class(result: RunResult) -> list[dict[str, Any]]:
     lowest first.
     """
     matrix, classes = result.test.confusion, result.data.classes
-    named = [sum(column) for column in zip(*matrix, strict=True)]
+    predicted = [sum(column) for column in zip(*matrix, strict=True)]
     few = len(classes) <= MOST_CLASSES
     rows = []
     for label, (name, counts) in enumerate(zip(classes, matrix, strict=True)):
@@ -42,7 +42,7 @@ def by_class(result: RunResult) -> list[dict[str, Any]]:
                 "count": total,
                 "cells": cells if few else [],
                 "recall": counts[label] / total if total else None,
-                "precision": counts[label] / named[label] if named[label] else None,
+                "precision": counts[label] / predicted[label] if predicted[label] else None,
             }
         )
     if few:
@@ -54,10 +54,10 @@ def pairs(result: RunResult) -> tuple[list[Pair], int]:
     """The pairs of classes confused most often, worst first, and the number of all such pairs."""
     classes = result.data.classes
     found = [
-        Pair(classes[true], classes[named], count, count / sum(counts))
+        Pair(classes[true], classes[predicted], count, count / sum(counts))
         for true, counts in enumerate(result.test.confusion)
-        for named, count in enumerate(counts)
-        if count and named != true
+        for predicted, count in enumerate(counts)
+        if count and predicted != true
     ]
     found.sort(key=lambda pair: (-pair.count, -pair.share))
     return found[:_MOST_PAIRS], len(found)
