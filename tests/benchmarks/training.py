@@ -71,7 +71,7 @@ def ours(folder: Path, model: Any, count: int = IMAGES, epochs: int = EPOCHS) ->
 
     from cnn.train.batches import Images
     from cnn.train.fit import fit
-    from cnn.train.parts import Part
+    from cnn.train.fit_parts import Part
 
     pixels, labels = draw(folder, count)
     images = Images(pixels, labels, np.arange(count))

@@ -30,7 +30,7 @@ from cnn.rundir.trials import write_trial
 from cnn.search.journal import recover_trials
 from cnn.settings.toml import dump_settings, load_settings
 from cnn.spark.gpus import lease
-from cnn.spark.refusals import refuse_connect
+from cnn.spark.unsupported import refuse_connect
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 ESCAPE = "\x1b]0;owned\x07"

@@ -159,7 +159,7 @@ def test_a_report_needs_valid_settings_and_trials_of_their_phases(tmp_path: Path
     with pytest.raises(InputError, match="of the phases rate, but trial 7 is of 'search'"):
         render_report(run)
     for text, why in {
-        b"[model\n\xff": "must be TOML",
+        b"[model\n\xff": "must be a TOML file",
         b'[[phases]]\nname = "search"\nspace = {}\nepoch = 3\n': "does not: phases.0.epoch must",
     }.items():
         run.write("settings.toml", text)
