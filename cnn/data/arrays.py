@@ -220,8 +220,8 @@ def choose(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Row indices to train on and to validate on, each int64 and sorted.
 
-    `train_images` counts validation too, as the report's sub-training-sets did: that many images,
-    drawn by `subset_seed`, are split by their folds. More than there are means all.
+    `train_images` counts validation too, as the course project's sub-training-sets did: that many
+    images, drawn by `subset_seed`, are split by their folds. More than there are means all.
     """
     chosen = np.arange(len(folds))
     if train_images is not None and train_images < len(folds):

@@ -11,7 +11,7 @@ threads   one trial on all cores, or one on each core
 memory    a trial's own memory at 4,000 and at 100,000 images (what is mapped from files belongs to
           the system's page cache and is not counted: RssAnon of /proc/PID/status, highest of many)
 
-The network is the report's, 3 x 32 filters on 128x128 grey pixels, in batches of 32.
+The network is the course project's, 3 x 32 filters on 128x128 grey pixels, in batches of 32.
 """
 
 import argparse
