@@ -23,7 +23,7 @@ from cnn.data.preprocess import preprocess as make_data
 from cnn.model.builder import Build, builder_name, is_sent, pack
 from cnn.run import Run
 from cnn.search.run_search import default_run_dir
-from cnn.settings.defaults import DOWNLOADS, SAMPLE_PAIRS
+from cnn.settings.cli_defaults import DOWNLOADS, SAMPLE_PAIRS
 from cnn.spark.machine import keras_overridden
 from cnn.spark.session import existing_session
 from cnn.start import RunRequest, resume_run, start_run

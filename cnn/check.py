@@ -143,8 +143,8 @@ def _show_spark() -> list[str]:
 
 def describe_hosts(spark: "SparkSession", tasks: int) -> list[dict[str, Any]]:
     """What `describe_host` returns on each of the executors' hosts. Raises Error."""
-    from cnn.core.errors import failure
-    from cnn.spark.launch import TaskFailed, retry_if_lost
+    from cnn.core.failure_reason import failure
+    from cnn.spark.retry import TaskFailed, retry_if_lost
 
     context = spark.sparkContext
     work = context.parallelize(range(tasks), tasks).map(lambda _: describe_host())

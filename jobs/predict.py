@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cnn.core.cli import Parser, run_job
 from cnn.core.console import say
-from cnn.settings.defaults import CSV
+from cnn.settings.cli_defaults import CSV
 from cnn.spark.machine import prepare
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
 def report(done: "Summary", card: "ModelCard", out: "Directory", *, csv: bool) -> None:
     """Prints how many files were classified, and how often predictions match the folders' names."""
     from cnn.data.build import describe_rejects
-    from cnn.model.confusion_table import confusion_lines
+    from cnn.model.confusion_text import confusion_lines
     from cnn.model.predict import PREDICTIONS
     from cnn.rundir.wilson import wilson_interval
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from cnn.core.cli import Parser, quoted, run_job
-from cnn.settings.defaults import DOWNLOADS, SAMPLE_PAIRS
+from cnn.settings.cli_defaults import DOWNLOADS, SAMPLE_PAIRS
 from cnn.spark.machine import prepare
 
 

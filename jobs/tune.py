@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cnn.core.cli import Parser, run_job, set_resume_command
 from cnn.core.console import redacted
 from cnn.core.errors import InputError, Option
-from cnn.settings.defaults import EXPERIMENT
+from cnn.settings.cli_defaults import EXPERIMENT
 from cnn.spark.machine import prepare
 
 if TYPE_CHECKING:

@@ -2,5 +2,5 @@
 
 This package knows nothing of images, networks or Spark. It writes files completely or not at all
 (`directory`, `commit`), lets one process at a time write to a directory (`lock`), reads files that
-cannot be trusted (`documents`), and reports errors in one line (`errors`, `cli`).
+cannot be trusted (`documents`), and reports errors in one line (`errors`, `failure_reason`, `cli`).
 """

@@ -11,7 +11,8 @@ from types import FrameType
 from typing import NoReturn, cast
 
 from cnn.core.console import plain, redacted
-from cnn.core.errors import Error, failure
+from cnn.core.errors import Error
+from cnn.core.failure_reason import failure
 from cnn.core.outlet import outlive_readers
 
 

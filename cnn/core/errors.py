@@ -1,7 +1,5 @@
-"""The program's errors, and the cause of a failed Spark job."""
+"""The program's errors."""
 
-import os
-import re
 from dataclasses import dataclass
 
 from cnn.core.console import plain, redacted
@@ -69,31 +67,3 @@ class InputError(Error):
 def one_line(error: BaseException) -> list[str]:
     """An error as a notebook shows it: a list of one line."""
     return [f"{type(error).__name__}: {plain(redacted(' '.join(str(error).split())))}"]
-
-
-# What Spark reports if a Python worker or its daemon did not start: all that it wrote to stderr.
-_FROM_WORKER = re.compile(r"Error from python worker:\n(.*?)\n[ \t]*PYTHONPATH was:", re.DOTALL)
-
-
-def failure(error: Exception) -> str:
-    """The cause of a failed Spark job, in one line: the first error that is not Spark's wrapper."""
-    text = str(error)
-    for said in _FROM_WORKER.findall(text):
-        last = [line.strip() for line in said.splitlines() if line.strip()][-1:]
-        if last:
-            # By now this variable has the user's value, or that of spark.pyspark.python.
-            python = os.environ.get("PYSPARK_PYTHON", "python3")
-            return f"{last[0]} (from the executors' Python, {python})"
-    lines = [line.strip().removeprefix(": ") for line in text.splitlines()]
-    named = [line for line in lines if re.search(r"(Error|Exception)\b", line)]
-    frame = r"Py4JJavaError|PYTHON_EXCEPTION|Job aborted|occurred while"
-    inner = [line for line in named if not re.search(frame, line)]
-    # The line of an exception is better than a line of code that mentions one. The line that ends
-    # a traceback is always one: StopIteration and users' exceptions have no "Error" in their names.
-    raised = re.findall(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)", text)
-    own = [line for line in inner if re.match(r"(Caused by: )?[\w.$]+(Error|Exception)(:|$)", line)]
-    causes = [re.sub(r"^(Caused by: )?([a-z]\w*\.)+", "", line) for line in raised or own or inner]
-    # Without the name of its class an exception's text may be as short as a KeyError's: 'p'.
-    kind = type(error).__name__
-    bare = [f"{kind}: {line}" for line in lines if line] or [kind]
-    return (causes or named or bare)[0]

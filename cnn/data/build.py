@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 from cnn.core.commit import staged
 from cnn.core.console import say
 from cnn.core.directory import Directory
-from cnn.core.errors import Error, InputError, Option, failure
+from cnn.core.errors import Error, InputError, Option
+from cnn.core.failure_reason import failure
 from cnn.data.blank_images import BlankImage, write_blank
 from cnn.data.deep_images import ValueRange
+from cnn.data.deep_value_range import describe_dark, find_range
 from cnn.data.duplicates import (
     Digests,
     contradictions,
@@ -36,7 +38,6 @@ from cnn.data.manifest import (
 )
 from cnn.data.parts import Part, PartResult, cut_parts
 from cnn.data.splits import TEST, TRAIN, ImageFile, assign, connected_groups, tie_keys
-from cnn.data.value_range import describe_dark, find_range
 from cnn.spark.slots import wait_for_executors
 
 if TYPE_CHECKING:

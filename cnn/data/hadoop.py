@@ -14,12 +14,12 @@ from cnn.core.directory import Directory, check_uri
 from cnn.core.errors import InputError
 from cnn.data.decode import Decoding, Unreadable, decode_and_look
 from cnn.data.deep_images import Values
+from cnn.data.deep_value_range import DeepImage
 from cnn.data.duplicates import Digests
 from cnn.data.listing import ALL, Folder, Found, Subset, is_junk
 from cnn.data.parts import Decoded, Part, PartResult, undecoded, write_part
 from cnn.data.source import ImageSource
 from cnn.data.splits import ImageFile, Row
-from cnn.data.value_range import DeepImage
 from cnn.spark.interruptible import collected
 
 if TYPE_CHECKING:

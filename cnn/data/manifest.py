@@ -10,7 +10,7 @@ from cnn.core.errors import InputError, Option
 from cnn.data.backgrounds import Background, parse_background
 from cnn.data.decode import Decoding, Fit
 from cnn.data.deep_images import ValueRange
-from cnn.data.value_range import parse_range
+from cnn.data.deep_value_range import parse_range
 from cnn.settings.validation import Frozen, shown
 
 MANIFEST = "manifest.json"

@@ -20,9 +20,9 @@ from cnn.data.decode import (
     with_file,
 )
 from cnn.data.deep_images import Values
+from cnn.data.deep_value_range import DeepImage
 from cnn.data.manifest import DataSettings
 from cnn.data.splits import Row
-from cnn.data.value_range import DeepImage
 
 SCHEMA = pa.schema(
     [

@@ -16,6 +16,7 @@ from cnn.core.directory import Directory, check_uri
 from cnn.core.errors import InputError, Option
 from cnn.data.blank_images import BlankImage, describe_blank, read_blank
 from cnn.data.build import Reject, describe_rejects, existing_dataset, make_dataset, read_rejects
+from cnn.data.deep_value_range import describe_range
 from cnn.data.duplicates import DUPLICATES
 from cnn.data.folder import FolderSource
 from cnn.data.folder_splits import Suggest, refuse_split, split_word
@@ -27,8 +28,7 @@ from cnn.data.notebook_view import data_html
 from cnn.data.sample import write_sample
 from cnn.data.source import needs_spark, source_of
 from cnn.data.splits import TEST, TRAIN
-from cnn.data.value_range import describe_range
-from cnn.settings.defaults import DOWNLOADS, SAMPLE_PAIRS
+from cnn.settings.cli_defaults import DOWNLOADS, SAMPLE_PAIRS
 from cnn.settings.validation import validate
 
 if TYPE_CHECKING:

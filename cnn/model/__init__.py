@@ -1,9 +1,10 @@
 """Networks: building, describing, checking and applying them.
 
-`network` builds the built-in network from parameters, `builder` finds a user's own function,
-`contract` and `file_check` check networks and saved models, `card` is RUN/model.json. `classifier`
-applies a saved model in plain Python, `predict` with Spark. Keras is imported only inside functions
-of modules that the driver imports.
+`network` builds the built-in network from parameters, `builder` finds a user's own function. Pixels
+are uint8 up to the network, which scales them itself (`pixel_scaling`). `contract` and `file_check`
+check networks and saved models, `card` is RUN/model.json. `classifier` applies a saved model in
+plain Python, `predict` with Spark. Keras is imported only inside functions of modules that the
+driver imports.
 """
 
 import importlib

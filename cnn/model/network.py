@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from cnn.model.pixel_scaling import scale_pixels
 from cnn.settings.params import ModelParams, TrainingParams
 
 
@@ -39,7 +40,7 @@ def build(params: TrainingParams, *, size: int, channels: int, classes: int) -> 
     if not isinstance(params, ModelParams):
         params = ModelParams.model_validate(params.model_dump())
     inputs = keras.Input((size, size, channels), dtype="uint8", name="pixels")
-    x = keras.layers.Rescaling(1 / 255, name="scale")(inputs)
+    x = scale_pixels(inputs)
     for number, filters in enumerate(params.layer_filters(), start=1):
         x = keras.layers.Conv2D(
             filters, 3, use_bias=not params.batch_norm, name=f"convolution_{number}"

@@ -17,7 +17,8 @@ from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, St
 
 from cnn.core.commit import staged
 from cnn.core.directory import Directory
-from cnn.core.errors import Error, failure
+from cnn.core.errors import Error
+from cnn.core.failure_reason import failure
 from cnn.data.build import write_rejects
 from cnn.data.decode import Unreadable
 from cnn.data.hadoop import UNREAD
@@ -25,7 +26,7 @@ from cnn.data.listing import Gathered
 from cnn.data.source import ImageSource
 from cnn.data.splits import ImageFile
 from cnn.model.card import ModelCard
-from cnn.settings.defaults import CSV
+from cnn.settings.cli_defaults import CSV
 from cnn.spark.gpus import environment_for, gpus_of_task
 from cnn.spark.interruptible import collected
 from cnn.spark.slots import Slots, count_slots, wait_for_executors

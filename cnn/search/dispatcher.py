@@ -28,7 +28,7 @@ from cnn.search.hyperopt_rules import StopRules, as_result
 from cnn.search.round import Refused, Repeated, Round
 from cnn.search.strategies import Suggest
 from cnn.spark.interruptible import wait_until_gone
-from cnn.spark.launch import SparkGone, TaskFailed, is_gone, launch
+from cnn.spark.retry import SparkGone, TaskFailed, is_gone, launch
 from cnn.spark.task import Isolation, Result, Task, conclude
 
 # The search ends after this many proposals in a row that cannot be launched.

@@ -26,7 +26,7 @@ from cnn.core.errors import InputError, Option
 from cnn.rundir.result import RunResult
 from cnn.rundir.trials import TrialResult
 from cnn.search.mlflow_runs import log_result, log_trial, milliseconds, nested_runs
-from cnn.settings.defaults import EXPERIMENT
+from cnn.settings.cli_defaults import EXPERIMENT
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -14,7 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from cnn.core.errors import Error, InputError, failure
+from cnn.core.errors import Error, InputError
+from cnn.core.failure_reason import failure
 from cnn.core.near_misses import did_you_mean
 from cnn.model.builder import is_sent, load_builder
 from cnn.model.contract import Broken, one_line
@@ -22,7 +23,7 @@ from cnn.search.context import Search, isolation
 from cnn.search.space import SearchSpace
 from cnn.settings.params import TrainingParams
 from cnn.spark.child import Ended
-from cnn.spark.launch import TaskFailed, launch
+from cnn.spark.retry import TaskFailed, launch
 from cnn.spark.slots import count_slots, task_profile
 from cnn.spark.task import Task
 from cnn.train.job import Job, network

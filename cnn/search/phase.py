@@ -4,8 +4,8 @@ import time
 
 from cnn.rundir.trials import TrialResult
 from cnn.search.context import Search
+from cnn.search.phase_rounds import ConfirmationRound, SearchRound
 from cnn.search.phase_trials import PhaseTrials
-from cnn.search.rounds import ConfirmationRound, SearchRound
 from cnn.search.space import SearchSpace
 from cnn.settings.schema import PhaseSettings
 

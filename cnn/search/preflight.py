@@ -6,7 +6,8 @@ from pyspark.sql import SparkSession
 
 from cnn.core.clock import now
 from cnn.core.directory import Directory
-from cnn.core.errors import Error, InputError, Option, failure
+from cnn.core.errors import Error, InputError, Option
+from cnn.core.failure_reason import failure
 from cnn.core.near_misses import unknown_parameter
 from cnn.data.arrays import choose
 from cnn.data.manifest import MANIFEST, Manifest, read_manifest
@@ -17,7 +18,7 @@ from cnn.search.hyperopt_documents import Vals
 from cnn.search.space import SearchSpace
 from cnn.settings.schema import FOLDS, SETTINGS, PhaseSettings, Settings
 from cnn.settings.toml import read_settings, settings_text
-from cnn.spark.launch import TaskFailed, retry_if_lost
+from cnn.spark.retry import TaskFailed, retry_if_lost
 from cnn.spark.slots import Slots
 
 _TOKEN = "token"

@@ -8,7 +8,8 @@ from pathlib import Path
 from pyspark.resource import ResourceProfile
 
 from cnn.core.clock import now
-from cnn.core.errors import Error, failure
+from cnn.core.errors import Error
+from cnn.core.failure_reason import failure
 from cnn.data.splits import TEST, TRAIN
 from cnn.model.card import MODEL_CARD
 from cnn.report.page import write_report
@@ -19,19 +20,19 @@ from cnn.search.context import Search, isolation, method_of
 from cnn.search.forecast import images_outside, seconds_an_image
 from cnn.search.hosts_progress import hosts_progress
 from cnn.search.journal import Start, write_start
+from cnn.search.make_result import make_result, model_card
 from cnn.search.network_check import check_network
-from cnn.search.outcome import make_result, model_card
-from cnn.search.phases import run_phases
 from cnn.search.preflight import check_visible
+from cnn.search.run_phases import run_phases
 from cnn.search.tensorboard import write_events
 from cnn.search.winner import expected_accuracy
 from cnn.search.winner_progress import WinnerProgress
 from cnn.settings.schema import SETTINGS, PhaseSettings
 from cnn.settings.toml import dump_settings
-from cnn.spark.launch import SparkGone, TaskFailed, is_gone, launch
-from cnn.spark.refusals import refuse_python_memory
+from cnn.spark.retry import SparkGone, TaskFailed, is_gone, launch
 from cnn.spark.slots import Slots, count_slots, task_profile, wait_for_executors
 from cnn.spark.task import Isolation, Task
+from cnn.spark.unsupported import refuse_python_memory
 from cnn.train.final import TEST_OUTCOME, FinalJob, final_value, read_tested, run_final
 from cnn.train.hosts import prepare_hosts
 from cnn.train.multi_worker import check_workers, train_together

@@ -17,12 +17,13 @@ from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
-from cnn.core.errors import Error, InputError, failure
+from cnn.core.errors import Error, InputError
+from cnn.core.failure_reason import failure
 from cnn.spark.daemon import PRELOAD
 from cnn.spark.executor_env import EXECUTOR_ENVIRONMENT, FORCED_ENVIRONMENT, PYTHON_ENVIRONMENT
 from cnn.spark.interruptible import delayed_interrupts
 from cnn.spark.progress_bar import without_console_bar
-from cnn.spark.refusals import refuse_connect, refuse_local_gpus, refuse_python_memory
+from cnn.spark.unsupported import refuse_connect, refuse_local_gpus, refuse_python_memory
 from cnn.spark.versions import check_python, refuse_other_jvm
 
 # Spark's UI, event log and own log show settings whose name or value matches as "(redacted)".

@@ -10,7 +10,8 @@ from pyspark.resource import ResourceProfile as SparkResourceProfile
 from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests
 
 from cnn.core.console import say
-from cnn.core.errors import InputError, failure
+from cnn.core.errors import InputError
+from cnn.core.failure_reason import failure
 from cnn.settings.schema import ResourceProfile, SearchSettings
 from cnn.spark.gpus import local_gpus
 from cnn.spark.session import LOCAL_CLUSTER, LOCAL_MASTER

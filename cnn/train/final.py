@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from cnn.train.batches import Images
     from cnn.train.fit import Fit, Progress
-    from cnn.train.parts import Part
+    from cnn.train.fit_parts import Part
 
 # The outcome of the one test, kept until it is in result.json.
 TEST_OUTCOME = "tested.json"

@@ -11,7 +11,7 @@ import numpy as np
 
 from cnn.rundir.trials import EpochResult, Key
 from cnn.settings.schema import Objective
-from cnn.train.parts import Part, Parts
+from cnn.train.fit_parts import Part, Parts
 from cnn.train.scores import Evaluation
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cnn.core.directory import Directory
-from cnn.core.errors import Error, failure
+from cnn.core.errors import Error
+from cnn.core.failure_reason import failure
 from cnn.core.lock import Locked
 from cnn.data.arrays import arrays_size, is_built, verify_pixels
 from cnn.data.splits import TRAIN
 from cnn.rundir.heartbeat import HostReporter
 from cnn.spark.child import Ended, Method, supervise
-from cnn.spark.launch import TaskFailed, retry_if_lost
+from cnn.spark.retry import TaskFailed, retry_if_lost
 from cnn.spark.task import Isolation, Task
 from cnn.train.job import Job
 

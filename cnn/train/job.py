@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cnn.train.batches import Images
     from cnn.train.checkpoint import Checkpoint
     from cnn.train.fit import Fit, Progress
-    from cnn.train.parts import Machines, Part
+    from cnn.train.fit_parts import Machines, Part
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def part(
     machines: "Machines | None" = None,
 ) -> "Part":
     """A network and its images, with the class weights of the job."""
-    from cnn.train.parts import Part, balanced_weights
+    from cnn.train.fit_parts import Part, balanced_weights
 
     weights = None
     if job.model.class_weights == "balanced":

@@ -171,7 +171,7 @@ def _reach_directly(addresses: Iterable[str]) -> None:
 
 
 class SeveralMachines:
-    """A `cnn.train.parts.Machines`: all workers, each with its share of the batch.
+    """A `cnn.train.fit_parts.Machines`: all workers, each with its share of the batch.
 
     Gradients are summed over the workers and divided by the number of images in the whole batch, so
     that shares may be unequal. Batch normalization averages over the whole batch.

@@ -93,7 +93,7 @@ def record(task: tuple[int, int, str]) -> None:
     from cnn.model.network import build, compile_model
     from cnn.train.batches import Images
     from cnn.train.fit import Diverged, Progress, fit
-    from cnn.train.parts import Part
+    from cnn.train.fit_parts import Part
 
     pixels, labels = draw(TRAIN + VALIDATION, seed)
     train = Images(pixels, labels, np.arange(TRAIN))

@@ -8,7 +8,7 @@ ours    jobs/predict.py's work in one session: what each image more costs, from 
 limit   as many processes as cores, each with one thread: a bare loop that decodes a share of the
         files, and one call of Keras's `predict`; model and framework loaded before the clock starts
 
-The network is the report's 3 x 32, with weights as they are drawn.
+The network is the course project's 3 x 32, with weights as they are drawn.
 """
 
 import argparse

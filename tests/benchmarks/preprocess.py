@@ -97,7 +97,7 @@ OPENCV = ("GRAYSCALE", "REDUCED_GRAYSCALE_4", "REDUCED_GRAYSCALE_8")
 
 
 def opencv(paths: Sequence[Path], flag: str) -> float | None:
-    """Files a second of the loop of the report's peers."""
+    """Files a second of the loop of the course project's peers."""
     try:
         import cv2
     except ImportError:

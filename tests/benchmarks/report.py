@@ -1,4 +1,4 @@
-"""The report's whole procedure as the loop that its notebook was, against jobs/tune.py.
+"""The course project's whole procedure as the loop that its notebook was, against jobs/tune.py.
 
     python tests/benchmarks/report.py --size quick      # 400 images of 64x64: minutes
     python tests/benchmarks/report.py --size middle     # 4,000 of 64x64, narrower networks
@@ -88,7 +88,7 @@ def network(size: int, layers: int, filters: int, dropout: float, rate: float) -
 
 
 def loop(data: str, filters: Sequence[int], seed: int) -> Outcome:
-    """The report's three phases, and the winner trained again for the epochs found."""
+    """The course project's three phases, and the winner trained again for the epochs found."""
     import keras
 
     keras.utils.set_random_seed(seed)

@@ -3,8 +3,8 @@
     python tests/benchmarks/small.py                 # some twenty minutes on two cores
     python tests/benchmarks/small.py --seeds 1
 
-loop    the report's 3 x 32 network with the same augmentation, trained with Keras's `fit` on four
-        fifths of the training images until the rest says that it no longer improves, its best epoch
+loop    the course project's network (3 x 32) with the same augmentation, trained with Keras's `fit`
+        on four fifths of the training images until the rest no longer improves, its best epoch
         kept
 ours    jobs/preprocess.py and jobs/tune.py; conf/small.toml is laid over the defaults by itself
 

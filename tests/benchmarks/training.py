@@ -11,7 +11,7 @@ threads   one trial on all cores, or one on each core
 memory    a trial's own memory at 4,000 and at 100,000 images (what is mapped from files belongs to
           the system's page cache and is not counted: RssAnon of /proc/PID/status, highest of many)
 
-The network is the report's, 3 x 32 filters on 128x128 grey pixels, in batches of 32.
+The network is the course project's, 3 x 32 filters on 128x128 grey pixels, in batches of 32.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def ours(folder: Path, model: Any, count: int = IMAGES, epochs: int = EPOCHS) ->
 
     from cnn.train.batches import Images
     from cnn.train.fit import fit
-    from cnn.train.parts import Part
+    from cnn.train.fit_parts import Part
 
     pixels, labels = draw(folder, count)
     images = Images(pixels, labels, np.arange(count))

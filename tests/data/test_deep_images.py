@@ -11,7 +11,7 @@ from support.deep_images import chunk, png, tiff
 
 from cnn.data.decode import Decoding, Unreadable, decode, values_of
 from cnn.data.deep_images import RangeUnknown, Values
-from cnn.data.value_range import DeepImage, describe_dark, find_range
+from cnn.data.deep_value_range import DeepImage, describe_dark, find_range
 
 SIZE = 16
 

@@ -27,7 +27,7 @@ from cnn.data.splits import assign
 from cnn.data.store import StoreSource
 from cnn.model.card import MODEL_CARD, ModelCard, read_card
 from cnn.model.classifier import Classifier
-from cnn.search.outcome import model_card
+from cnn.search.make_result import model_card
 
 SIZE = 16
 SETTINGS = DataSettings(image_size=SIZE, group="none", max_rejects=0)

@@ -146,7 +146,7 @@ def test_size_and_bytes_that_disagree_are_refused(submit: Run, data: Path, tmp_p
     line = refused(
         submit, tmp_path, "jobs/tune.py", "--data", tmp_path / "data", "--out", tmp_path / "run"
     )
-    assert "48x48x1 must be 2304" in line
+    assert "whose images of 48x48x1 have 2304 bytes, but" in line
 
 
 def test_an_existing_run_needs_overwrite(submit: Run, data: Path, tmp_path: Path) -> None:

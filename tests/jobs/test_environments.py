@@ -7,27 +7,16 @@ import errno
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.images import write_images
-from support.jobs import Run, clean_environment, one_line, preprocess
+from support.jobs import PROXY, Run, clean_environment, one_line, tune
 from support.no_locks import no_locks
 from support.paths import REPOSITORY
-
-TEST = ("--config", "conf/test.toml", "--max-trials", "1")
-# A proxy that answers nobody.
-PROXY = "http://someone:secret@127.0.0.1:9"
-
-
-def tune(data: Path, run: Path, *more: str) -> list[str]:
-    return ["jobs/tune.py", "--data", str(data), "--out", str(run), *TEST, *more]
 
 
 def whole(submit: Run, run: Path, *words: str, env: dict[str, str] | None = None) -> str:
@@ -306,105 +295,4 @@ def test_few_open_files_are_raised_to_what_is_allowed(
 # Ended from outside.
 
 
-def begun(words: list[str], env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """A job in a group of its own, as a shell starts one."""
-    return subprocess.Popen(
-        [str(REPOSITORY / "spark-submit.sh"), *words],
-        cwd=REPOSITORY,
-        env=clean_environment() | (env or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def until(job: subprocess.Popen[str], start: str) -> None:
-    assert job.stdout is not None
-    lines: Iterator[str] = iter(job.stdout.readline, "")
-    assert any(line.startswith(start) for line in lines), job.communicate()
-
-
-LONG = ("--set", "final.epochs=100000", "--set", "final.data=all", "--set", "final.attempts=1")
-
-
-@pytest.mark.parametrize(
-    ("start", "seconds"),
-    [
-        pytest.param("settings: ", 0.5, id="Spark starts"),
-        pytest.param("settings: ", 3.0, id="the session starts", marks=pytest.mark.slow),
-        pytest.param("copying the images", 0.2, id="images", marks=pytest.mark.slow),
-        pytest.param("training the winner", 8.0, id="the winner", marks=pytest.mark.slow),
-    ],
-)
-def test_ctrl_c_is_one_line_at_any_moment(
-    noise_data: Path, tmp_path: Path, start: str, seconds: float
-) -> None:
-    job = begun(tune(noise_data, tmp_path / "run", *LONG))
-    until(job, start)
-    time.sleep(seconds)
-    os.killpg(job.pid, signal.SIGINT)
-    _, errors = job.communicate(timeout=120)
-    assert job.returncode == 130
-    own = [line for line in errors.splitlines() if not line.startswith("WARNING: Using incubator")]
-    assert len(own) == 1, errors
-    assert own[0].startswith("error: interrupted; finished work is on disk")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-@pytest.mark.parametrize("workers", [1, 2])
-def test_sigterm_ends_the_winners_training(noise_data: Path, tmp_path: Path, workers: int) -> None:
-    words = tune(noise_data, tmp_path / "run", *LONG, "--final-workers", str(workers))
-    job = begun(["--master", "local[2]", *words])
-    until(job, "training the winner")
-    time.sleep(10)
-    job.terminate()
-    output, errors = job.communicate(timeout=60)
-    assert job.returncode == 143
-    assert "go on from their last epoch" not in output
-    assert [line for line in errors.splitlines() if not line.startswith("WARNING: Using")] == []
-
-
 # What it says of the machine.
-
-
-@pytest.mark.slow
-def test_check_says_what_there_is(submit: Run, tmp_path: Path) -> None:
-    env = {"https_proxy": PROXY, "HOME": str(tmp_path)}
-    done = submit("--master", "local[2]", "check", env=env)
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
-    assert rows["slots"] == "2 on 1 executor, 2 cores each, 1 a task"
-    assert rows["proxies"] == "https_proxy 127.0.0.1:9"
-    assert rows["Keras"].endswith(" on tensorflow, channels_last")
-    assert rows["Spark"].endswith(", local[2]")
-    assert done.stdout.endswith("all is well\n")
-    assert "secret" not in done.stdout
-
-
-@pytest.mark.slow
-def test_check_says_what_is_unusual(submit: Run, tmp_path: Path) -> None:
-    env = {"KERAS_BACKEND": "jax", "HOME": str(tmp_path)}
-    options = ("--master", "local[2,3]", "--conf", "spark.speculation=true")
-    done = submit(*options, "check", env=env)
-    assert done.returncode == 2
-    unusual = [line for line in done.stdout.splitlines() if line.startswith("unusual: ")]
-    assert [line.split()[1] for line in unusual] == ["KERAS_BACKEND", "spark.speculation", "a"]
-    assert done.stderr.count("error: ") == 0
-
-
-def test_check_without_java(submit: Run, tmp_path: Path) -> None:
-    env = {"JAVA_HOME": str(tmp_path), "HOME": str(tmp_path)}
-    done = submit("check", env=env)
-    assert done.returncode == 2
-    assert done.stdout.splitlines()[-1].startswith("unusual: Java must be 17 or newer")
-    assert "Traceback" not in done.stderr
-
-
-def test_nothing_is_said_where_nothing_is_unusual(submit: Run, tmp_path: Path) -> None:
-    write_images(tmp_path / "images", {"cats": 30, "dogs": 30})
-    data = preprocess(submit, tmp_path)
-    done = submit("jobs/preprocess.py", "--images", tmp_path / "images", "--out", data)
-    assert done.stdout == ""
-    assert "--out must not exist without --overwrite" in one_line(done.stderr)

@@ -3,31 +3,23 @@
 Never another exception, a hang or a huge allocation. With --all each is tried on many more.
 """
 
-import io
 import json
 import math
-import random
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from PIL import Image
 from support import made_up
+from support.fuzzing import fuzz, is_short
 from support.made_up import default_trial
 from support.paths import CONF_DIR
 
 from cnn.core.directory import Directory
 from cnn.core.errors import Error, InputError
-from cnn.data.decode import Decoding, Unreadable, decode
-from cnn.data.folder import FolderSource
-from cnn.data.kaggle import fetch_kaggle, unpack
-from cnn.data.listing import real_path
-from cnn.data.manifest import DataSettings, read_manifest
+from cnn.data.manifest import read_manifest
 from cnn.model.card import read_card
 from cnn.rundir.heartbeat import read_host_progress, read_progress
 from cnn.rundir.result import RunResult, read_result
@@ -37,10 +29,6 @@ from cnn.settings.schema import Settings
 from cnn.settings.toml import dump_settings, load_settings, read_settings
 from cnn.train.halving import Rungs
 
-# The folder of a test is used for all its examples: each writes the same few files again.
-fuzz = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
 texts = st.text(max_size=30) | st.sampled_from(["", "..", "../x", "\x1b[31m", "train", "NaN", "1"])
 numbers = st.integers() | st.floats() | st.sampled_from([0, -1, 2**63, 10**400, 1e308])
 anything = st.recursive(
@@ -84,10 +72,6 @@ def documents(valid: Any) -> st.SearchStrategy[bytes]:
     torn = st.integers(0, len(whole)).map(lambda length: whole[:length])
     any_json = anything.map(lambda tree: json.dumps(tree).encode())
     return near | torn | any_json | st.binary(max_size=100)
-
-
-def is_short(error: Exception) -> None:
-    assert 0 < len(str(error)) < 2000
 
 
 MANIFEST = made_up.manifest(16, {"a": 8, "b": 8}).model_dump(mode="json")
@@ -275,114 +259,3 @@ def check(load: Callable[[], Settings]) -> None:
         is_short(error)
         return
     assert read_settings(dump_settings(found)) == found
-
-
-def encoded(kind: str, mode: str, **options: Any) -> bytes:
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 4), dtype=np.uint8)
-    sink = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(sink, kind, **options)
-    return sink.getvalue()
-
-
-IMAGES = [
-    encoded("JPEG", "RGB"),
-    encoded("JPEG", "CMYK"),
-    encoded("JPEG", "L", progressive=True),
-    encoded("PNG", "RGBA"),
-    encoded("PNG", "P", transparency=0),
-    encoded("PNG", "I;16"),
-    encoded("GIF", "P"),
-    encoded("TIFF", "RGB", compression="tiff_lzw"),
-    encoded("TIFF", "RGB", compression="jpeg"),
-    encoded("WEBP", "RGBA"),
-    encoded("BMP", "RGB"),
-]
-
-
-@settings(fuzz, max_examples=3 * settings().max_examples)
-@given(st.sampled_from(IMAGES), st.randoms(use_true_random=False), st.sampled_from([1, 3]))
-def test_image_bytes(whole: bytes, rng: random.Random, channels: int) -> None:
-    content = bytearray(whole)
-    for _ in range(rng.randrange(6)):
-        place = rng.randrange(min(len(content), rng.choice([40, len(content)])))
-        content[place] = rng.choice([0, 0x7F, 0xFF, rng.randrange(256)])
-    if rng.random() < 0.3:
-        del content[rng.randrange(len(content)) :]
-    try:
-        assert decode(bytes(content), Decoding(16, channels)).shape == (16, 16, channels)
-    except Unreadable as reason:
-        is_short(reason)
-
-
-names = st.binary(min_size=1, max_size=12).filter(
-    lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")
-)
-
-
-@fuzz
-@given(st.lists(st.tuples(names, names | st.just(b"a.png")), max_size=4))
-@example([(b"cats", b"1"), (b"dogs", b"1")])
-def test_names_of_files_and_classes(
-    tmp_path_factory: pytest.TempPathFactory, found: list[tuple[bytes, bytes]]
-) -> None:
-    root = tmp_path_factory.mktemp("names")
-    for folder, name in found:
-        path = Path(str(root)) / Path(folder.decode("utf-8", "surrogateescape"))
-        path.mkdir(exist_ok=True)
-        (path / (name.decode("utf-8", "surrogateescape") + ".png")).touch()
-    try:
-        listing = FolderSource(root).find(DataSettings())
-    except InputError:
-        plain = all((folder + name).isalnum() for folder, name in found)
-        assert not plain or len({folder for folder, _ in found}) < 2
-        return
-    assert len(listing.classes) == len(set(listing.classes)) >= 2
-    for file in listing.files:
-        file.path.encode()
-        assert real_path(root, file.path).resolve().is_relative_to(root.resolve())
-        assert real_path(root, file.path).is_file()
-
-
-parts = st.sampled_from(["..", ".", "", "a", "b", "con:", "x" * 300, "\x1b", "\n", "ä", "a.png"])
-members = st.lists(parts, min_size=1, max_size=4).map("/".join) | st.text(max_size=20)
-GOOD = ["a/1.png", "b/1.png"]
-
-
-@fuzz
-@given(st.lists(members, max_size=4), st.randoms(use_true_random=False), st.booleans())
-@example(["a", "a/b"], random.Random(0), False)
-@example(["a/b", "a"], random.Random(0), False)
-@example(["."], random.Random(0), False)
-@example(GOOD, random.Random(0), False)
-def test_archives(
-    tmp_path_factory: pytest.TempPathFactory, found: list[str], rng: random.Random, damaged: bool
-) -> None:
-    home = tmp_path_factory.mktemp("archives")
-    sink = io.BytesIO()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in dict.fromkeys(found):
-            try:
-                archive.writestr(zipfile.ZipInfo(name), b"content" * 30, zipfile.ZIP_DEFLATED)
-            except UnicodeEncodeError:
-                continue
-    content = bytearray(sink.getvalue())
-    for _ in range(rng.randrange(1, 5) if damaged else 0):
-        content[rng.randrange(len(content))] = rng.randrange(256)
-    (home / "a.zip").write_bytes(content)
-    try:
-        unpack(home / "a.zip", home / "folder")
-    except Error:
-        assert damaged or found != GOOD
-        assert {path.name for path in home.iterdir()} <= {"a.zip"}
-    else:
-        assert {path.name for path in home.iterdir()} == {"a.zip", "folder"}
-        files = {str(path.relative_to(home / "folder")) for path in home.glob("folder/*/*")}
-        assert damaged or found != GOOD or files == set(GOOD)
-
-
-@fuzz
-@given(st.text(max_size=20).filter(lambda name: "/" not in name) | st.just("a/../b"))
-def test_names_of_data_sets(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="--kaggle must be an owner and a name"):
-        fetch_kaggle(name, tmp_path / "down")
-    assert not list(tmp_path.iterdir())

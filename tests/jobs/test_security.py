@@ -30,7 +30,7 @@ from cnn.rundir.trials import write_trial
 from cnn.search.journal import recover_trials
 from cnn.settings.toml import dump_settings, load_settings
 from cnn.spark.gpus import lease
-from cnn.spark.refusals import refuse_connect
+from cnn.spark.unsupported import refuse_connect
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 ESCAPE = "\x1b]0;owned\x07"
@@ -102,7 +102,7 @@ def test_who_may_name_a_function_is_who_owns_the_run(named: Directory, tmp_path:
     for path in (tmp_path, tmp_path / "settings.toml"):
         mode = path.stat().st_mode
         path.chmod(0o777)
-        with pytest.raises(InputError, match=r"must be given model\.builder=os:system again"):
+        with pytest.raises(InputError, match=r"must be used with model\.builder=os:system again"):
             check_named_function(named, settings, named=False)
         check_named_function(named, settings, named=True)
         check_named_function(named, SETTINGS, named=False)
@@ -223,7 +223,7 @@ def test_links_lead_nothing_away(tmp_path: Path) -> None:
 def test_the_list_of_gpus_in_use_is_this_users_alone(tmp_path: Path) -> None:
     folder = tmp_path / "gpus"
     folder.symlink_to(tmp_path)
-    with pytest.raises(Error, match="its user alone can write to"), lease(["0"], 1, folder):
+    with pytest.raises(Error, match="only this user can write to"), lease(["0"], 1, folder):
         pass
 
 

@@ -115,7 +115,7 @@ def tune(session: Any, data: Path, out: Path, name: str, **options: Any) -> Run:
         ("own_networks:with_lambda", "Keras's own layers"),
         ("own_networks:biuld", "own_networks has no biuld; did you mean build?"),
         ("own_networks:NUMBER", "must name a function, but own_networks:NUMBER is of type int"),
-        ("own_networks:of_two", "(params, *, size, channels, classes), but .* is (params: "),
+        ("own_networks:of_two", "(params, *, size, channels, classes), but .* has (params: "),
         (
             "own_networks:fails",
             "own_networks:fails raised KeyError: 'a key' (own_networks.py, line .*, in fails: ",

@@ -11,8 +11,8 @@ from cnn.model.precision import cpu_flags, resolve
 from cnn.settings.params import ModelParams
 from cnn.settings.schema import CacheSettings, ModelSettings, PhaseSettings, Precision
 from cnn.train.batches import Images
+from cnn.train.fit_parts import Part
 from cnn.train.job import Job, compiled, run_fit
-from cnn.train.parts import Part
 
 
 def job(precision: Precision) -> Job:

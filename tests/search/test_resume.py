@@ -279,18 +279,15 @@ def finished(submit: Run, noise_data: Path, tmp_path_factory: pytest.TempPathFac
 @pytest.mark.parametrize(
     ("request", "message"),
     [
-        (
-            RunRequest(flags={"max_trials": 19}),
-            r"search\.max_trials of a run that has finished, .* 19",
-        ),
+        (RunRequest(flags={"max_trials": 19}), r"search\.max_trials of a finished run, .* 19"),
         (RunRequest(flags={"seed": 3}), r"must keep the run's search\.seed, 0, but got 3"),
-        (RunRequest(assignments=["space.dropout=0.1"]), r"the run's own space\.dropout"),
+        (RunRequest(assignments=["space.dropout=0.1"]), r"must keep the run's space\.dropout"),
         (RunRequest(assignments=["final.epochs=9"]), r"cannot change final\.epochs"),
         (
             RunRequest(assignments=["model.class_weights=balanced"]),
-            r"own model\.class_weights, none",
+            r"run's model\.class_weights, none",
         ),
-        (RunRequest(flags={"timeout": 5.0}), r"search\.timeout .* jobs/tune\.py --warm-start"),
+        (RunRequest(flags={"timeout": 5.0}), r"search\.timeout .* best trial: --warm-start"),
     ],
 )
 def test_a_finished_run_does_not_take_other_settings_in_silence(
@@ -310,7 +307,7 @@ def test_a_finished_run_takes_its_own_settings(finished: Path, noise_data: Path)
 def test_a_finished_run_that_is_asked_for_more_is_bad_input(submit: Run, finished: Path) -> None:
     done = submit("jobs/tune.py", "--resume", finished, "--max-trials", "19")
     assert done.returncode == 2
-    assert f"but {finished} was to have 19 instead of 2" in one_line(done.stderr)
+    assert f"but {finished} was to get 19 instead of 2" in one_line(done.stderr)
 
 
 @pytest.mark.slow

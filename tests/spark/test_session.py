@@ -12,7 +12,7 @@ import pytest
 from support.jobs import clean_environment
 from support.paths import REPOSITORY, TESTS
 
-from cnn.core.errors import failure
+from cnn.core.failure_reason import failure
 from cnn.spark.slots import Slots, count_slots
 
 
@@ -34,7 +34,7 @@ def test_trials_share_an_executors_cores(slots: Slots, parallelism: int, threads
 def in_a_session(code: str, options: str, path: Path = TESTS) -> subprocess.CompletedProcess[str]:
     """Runs code with `spark` in a process of its own, under Spark's options."""
     script = (
-        "from cnn.core.errors import failure\n"
+        "from cnn.core.failure_reason import failure\n"
         "from cnn.spark.session import TUNE, spark_session\n"
         "from cnn.spark.slots import count_slots\n"
     )
@@ -162,7 +162,7 @@ def test_what_interrupts_a_job_ends_it_at_once_and_the_session_still_answers() -
 def test_a_worker_that_is_stopped_does_not_hold_its_task_for_ever() -> None:
     done = in_a_session(
         "import os, signal\n"
-        "from cnn.spark.launch import TaskFailed, retry_if_lost\n"
+        "from cnn.spark.retry import TaskFailed, retry_if_lost\n"
         "def stop(_):\n"
         "    os.kill(os.getpid(), signal.SIGSTOP)\n"
         "context = spark.sparkContext\n"

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from support.paths import REPOSITORY
+
 # A JVM that lives for seconds spends much of them on its best compiler.
 SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -32,3 +34,29 @@ def one_line(text: str) -> str:
     assert len(lines) == 1, text
     assert "Traceback" not in text
     return lines[0]
+
+
+def python(
+    code: str, env: dict[str, str] | None = None, preexec: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs code as a job's process."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env=clean_environment() | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        preexec_fn=preexec,
+    )
+
+
+# The smallest search.
+TEST_SEARCH = ("--config", "conf/test.toml", "--max-trials", "1")
+# A proxy that answers nobody.
+PROXY = "http://someone:secret@127.0.0.1:9"
+
+
+def tune(data: Path, run: Path, *more: str) -> list[str]:
+    return ["jobs/tune.py", "--data", str(data), "--out", str(run), *TEST_SEARCH, *more]

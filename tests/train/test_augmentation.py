@@ -13,7 +13,7 @@ from cnn.train import augmentation
 from cnn.train.augmentation import augmented
 from cnn.train.batches import Batches, Images
 from cnn.train.fit import fit
-from cnn.train.parts import Part
+from cnn.train.fit_parts import Part
 
 
 def pictures(count: int, size: int = 16, channels: int = 1) -> np.ndarray:

@@ -16,7 +16,7 @@ from cnn.train.batches import Images
 from cnn.train.checkpoint import Checkpoint
 from cnn.train.checkpoint_file import checkpoint_file, read_checkpoint, write_checkpoint
 from cnn.train.fit import Cooldown, Fit, Progress, fit
-from cnn.train.parts import Part
+from cnn.train.fit_parts import Part
 
 MOST = 2**20
 # All that has a state of its own: moments, moving means, seeds.

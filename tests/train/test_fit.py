@@ -10,7 +10,7 @@ from cnn.model.network import build, compile_model, summary
 from cnn.settings.params import ModelParams, TrainingParams
 from cnn.train.batches import Batches, Images
 from cnn.train.fit import Cooldown, Diverged, Fit, Progress, fit
-from cnn.train.parts import OneMachine, Part, balanced_weights
+from cnn.train.fit_parts import OneMachine, Part, balanced_weights
 from cnn.train.scores import evaluate, predict
 
 SMALL = ModelParams(conv_layers=1, filters=4, dense_units=16, learning_rate=0.003, batch_size=8)

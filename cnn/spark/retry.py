@@ -9,7 +9,8 @@ from pyspark import SparkContext
 from pyspark.resource import ResourceProfile
 
 from cnn.core.clock import now
-from cnn.core.errors import Error, failure
+from cnn.core.errors import Error
+from cnn.core.failure_reason import failure
 from cnn.spark.interruptible import interruptible
 from cnn.spark.task import Task
 

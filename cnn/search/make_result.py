@@ -9,7 +9,7 @@ from cnn.model.card import ModelCard
 from cnn.rundir.result import Baseline, DataSummary, Metrics, RunResult, Winner, WinnerOutcome
 from cnn.rundir.trials import TrialResult, count_by_status
 from cnn.search.journal import Start
-from cnn.search.phases import History
+from cnn.search.run_phases import History
 from cnn.settings.schema import Settings
 
 

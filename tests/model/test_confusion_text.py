@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnn.model.confusion_table import confusion_lines
+from cnn.model.confusion_text import confusion_lines
 
 
 def lines(names: list[str], confusion: np.ndarray, width: int = 80) -> list[str]:
