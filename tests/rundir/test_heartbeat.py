@@ -46,10 +46,10 @@ def test_the_driver_reads_what_a_trial_tells(tmp_path: Path) -> None:
 def test_the_driver_reads_how_far_hosts_are(tmp_path: Path) -> None:
     run = Directory(tmp_path)
     assert read_host_progress(run) == []
-    tell = HostReporter(run, "gpu-1.example")
-    tell(0.25)
+    reporter = HostReporter(run, "gpu-1.example")
+    reporter(0.25)
     # Within a second of the last time: not written.
-    tell(0.5)
+    reporter(0.5)
     HostReporter(run, "gpu-2.example")(1.0)
     ProgressReporter(run, 0, 15, 0).after_epochs(0)
     assert sorted(read_host_progress(run)) == [0.25, 1.0]
@@ -68,11 +68,11 @@ def test_parts_of_epochs_and_the_winners_test_are_told(tmp_path: Path) -> None:
 
 
 def test_steps_are_told_without_a_cost(tmp_path: Path) -> None:
-    tell = ProgressReporter(Directory(tmp_path), 0, 15, 0)
-    tell.after_epochs(0)
+    reporter = ProgressReporter(Directory(tmp_path), 0, 15, 0)
+    reporter.after_epochs(0)
     began = time.process_time()
     for step in range(100_000):
-        tell.on_step(step / 10_000)
+        reporter.on_step(step / 10_000)
     # Ten microseconds a step at most, where a step takes milliseconds.
     assert time.process_time() - began < 1
 
@@ -87,10 +87,10 @@ def test_invalid_files_of_hosts_are_ignored(tmp_path: Path, content: str) -> Non
 
 
 def test_a_thousand_tiny_epochs_are_few_files(tmp_path: Path) -> None:
-    tell = ProgressReporter(Directory(tmp_path), 0, 1000, 0)
+    reporter = ProgressReporter(Directory(tmp_path), 0, 1000, 0)
     written = set()
     for epoch in range(1000):
-        tell.after_epochs(epoch)
+        reporter.after_epochs(epoch)
         written.add((tmp_path / RUNNING / "00000.json").stat().st_mtime_ns)
     assert len(written) <= 3
 

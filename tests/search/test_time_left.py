@@ -162,8 +162,8 @@ def winner(run: Directory) -> WinnerProgress:
 def train(run: Directory, pause: Callable[[], None]) -> WinnerOutcome:
     """What tells the driver in the winner's training, and what that comes to."""
     pause()
-    tell = ProgressReporter(run, 7, 15, 0, attempt=2)
-    tell.on_step(2.4)
+    reporter = ProgressReporter(run, 7, 15, 0, attempt=2)
+    reporter.on_step(2.4)
     pause()
     report_testing(run, 7, 250)
     pause()
@@ -211,8 +211,8 @@ def test_a_long_training_is_a_line_each_tenth(tmp_path: Path) -> None:
     run = Directory(tmp_path)
     progress = winner(run)
     assert progress.quiet_seconds == 60
-    tell = ProgressReporter(run, 7, 20, 0, attempt=1)
-    tell.on_step(2.5)
+    reporter = ProgressReporter(run, 7, 20, 0, attempt=1)
+    reporter.on_step(2.5)
     progress.refresh()
     assert progress.quiet_seconds == 10
     assert re.match(r"the winner: epoch 2\.5/20, about \d+ to \d+ s left$", progress.line())
