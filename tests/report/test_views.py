@@ -68,7 +68,7 @@ def test_losses_are_no_percentages(tmp_path: Path) -> None:
 def test_without_repetitions_the_best_of_many_is_called_biased(tmp_path: Path) -> None:
     text = text_of(tmp_path)
     assert "score of the winner is the best of 8 and so biased upwards by the selection" in text
-    assert "The best validation score is the best of 8 and so biased upwards" in text
+    assert "The validation score of the best trial is the best of 8 and so biased upwards" in text
 
 
 def test_a_smaller_network_that_is_as_good_is_named(tmp_path: Path) -> None:
