@@ -2,7 +2,7 @@
 
 >>> from cnn import preprocess, tune, Classifier
 
-Nothing is imported before it is asked for.
+Names are imported on first use.
 """
 
 import importlib

@@ -1,7 +1,7 @@
-"""`preprocess` and `tune` for a notebook: keyword arguments instead of flags and TOML files.
+"""`preprocess` and `tune` for notebooks: keyword arguments instead of flags and TOML files.
 
-Both work in a session that is there, raise the same one-line errors as the jobs, and return what
-shows itself.
+Both use an existing session, raise the same one-line errors as the jobs, and return objects that a
+notebook can display.
 """
 
 import logging
@@ -26,7 +26,7 @@ from cnn.search.run_search import default_run_dir
 from cnn.settings.cli_defaults import DOWNLOADS, SAMPLE_PAIRS
 from cnn.spark.machine import keras_overridden
 from cnn.spark.session import existing_session
-from cnn.start import Wanted, begin, resume_run
+from cnn.start import RunRequest, resume_run, start_run
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -48,30 +48,30 @@ def preprocess(
 ) -> DataSet:
     """Decodes folders of images, one folder for each class, into a data directory.
 
-    The images are decoded in parallel by Spark and split into a training and a test set. A data
-    directory that was made from the same images with the same settings is returned as it is.
+    Spark decodes the images in parallel, and they are split into a training and a test set. A data
+    directory that was made from the same images with the same settings is returned unchanged.
 
     Args:
         spark: A running session on a driver, not one of Spark Connect.
         images: The folder of images: a path, or a URI that Spark can read. If it is not given,
-            the images come from `kaggle`, and without that the sample data set is drawn.
+            the images come from `kaggle`; if neither is given, the sample data set is drawn.
         out: The data directory to write: a path or a URI.
         kaggle: A data set on Kaggle, as "owner/name".
-        download_dir: Where data sets from Kaggle are unpacked.
-        sample: How many pairs of a face and a comic the sample data set has.
-        overwrite: Whether a data set at `out` is replaced.
+        download_dir: The directory in which data sets from Kaggle are unpacked.
+        sample: The number of pairs of a face and a comic in the sample data set.
+        overwrite: Whether to replace a data set at `out`.
         **settings: The settings that jobs/preprocess.py has as flags: image_size, color_mode,
             fit, background, value_range, classes, test_images, folders, test_fraction, group,
             group_regex, split, max_rejects, seed. `background` may be (red, green, blue), and
             `value_range` is (low, high).
 
     Returns:
-        The data set; printed, it says what became of every file.
+        The data set; printed, it says what happened to every file.
 
     Raises:
         InputError: An argument cannot be used; nothing was written.
-        Error: Something failed on the way, or more images were rejected than `max_rejects`;
-            nothing was written.
+        Error: Preprocessing failed, or more images were rejected than `max_rejects`; nothing was
+            written.
 
     >>> data = preprocess(spark, images, out, image_size=32, test_fraction=0.25)
     48 files of cats, dogs
@@ -90,18 +90,21 @@ def preprocess(
     where = {"images": images, "kaggle": kaggle, "out": out, "overwrite": overwrite or None}
     where["download_dir"] = None if download_dir == DOWNLOADS else download_dir
 
-    def again(changes: Mapping[str, Any]) -> str:
+    def suggest(changes: Mapping[str, Any]) -> str:
         named = {**where, **settings, **changes}
         if "classes" in changes:
             named["classes"] = changes["classes"].split(",")
         words = [f"{k}={_plain(v, k)!r}" for k, v in named.items() if v is not None]
         return f"preprocess({', '.join(['spark', *words])})"
 
-    with _named_as_here(), _stops_with(lambda: "nothing was written; call preprocess again"):
+    with (
+        _errors_name_arguments(),
+        _one_line_interrupt(lambda: "nothing was written; call preprocess again"),
+    ):
         return make_data(
             session,
             Origin(
-                again,
+                suggest,
                 None if images is None else str(images),
                 kaggle,
                 Path(download_dir),
@@ -139,27 +142,27 @@ def tune(
         out: The run directory to write: a path or a URI; by default a new one in `runs/`.
         search: Settings of the search, such as {"max_trials": 50}. This table and the next five
             are those of conf/default.toml; they are laid over it and over the files of `config`.
-        space: What each parameter may be, such as {"filters": {"choices": [16, 32]}}.
+        space: The possible values of each parameter, such as {"filters": {"choices": [16, 32]}}.
         phases: The tables of a search in several phases.
-        final: How the winner is trained once more.
-        model: Which function makes the network, and in which precision it computes.
-        cache: Where hosts keep the images as arrays.
+        final: Settings of the final training of the winner.
+        model: The function that builds the network, and its precision.
+        cache: Settings of the cache of images on each host.
         config: TOML files, laid over conf/default.toml in order.
         build: A function `build(params, *, size, channels, classes)` of your own, which returns
             an uncompiled Keras model of Keras's own layers that takes uint8 pixels. It may be
-            defined in the notebook. `params` then has learning_rate, batch_size and what `space`
-            and the files of `config` name.
+            defined in the notebook. `params` then has learning_rate, batch_size and the parameters
+            in `space` and the files of `config`.
         warm_start: An earlier run, whose best parameters are tried first.
-        resume: Whether the run at `out` goes on, with its own settings and the same `build`.
-            What is finished is not repeated.
-        overwrite: Whether a run at `out` is replaced.
+        resume: Whether to continue the run at `out` with its own settings and the same `build`.
+            Finished work is not repeated.
+        overwrite: Whether to replace a run at `out`.
 
     Returns:
-        The finished run; in a notebook it shows itself.
+        The finished run, which a notebook can display.
 
     Raises:
-        InputError: An argument cannot be used; nothing was begun.
-        Error: The search failed; what is finished stays on disk, and the message says where.
+        InputError: An argument cannot be used; nothing was started.
+        Error: The search failed; finished work stays on disk, and the message says where.
 
     >>> run = tune(spark, data, out, search={"max_trials": 1, "epochs": 1})
     settings: default.toml ...
@@ -177,7 +180,7 @@ def tune(
     if build is not None:
         packed = _add_build(tables, build)
     configs = [Path(path) for path in ([config] if isinstance(config, str | Path) else config)]
-    wanted = Wanted(
+    request = RunRequest(
         configs=configs,
         tables=tables,
         build=packed,
@@ -186,23 +189,23 @@ def tune(
         on_start=started.append,
     )
     where = None if data is None else reachable(data.path if isinstance(data, DataSet) else data)
-    with _named_as_here(), _stops_with(lambda: _how_to_go_on(started, packed)):
+    with _errors_name_arguments(), _one_line_interrupt(lambda: _how_to_resume(started, packed)):
         if resume:
             given = {"config": configs, "overwrite": overwrite, "warm_start": warm_start}
             _check_resume(out, {**given, "phases": phases})
-            return resume_run(session, reachable(str(out)), wanted, data=where)
-        return begin(
+            return resume_run(session, reachable(str(out)), request, data=where)
+        return start_run(
             session,
             where or reachable("data"),
             reachable(out or default_run_dir()),
-            wanted,
+            request,
             earlier=None if warm_start is None else reachable(warm_start),
             overwrite=overwrite,
         )
 
 
 def _add_build(tables: dict[str, Any], build: Build) -> bytes | None:
-    """Puts a function's name where its file would have it; the function where it has to be sent."""
+    """Sets model.builder to the function's name; returns the function if it must be sent along."""
     own = tables.setdefault("model", {})
     if "builder" in own:
         raise InputError("build cannot be combined with model.builder, but both were given")
@@ -213,14 +216,14 @@ def _add_build(tables: dict[str, Any], build: Build) -> bytes | None:
 
 def _check_resume(out: Location | None, given: Table) -> None:
     if out is None:
-        raise InputError("resume must come with out, the run that is to go on")
+        raise InputError("resume must be used with out, the run to continue")
     for name, value in given.items():
         if value:
             raise InputError(f"resume cannot be combined with {name}: a run has its own settings")
 
 
 def _plain(value: Any, where: str) -> Any:
-    """`value` as a TOML file would have it."""
+    """Converts a value to the types that TOML has."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v, f"{where}.{k}".lstrip(".")) for k, v in value.items()}
     if isinstance(value, list | tuple | range | np.ndarray):
@@ -231,33 +234,33 @@ def _plain(value: Any, where: str) -> Any:
         return str(value)
     if isinstance(value, str | int | float):
         return value
-    raise InputError(f"{where} must be a value that TOML has, but got {value!r}")
+    raise InputError(f"{where} must be a value that TOML can hold, but got {value!r}")
 
 
 class Interrupted(KeyboardInterrupt):
-    """Says how to go on. Like any interrupt it ends the cell, and what would run after it."""
+    """An interrupt that says how to go on; like any interrupt, it ends the notebook run."""
 
     def _render_traceback_(self) -> list[str]:
         return one_line(self)
 
 
-def _how_to_go_on(started: Sequence[Directory], packed: bytes | None) -> str:
+def _how_to_resume(started: Sequence[Directory], packed: bytes | None) -> str:
     if not started:
-        return "nothing was begun"
+        return "nothing was started"
     build = ", build=..." if packed is not None else ""
     call = f"tune(spark, out={started[0].uri!r}, resume=True{build})"
     return f"finished work is on disk; resume with: {call}"
 
 
 @contextmanager
-def _stops_with(further: Callable[[], str]) -> Iterator[None]:
-    """An interrupt becomes one line. py4j would log, with a traceback, where it waited."""
+def _one_line_interrupt(advice: Callable[[], str]) -> Iterator[None]:
+    """Turns an interrupt into one line and keeps py4j from logging its traceback."""
     root = logging.getLogger()
     root.addFilter(_is_no_interrupt)
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(further()) from None
+        raise Interrupted(advice()) from None
     finally:
         root.removeFilter(_is_no_interrupt)
 
@@ -267,8 +270,8 @@ def _is_no_interrupt(record: logging.LogRecord) -> bool:
 
 
 @contextmanager
-def _named_as_here() -> Iterator[None]:
-    """The jobs' errors name flags; here they are arguments. A command in a message stays."""
+def _errors_name_arguments() -> Iterator[None]:
+    """Makes errors name arguments instead of flags; commands in messages are not changed."""
     try:
         yield
     except Error as error:

@@ -1,4 +1,4 @@
-"""A finished run as Python has it: its result, its trials, its model."""
+"""A finished run in Python: its result, its trials and its model."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its result, its trials and its model. In a notebook it shows itself.
+    """A finished run: its result, its trials and its model; a notebook can display it.
 
     >>> finished = Run.load(run)
     >>> low, high = finished.interval
@@ -27,12 +27,12 @@ class Run:
     >>> finished.trials()["status"].tolist()
     ['ok']
 
-    All that RUN/result.json holds is in `run.result`, by name: `run.result.test.confusion`.
+    `run.result` has everything in RUN/result.json by name, such as `run.result.test.confusion`.
     """
 
     path: str
     result: RunResult = field(repr=False)
-    # Whether it was finished just now, rather than found finished.
+    # Whether the run finished now, rather than earlier.
     new: bool = field(default=True, repr=False)
 
     @classmethod
@@ -50,12 +50,12 @@ class Run:
 
     @property
     def report(self) -> str:
-        """Where the HTML report is."""
+        """The path or URI of the HTML report."""
         return f"{self.path}/{REPORT}"
 
     @property
     def test_accuracy(self) -> float:
-        """The share of the test images that the trained winner names rightly."""
+        """The share of the test images that the trained winner classifies correctly."""
         return self.result.test.accuracy
 
     @property
@@ -69,7 +69,7 @@ class Run:
         return self.result.params
 
     def trials(self) -> "pd.DataFrame":
-        """All trials as a table, one row each, indexed by their number.
+        """Returns all trials as a table, one row each, indexed by number.
 
         Returns:
             The columns phase, status, accuracy and loss (on the validation images, of the best
@@ -87,22 +87,20 @@ class Run:
         return pd.DataFrame(rows).set_index("number")
 
     def classifier(self) -> "Classifier":
-        """The saved model with its preprocessing; this imports Keras."""
+        """Loads the saved model with its preprocessing; imports Keras."""
         from cnn.model.classifier import Classifier
 
         return Classifier.load(self.path)
 
     def summary(self) -> str:
-        """The lines in which a job says how it went."""
+        """The lines that a job prints about the result."""
         low, high = self.interval
         lines = []
         if not any(attempt.accepted for attempt in self.result.final.attempts):
-            lines.append(
-                "every training of the winner fell far below its trial: the report says more"
-            )
+            lines.append("every training of the winner scored far below its trial: see the report")
         lines.append(
             f"test accuracy {self.test_accuracy:.4f} on {self.result.test.count} images "
-            f"(95 % interval {low:.4f} to {high:.4f})"
+            f"(95 % confidence interval {low:.4f} to {high:.4f})"
         )
         return "\n".join([*lines, f"report: {self.report}"])
 

@@ -1,4 +1,4 @@
-"""A run begun or gone on with, in a given session: what the job and notebooks call."""
+"""Starts or resumes a run in a given session, for the job and for notebooks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -33,84 +33,84 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The settings that are asked for, in the order in which they are laid over the default."""
+class RunRequest:
+    """The requested settings, in the order in which they override the defaults, and options."""
 
     configs: "Sequence[Traversable]" = ()
     tables: Mapping[str, Any] | None = None
     flags: Mapping[str, Any] | None = None
     assignments: Sequence[str] = ()
-    # The network's function where it cannot be imported (see cnn.model.builder).
+    # The network's function if it cannot be imported (see cnn.model.builder).
     build: bytes | None = None
     command: tuple[str, ...] = ()
-    # The URI of an MLflow server that is told too, and the experiment there.
+    # The URI of an MLflow server to log to, and the experiment there.
     mlflow: str | None = None
     mlflow_experiment: str | None = None
-    # Where a person sees how far it is.
+    # Where progress is displayed.
     display: Display = field(default_factory=OnStdout)
-    # Called once the run directory holds what a resumed run needs.
+    # Called when the run directory holds all that resuming needs.
     on_start: Callable[[Directory], None] = lambda run: None
 
 
-def begin(
+def start_run(
     session: AbstractContextManager["SparkSession"],
     data: Directory,
     run: Directory,
-    wanted: Wanted,
+    request: RunRequest,
     *,
     earlier: Directory | None = None,
     overwrite: bool = False,
 ) -> Run:
-    """Searches from the beginning, or from what `earlier`, a run directory, found best.
+    """Starts a search, with the best parameters of the run directory `earlier` first if given.
 
-    What can be known to be wrong is said before `session` is entered. Raises Error.
+    Invalid input is reported before `session` is entered. Raises Error.
     """
-    configs = wanted.configs
+    configs = request.configs
     if not configs:
         configs = _own_config(data)
     settings = load_settings(
         configs,
-        tables=wanted.tables,
-        flags=wanted.flags,
-        assignments=wanted.assignments,
+        tables=request.tables,
+        flags=request.flags,
+        assignments=request.assignments,
     )
     check_point_names(settings)
     if earlier is not None:
         settings = warm_start(settings, earlier)
-    manifest = check_inputs(data, settings, wanted.build)
-    names = ("default.toml", *(path.name for path in configs), *(wanted.tables or {}))
+    manifest = check_inputs(data, settings, request.build)
+    names = ("default.toml", *(path.name for path in configs), *(request.tables or {}))
     start = Start(
         data=data.uri,
         fingerprint=manifest.fingerprint,
         started=now(),
         configs=names,
-        command=wanted.command,
+        command=request.command,
     )
     check_run_dir(run, overwrite=overwrite)
     with claim_run(run):
         check_run_dir(run, overwrite=overwrite)
         print(f"settings: {' + '.join(names)}", flush=True)
-        return _search(session, data, run, settings, manifest, start, wanted)
+        return _search(session, data, run, settings, manifest, start, request)
 
 
 def resume_run(
     session: AbstractContextManager["SparkSession"],
     run: Directory,
-    wanted: Wanted,
+    request: RunRequest,
     *,
     data: Directory | None = None,
 ) -> Run:
-    """Goes on with a run, with its own settings and what of them may change. Raises Error.
+    """Resumes a run with its own settings and any allowed changes to them. Raises Error.
 
-    A run that had finished is returned as it is; asked to change, it is refused.
+    A finished run is returned unchanged; changes to it are refused.
     """
     start = read_start(run)
     finished = Run.load(run.uri) if run.exists(RESULT) else None
     settings, changes = resume_settings(
         settings_text(run),
-        tables=wanted.tables,
-        flags=wanted.flags,
-        assignments=wanted.assignments,
+        tables=request.tables,
+        flags=request.flags,
+        assignments=request.assignments,
     )
     if finished is not None:
         check_unchanged(changes, run)
@@ -118,26 +118,26 @@ def resume_run(
             _check_data(data, read_manifest(data), start)
         if not run.exists(REPORT):
             write_report(run)
-        print("the run had finished")
-        log = _log(run, start, wanted)
+        print("the run has already finished")
+        log = _log(run, start, request)
         if log is not None:
             log_finished(log, read_trials(run), finished.result)
         return finished
-    check_named_function(run, settings, _names_function(wanted))
+    check_named_function(run, settings, _names_function(request))
     data = data or Directory(start.data)
-    manifest = check_inputs(data, settings, wanted.build)
+    manifest = check_inputs(data, settings, request.build)
     _check_data(data, manifest, start)
     with claim_run(run):
         earlier = recover_trials(run, settings)
         done = sum(trial.status != "cancelled" for trial in earlier)
         print(f"resuming {run.uri}: {done} trials are done", flush=True)
-        return _search(session, data, run, settings, manifest, start, wanted, earlier)
+        return _search(session, data, run, settings, manifest, start, request, earlier)
 
 
 def _check_data(data: Directory, manifest: Manifest, start: Start) -> None:
     if manifest.fingerprint != start.fingerprint:
         raise InputError(
-            "{} must find the data that the run began on, but {} holds other rows",
+            "{} must use the data that the run started with, but {} holds different rows",
             Option("resume"),
             data.uri,
         )
@@ -150,18 +150,18 @@ def _search(
     settings: Settings,
     manifest: Manifest,
     start: Start,
-    wanted: Wanted,
+    request: RunRequest,
     earlier: Sequence[TrialResult] | None = None,
 ) -> Run:
     """`earlier` are the finished trials of a run that is resumed."""
-    log = _log(run, start, wanted)
+    log = _log(run, start, request)
 
-    def begun() -> None:
-        wanted.on_start(run)
+    def on_start() -> None:
+        request.on_start(run)
         if log is not None:
             log.begin()
 
-    # Spark's machines are not held while a slow server takes in the rest.
+    # The session ends first, so that a slow MLflow server does not keep Spark's machines busy.
     with log or nullcontext(), session as spark:
         search = Search(
             spark,
@@ -172,30 +172,30 @@ def _search(
             earlier or [],
             say,
             on_trial=log.add if log else lambda trial: None,
-            build=wanted.build,
-            display=wanted.display,
+            build=request.build,
+            display=request.display,
         )
-        result = run_search(search, start, resume=earlier is not None, on_start=begun)
+        result = run_search(search, start, resume=earlier is not None, on_start=on_start)
         if log is not None:
             log.finish(result)
     return Run(run.uri, result)
 
 
-def _names_function(wanted: Wanted) -> bool:
-    """Whether the network's function is given anew, and not taken from the run directory."""
-    assigned = {assignment.partition("=")[0].strip() for assignment in wanted.assignments}
-    table = (wanted.tables or {}).get("model", {})
-    return wanted.build is not None or "builder" in table or "model.builder" in assigned
+def _names_function(request: RunRequest) -> bool:
+    """Whether the request names the network's function, so that the run's own is not used."""
+    assigned = {assignment.partition("=")[0].strip() for assignment in request.assignments}
+    table = (request.tables or {}).get("model", {})
+    return request.build is not None or "builder" in table or "model.builder" in assigned
 
 
-def _log(run: Directory, start: Start, wanted: Wanted) -> MlflowLog | None:
-    if wanted.mlflow is None:
+def _log(run: Directory, start: Start, request: RunRequest) -> MlflowLog | None:
+    if request.mlflow is None:
         return None
-    return MlflowLog(wanted.mlflow, run, start.started, experiment=wanted.mlflow_experiment)
+    return MlflowLog(request.mlflow, run, start.started, experiment=request.mlflow_experiment)
 
 
 def _own_config(data: Directory) -> "list[Traversable]":
-    """What suits the data where no search was asked for by name: that one is run as it stands."""
+    """The settings that suit the data, for a request that names no settings file."""
     manifest = read_manifest(data)
     if manifest.sample:
         return [CONF / "sample.toml"]

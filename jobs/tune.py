@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
     from cnn.search.mlflow import check_mlflow
     from cnn.search.run_search import default_run_dir
     from cnn.spark.session import TUNE, spark_session
-    from cnn.start import Wanted, begin, resume_run
+    from cnn.start import RunRequest, resume_run, start_run
 
     flags = {key: getattr(args, key) for key in FLAGS}
     if args.final_workers is not None:
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> None:
             Option("mlflow_experiment"),
             Option("mlflow"),
         )
-    wanted = Wanted(
+    request = RunRequest(
         configs=args.config,
         flags=flags,
         assignments=args.assignments,
@@ -100,13 +100,13 @@ def main(arguments: Sequence[str]) -> None:
     if args.resume is not None:
         _check_resume(args)
         data = reachable(args.data) if args.data else None
-        run = resume_run(session, reachable(args.resume), wanted, data=data)
+        run = resume_run(session, reachable(args.resume), request, data=data)
     else:
-        run = begin(
+        run = start_run(
             session,
             reachable(args.data or "data"),
             reachable(args.out or default_run_dir()),
-            wanted,
+            request,
             earlier=None if args.warm_start is None else reachable(args.warm_start),
             overwrite=args.overwrite,
         )

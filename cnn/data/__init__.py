@@ -1,7 +1,7 @@
-"""Images become a data directory, and that becomes arrays on a host.
+"""Turns images into a data directory, and a data directory into arrays on a host.
 
-`preprocess` makes an image `source` of the place that the user has named (`folder`, `store` or
-`hadoop`; `given_split` puts two together), lists its images (`listing`), splits them (`splits`),
-has Spark decode them (`parts`, `decode`) and writes Parquet and a `manifest` (`build`). `arrays`
-brings the pixels of a data directory to a host as memory-mapped arrays, which `host_cache` keeps.
+`preprocess` creates an image `source` for the place that the user named (`folder`, `store` or
+`hadoop`; `given_split` combines two), lists its images (`listing`), splits them (`splits`), decodes
+them on Spark (`parts`, `decode`), and writes Parquet files and a `manifest` (`build`). `arrays`
+copies the pixels of a data directory to a host as memory-mapped arrays, which `host_cache` keeps.
 """

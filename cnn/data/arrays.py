@@ -1,6 +1,6 @@
-"""Parquet -> node-local memory-mapped arrays, built once a host. Knows nothing of Spark.
+"""Converts Parquet files to memory-mapped arrays on the local disk, once per host, without Spark.
 
-All trials on a host share one copy through the system's page cache.
+All trials on a host share one copy through the page cache of the operating system.
 """
 
 import json
@@ -23,19 +23,19 @@ from cnn.settings.schema import CacheSettings
 
 _BATCH_BYTES = 2**24
 _FILES = ("pixels", "labels", "folds")
-# Of each array's bytes, against a disk that lies.
-_SUMS = "crc32.json"
-# Told the share of a split's images that is done, from 0 to 1.
-Tell = Callable[[float], None]
+# Checksums of the arrays' bytes, which detect silent disk errors.
+_CHECKSUMS = "crc32.json"
+# Called with the fraction of a split's images that is done, from 0 to 1.
+OnProgress = Callable[[float], None]
 
 
-def _unheard(share: float) -> None:
-    """Where nobody waits to hear it."""
+def _ignore_progress(share: float) -> None:
+    """Reports nothing."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """One split: uint8 pixels (n, size, size, channels), mapped; int32 labels and folds (n,)."""
+    """One split: memory-mapped uint8 pixels (n, size, size, channels); int32 labels, folds (n,)."""
 
     pixels: np.ndarray
     labels: np.ndarray
@@ -43,9 +43,9 @@ class Pixels:
 
 
 def open_pixels(data: Directory, manifest: Manifest, split: str, cache: CacheSettings) -> Pixels:
-    """Opens a split's arrays, building them first where this host has none yet or damaged ones.
+    """Opens a split's arrays; builds them first if this host has none or they are damaged.
 
-    Raises Error where the Parquet files do not hold what the manifest says, or there is no room.
+    Raises Error if the Parquet files do not match the manifest or the disk is too full.
     """
     return _open(data, manifest, split, cache, whole=False)[0]
 
@@ -55,14 +55,15 @@ def verify_pixels(
     manifest: Manifest,
     split: str,
     cache: CacheSettings,
-    tell: Tell = _unheard,
+    on_progress: OnProgress = _ignore_progress,
 ) -> bool:
-    """The same, and every byte is read and checked; whether the arrays were built now.
+    """Opens a split's arrays and verifies the checksum of every byte.
 
-    `tell` hears how far that is. Raises Locked where another process of this host is at it.
+    Returns whether the arrays were built now. `on_progress` is called with the fraction that is
+    done. Raises Locked if another process on this host is already verifying them.
     """
     with Cache(cache).lock(f"{_name(manifest, split)}.whole", wait=False):
-        return _open(data, manifest, split, cache, whole=True, tell=tell)[1]
+        return _open(data, manifest, split, cache, whole=True, on_progress=on_progress)[1]
 
 
 def is_built(manifest: Manifest, split: str, cache: CacheSettings) -> bool:
@@ -72,7 +73,7 @@ def is_built(manifest: Manifest, split: str, cache: CacheSettings) -> bool:
 
 
 def arrays_size(manifest: Manifest, split: str) -> int:
-    """Bytes of a split's arrays."""
+    """The size of a split's arrays in bytes."""
     row = manifest.size * manifest.size * manifest.channels
     return manifest.total(split) * (row + 8)
 
@@ -88,16 +89,18 @@ def _open(
     cache: CacheSettings,
     *,
     whole: bool,
-    tell: Tell = _unheard,
+    on_progress: OnProgress = _ignore_progress,
 ) -> tuple[Pixels, bool]:
     entry, built = Cache(cache).open(
         _name(manifest, split),
         size=arrays_size(manifest, split),
-        build=lambda folder: _build(data, manifest, split, folder, tell),
-        check=lambda folder: _is_sound(folder, manifest, split, whole=whole, tell=tell),
+        build=lambda folder: _build(data, manifest, split, folder, on_progress),
+        check=lambda folder: _is_sound(
+            folder, manifest, split, whole=whole, on_progress=on_progress
+        ),
     )
     found = _load(entry.folder)
-    # While the arrays are mapped their disk space is not free, and the entry counts as in use.
+    # The entry counts as in use while its arrays are mapped, because they still take disk space.
     weakref.finalize(found.pixels, entry.mark.close)
     return found, built
 
@@ -115,13 +118,13 @@ def _is_sound(
     split: str,
     *,
     whole: bool,
-    tell: Tell = _unheard,
+    on_progress: OnProgress = _ignore_progress,
 ) -> bool:
-    """Whether a folder holds the arrays that it should; `whole` reads the pixels too."""
+    """Whether a folder holds the expected arrays; `whole` also verifies the pixels."""
     count = manifest.total(split)
     try:
         found = _load(folder)
-        sums = json.loads((folder / _SUMS).read_bytes())
+        sums = json.loads((folder / _CHECKSUMS).read_bytes())
         return (
             found.pixels.shape == (count, manifest.size, manifest.size, manifest.channels)
             and found.pixels.dtype == np.uint8
@@ -129,22 +132,24 @@ def _is_sound(
             and found.labels.dtype == found.folds.dtype == np.int32
             and _sum(found.labels) == sums["labels"]
             and _sum(found.folds) == sums["folds"]
-            and (not whole or _sum(found.pixels, tell) == sums["pixels"])
+            and (not whole or _sum(found.pixels, on_progress) == sums["pixels"])
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return False
 
 
-def _sum(array: np.ndarray, tell: Tell = _unheard) -> int:
+def _sum(array: np.ndarray, on_progress: OnProgress = _ignore_progress) -> int:
     flat, found = array.reshape(-1), 0
     for start in range(0, len(flat), _BATCH_BYTES):
-        tell(start / len(flat))
+        on_progress(start / len(flat))
         found = zlib.crc32(flat[start : start + _BATCH_BYTES].tobytes(), found)
     return found
 
 
-def _build(data: Directory, manifest: Manifest, split: str, folder: Path, tell: Tell) -> None:
-    """Writes the arrays from first byte to last: a disk is fastest so, and memory stays free."""
+def _build(
+    data: Directory, manifest: Manifest, split: str, folder: Path, on_progress: OnProgress
+) -> None:
+    """Writes the arrays sequentially, which is fastest on a disk and needs little memory."""
     count, start, found = manifest.total(split), 0, 0
     labels, folds = np.empty(count, np.int32), np.empty(count, np.int32)
     shape = (count, manifest.size, manifest.size, manifest.channels)
@@ -164,19 +169,19 @@ def _build(data: Directory, manifest: Manifest, split: str, folder: Path, tell: 
             labels[start:end] = batch.column("label").to_numpy()
             folds[start:end] = batch.column("fold").to_numpy()
             start = end
-            tell(end / count)
+            on_progress(end / count)
     if start != count:
-        raise _mismatch(data, split, f"{start} rows where the manifest says {count}")
+        raise _mismatch(data, split, f"{start} rows instead of {count}")
     if labels.size and not (labels.min() >= 0 and labels.max() < len(manifest.classes)):
-        raise _mismatch(data, split, "labels beyond its classes")
+        raise _mismatch(data, split, "labels outside its classes")
     np.save(folder / "labels.npy", labels)
     np.save(folder / "folds.npy", folds)
     sums = {"pixels": found, "labels": _sum(labels), "folds": _sum(folds)}
-    (folder / _SUMS).write_text(json.dumps(sums))
+    (folder / _CHECKSUMS).write_text(json.dumps(sums))
 
 
 def _batches(data: Directory, manifest: Manifest, split: str) -> Iterator[pa.RecordBatch]:
-    """A split's rows in order, some MiB at a time; pixels are of a fixed width."""
+    """A split's rows in order, in batches of some MiB; pixels have a fixed width."""
     width = manifest.size * manifest.size * manifest.channels
     for name in data.names(split):
         filesystem, path = data.path(f"{split}/{name}")
@@ -190,14 +195,14 @@ def _batches(data: Directory, manifest: Manifest, split: str) -> Iterator[pa.Rec
                     raise _mismatch(
                         data,
                         split,
-                        f"pixels of {pc.max(lengths).as_py()} bytes where "
-                        f"{manifest.size}x{manifest.size}x{manifest.channels} must be {width}",
+                        f"pixels of {pc.max(lengths).as_py()} bytes instead of {width} "
+                        f"({manifest.size}x{manifest.size}x{manifest.channels})",
                     )
                 yield batch.set_column(place, "pixels", column.cast(pa.binary(width)))
 
 
 def read_paths(data: Directory, split: str) -> list[str]:
-    """Of a split's images, in the order of their rows."""
+    """The paths of a split's images, in the order of the rows."""
     filesystem, path = data.path(split)
     tables = [
         pq.read_table(f"{path}/{name}", columns=["path"], filesystem=filesystem)
@@ -207,9 +212,7 @@ def read_paths(data: Directory, split: str) -> list[str]:
 
 
 def _mismatch(data: Directory, split: str, what: str) -> Error:
-    return Error(
-        f"a data directory must hold what its manifest says, but {data.uri}/{split} has {what}"
-    )
+    return Error(f"a data directory must match its manifest, but {data.uri}/{split} has {what}")
 
 
 def choose(
@@ -218,10 +221,10 @@ def choose(
     train_images: int | None = None,
     subset_seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Row indices to train on and to validate on, each int64 and sorted.
+    """Row indices for training and for validation, each a sorted int64 array.
 
-    `train_images` counts validation too, as the course project's sub-training-sets did: that many
-    images, drawn by `subset_seed`, are split by their folds. More than there are means all.
+    `train_images` includes the validation images: that many images are drawn with `subset_seed` and
+    then split by fold. If there are not that many, all are used.
     """
     chosen = np.arange(len(folds))
     if train_images is not None and train_images < len(folds):

@@ -1,4 +1,4 @@
-"""What lies under an image's transparency, and around one that is padded."""
+"""The colour behind an image's transparent pixels and around a padded image."""
 
 import re
 from typing import Any, Literal
@@ -16,15 +16,15 @@ _NAMED: dict[str, Colour] = {
     "black": (0, 0, 0),
 }
 _NUMBER = re.compile(r" *[0-9]{1,3} *")
-# On white less than an eighth of all grey levels would be left between this and the background.
+# At this luma, less than an eighth of all grey levels separates the image from white.
 _LIGHT = 224
 
 
 def lay_on(layer: Image.Image, background: Background) -> Image.Image:
-    """An RGBA image on a colour, as RGB.
+    """Composites an RGBA image on a background colour; returns an RGB image.
 
-    With "auto" that is white, as on paper, but black where what is to be seen is so light that it
-    would vanish on white: where its mean luma, each pixel counted by its alpha, is 224 or more.
+    With "auto" the background is white, or black if the image is too light to be visible on white:
+    if its mean luma, weighted by alpha, is 224 or more.
     """
     colour = _NAMED[background] if isinstance(background, str) else background
     if background == "auto" and _is_light(layer):
@@ -44,14 +44,14 @@ def _is_light(layer: Image.Image) -> bool:
 
 
 def padding(background: Background, mode: str) -> int | Colour:
-    """What is around a padded image of mode L or RGB; with "auto" white."""
+    """The colour around a padded image of mode L or RGB; white with "auto"."""
     colour = _NAMED[background] if isinstance(background, str) else background
     found: Any = Image.new("RGB", (1, 1), colour).convert(mode).getpixel((0, 0))
     return found
 
 
 def parse_background(value: Any) -> Any:
-    """A background as a flag, TOML or JSON has it; for pydantic, whose message it raises."""
+    """Parses a background from a flag, TOML or JSON; raises pydantic's error."""
     if isinstance(value, str):
         if value in _NAMED:
             return value

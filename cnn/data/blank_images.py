@@ -1,4 +1,4 @@
-"""Images of which nothing is to be seen: they stay in the data set, are counted and named."""
+"""Blank images: they stay in the data set and are listed in `blank.csv`."""
 
 import csv
 import io
@@ -22,14 +22,14 @@ class BlankImage(NamedTuple):
 
 
 def write_blank(staging: Directory, images: Iterable[BlankImage]) -> None:
-    """Writes `blank.csv`, a header alone where there are no such images."""
+    """Writes `blank.csv`, with only a header if there are no blank images."""
     write_csv(staging, BLANK, _COLUMNS, sorted(images))
 
 
 def read_blank(data: Directory) -> list[BlankImage]:
-    """Reads which images of a data set are blank or nearly so, by path.
+    """Reads the list of blank or nearly blank images of a data set, sorted by path.
 
-    None where there is no such file: earlier versions did not look for them.
+    The list is empty if there is no such file, because earlier versions did not write one.
     """
     try:
         text = data.read(BLANK).decode()
@@ -39,18 +39,15 @@ def read_blank(data: Directory) -> list[BlankImage]:
 
 
 def describe_blank(path: str, manifest: Manifest, images: Sequence[BlankImage]) -> list[str]:
-    """How many there are, where they are named, and a warning for each class that is mostly such.
+    """Says how many images are blank and where they are listed; warns of mostly blank classes.
 
-    `path` is the data set's.
+    `path` is the data directory.
     """
     if not images:
         return []
     are = "image is" if len(images) == 1 else "images are"
     example = plain(repr(images[0].path))
-    lines = [
-        f"{len(images):,} {are} blank or nearly so (such as {example}); "
-        f"all are named in {path}/{BLANK}"
-    ]
+    lines = [f"{len(images):,} {are} blank or nearly blank (such as {example}); see {path}/{BLANK}"]
     for name in manifest.classes:
         of_class = sum(manifest.counts[split][name] for split in (TRAIN, TEST))
         blank = sum(image.class_name == name for image in images)

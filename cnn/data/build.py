@@ -1,4 +1,4 @@
-"""Folders of images -> a data directory: list, tie, split, decode with Spark, commit whole."""
+"""Builds a data directory from listed images: group, split, decode on Spark, commit atomically."""
 
 import hashlib
 import time
@@ -21,10 +21,10 @@ from cnn.data.deep_value_range import describe_dark, find_range
 from cnn.data.duplicates import (
     Digests,
     contradictions,
-    digest_lookalikes,
-    repeats,
+    digest_candidates,
+    find_duplicates,
     withheld,
-    write_repeats,
+    write_duplicates,
 )
 from cnn.data.given_split import Images
 from cnn.data.listing import Listing
@@ -61,35 +61,36 @@ def make_dataset(
 ) -> Manifest:
     """Decodes the listed images in parallel and commits a data directory at `out`.
 
-    Everything is written beside `out` and put there when complete, in place of a data directory
-    that was there. Raises Error where too many files cannot be decoded; nothing is left then.
+    Everything is written next to `out` and moved there when it is complete; it replaces a data
+    directory that was there. Raises Error, and leaves nothing behind, if too many files are
+    rejected.
     """
     started = time.monotonic()
     wait_for_executors(spark.sparkContext)
-    with _one_line():
-        digests = digest_lookalikes(
+    with _as_error():
+        digests = digest_candidates(
             listing.files, lambda files, whole: images.digests(spark, files, whole)
         )
-    sorted_out = _sort_out(listing.files, digests, settings)
-    rejected = [*sorted_out.contradictory, *listing.rejects]
-    split = assign(sorted_out.files, sorted_out.groups, listing.classes, settings)
-    sizes = {file.path: file.size for file in sorted_out.files}
-    # An official test set is read after the rest, which is to end with short parts as well.
+    screened = _screen(listing.files, digests, settings)
+    rejected = [*screened.contradictory, *listing.rejects]
+    split = assign(screened.files, screened.groups, listing.classes, settings)
+    sizes = {file.path: file.size for file in screened.files}
+    # An official test set is read after the training images, and each must end with short parts.
     apart = [split] if settings.test_images is None else [{name: split[name]} for name in split]
     cores = spark.sparkContext.defaultParallelism
-    parts = [part for sides in apart for part in cut_parts(sides, sizes, settings, cores)]
+    parts = [part for rows in apart for part in cut_parts(rows, sizes, settings, cores)]
 
     with staged(out, MANIFEST) as staging:
         for name in (TRAIN, TEST):
             staging.sub(name).create()
-        with _one_line():
+        with _as_error():
             results, value_range = _write(spark, images, parts, staging, settings)
         rejected += [reject for result in results for reject in result.rejects]
         listed = len(listing.files) + len(listing.rejects)
         _check_rejects(rejected, listed, settings)
-        rejected += sorted_out.withheld
+        rejected += screened.withheld
         write_rejects(staging, rejected)
-        write_repeats(staging, sorted_out.repeated)
+        write_duplicates(staging, screened.duplicates)
         blank = [
             BlankImage(path, result.split, listing.classes[label])
             for result in results
@@ -101,11 +102,11 @@ def make_dataset(
             channels=settings.channels,
             classes=listing.classes,
             counts=_counts(results, listing.classes),
-            groups=len(set(sorted_out.groups)),
-            duplicates=len(sorted_out.repeated),
+            groups=len(set(screened.groups)),
+            duplicates=len(screened.duplicates),
             listed=listed,
             rejects=len(rejected),
-            withheld=len(sorted_out.withheld),
+            withheld=len(screened.withheld),
             reasons=dict(Counter(kind_of(reason) for _, reason in rejected).most_common()),
             ignored=listing.ignored,
             blank=len(blank),
@@ -117,26 +118,27 @@ def make_dataset(
             fingerprint=_fingerprint(results, settings, listing.classes),
             seconds=round(time.monotonic() - started, 3),
         )
-        if sum(manifest.total(name) for name in (TRAIN, TEST)) + len(rejected) != listed:
-            raise Error(f"of {listed} files some became neither a row nor a reject: a defect")
+        missing = listed - len(rejected) - sum(manifest.total(name) for name in (TRAIN, TEST))
+        if missing:
+            raise Error(f"internal error: {missing} files unaccounted for")
         write_manifest(staging, manifest)
     return manifest
 
 
-class _SortedOut(NamedTuple):
-    """The files that are to become rows, each with its group, and what became of the others."""
+class _Screened(NamedTuple):
+    """The files that become rows, each with its group, and those that do not."""
 
     files: list[ImageFile]
     groups: list[str]
     contradictory: list[Reject]
-    # In an official test set as well.
+    # Training images that are also in an official test set.
     withheld: list[Reject]
-    # Files that repeat another's bytes, each with that one.
-    repeated: list[tuple[str, str]]
+    # Files with the same bytes as an earlier file, each with that file.
+    duplicates: list[tuple[str, str]]
 
 
-def _sort_out(files: Sequence[ImageFile], digests: Digests, settings: DataSettings) -> _SortedOut:
-    # Empty files are alike and are rejected for being empty.
+def _screen(files: Sequence[ImageFile], digests: Digests, settings: DataSettings) -> _Screened:
+    # Empty files have the same bytes, but are rejected because they are empty.
     digests = [digest if file.size else None for file, digest in zip(files, digests, strict=True)]
     keys = tie_keys(files, settings)
     contradictory = contradictions(files, digests)
@@ -146,12 +148,12 @@ def _sort_out(files: Sequence[ImageFile], digests: Digests, settings: DataSettin
     groups = connected_groups([keys[i] for i in left], same)
     apart = withheld(some, same, groups)
     kept = [i for i in range(len(some)) if i not in apart]
-    return _SortedOut(
+    return _Screened(
         [some[i] for i in kept],
         [groups[i] for i in kept],
         list(contradictory.values()),
         list(apart.values()),
-        repeats([some[i] for i in kept], [same[i] for i in kept]),
+        find_duplicates([some[i] for i in kept], [same[i] for i in kept]),
     )
 
 
@@ -162,8 +164,8 @@ def _write(
     staging: Directory,
     settings: DataSettings,
 ) -> tuple[list[PartResult], ValueRange | None]:
-    """Writes all parts, and again those with deep images once all training images have said what
-    values they hold. A data set without such images is read once.
+    """Writes all parts. Parts with deep images are written again when the value range of all
+    training images is known; a data set without deep images is read once.
     """
     known = settings.value_range
     how = settings.decoding(known)
@@ -177,7 +179,7 @@ def _write(
         warning = describe_dark(deep, known)
         if warning is not None:
             say(warning)
-    # Without a range, which test images alone do not make, these become rejects.
+    # Deep test images become rejects if there is no range: test images do not determine one.
     how = settings.decoding(known)
     written = images.write(spark, [parts[number] for number in again], staging, how)
     for number, result in zip(again, written, strict=True):
@@ -186,7 +188,7 @@ def _write(
 
 
 @contextmanager
-def _one_line() -> Iterator[None]:
+def _as_error() -> Iterator[None]:
     try:
         yield
     except Error:
@@ -196,7 +198,7 @@ def _one_line() -> Iterator[None]:
 
 
 def existing_dataset(out: Directory, inputs: str) -> Manifest | None:
-    """The data set at `out` if it was made from these very inputs and settings."""
+    """The data set at `out` if it was made from the same inputs and settings."""
     if not out.exists(MANIFEST):
         return None
     try:
@@ -207,19 +209,19 @@ def existing_dataset(out: Directory, inputs: str) -> Manifest | None:
 
 
 def read_rejects(data: Directory) -> list[Reject]:
-    """Path and reason of every file that became no row, by path."""
+    """Reads the path and reason of every rejected file, sorted by path."""
     filesystem, path = data.path(REJECTS)
     table = pq.read_table(path, filesystem=filesystem, schema=_REJECT_SCHEMA)
     return [(row["path"], row["reason"]) for row in table.to_pylist()]
 
 
 def kind_of(reason: str) -> str:
-    """A reject's reason without what is particular to one file."""
+    """A reject's reason without the details of one file."""
     return reason.partition("(")[0].strip()
 
 
 def describe_rejects(rejects: Iterable[Reject]) -> list[str]:
-    """A line for each kind of reason: how many, and an example."""
+    """One line for each kind of reason, with a count and an example."""
     examples: dict[str, str] = {}
     kinds: Counter[str] = Counter()
     for path, reason in rejects:
@@ -231,7 +233,7 @@ def describe_rejects(rejects: Iterable[Reject]) -> list[str]:
 def _fingerprint(
     results: Iterable[PartResult], settings: DataSettings, classes: Sequence[str]
 ) -> str:
-    """A hash of all rows with their places: a sum, so that how they were cut does not matter."""
+    """A hash of all rows and positions: a sum, so that it does not depend on the parts."""
     total = sum(result.checksum for result in results) % 2**128
     text = f"{total:032x} {settings.image_size} {settings.channels} {'/'.join(classes)}"
     return hashlib.sha256(text.encode()).hexdigest()
@@ -252,7 +254,7 @@ def _check_rejects(rejected: Sequence[Reject], listed: int, settings: DataSettin
 
 
 def write_rejects(staging: Directory, rejected: Sequence[Reject]) -> None:
-    """Path and reason of every file that became no row, as `read_rejects` reads them."""
+    """Writes the path and reason of every rejected file, for `read_rejects`."""
     columns = list(zip(*sorted(rejected), strict=True)) or [(), ()]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table([list(c) for c in columns], schema=_REJECT_SCHEMA), sink)

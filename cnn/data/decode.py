@@ -1,4 +1,4 @@
-"""Bytes of an image file -> uint8 pixels, or a reason why not. Knows nothing of Spark."""
+"""Decodes image files to uint8 pixels, without Spark."""
 
 import io
 import warnings
@@ -48,7 +48,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# An image is blank or nearly so where its darkest and its brightest pixel are less apart.
+# An image is blank or nearly blank if the pixels of each channel differ by less than this.
 BLANK_LEVELS = 8
 
 
@@ -61,10 +61,10 @@ class Decoding:
     channels: int
     fit: Fit = "stretch"
     background: Background = "auto"
-    # Which values become 0 and 255 where there are more than 8 bits a channel.
+    # The values that become 0 and 255 in images with more than 8 bits per channel.
     value_range: ValueRange | None = None
-    # As data sets of schema version 1 were made: 16 bits over their whole range, of 16-bit colour
-    # one byte of two, and no 32-bit values.
+    # Decodes as for data sets of schema version 1: 16-bit grey is scaled over its whole range, only
+    # one of two bytes of 16-bit colour is used, and 32-bit values are rejected.
     version_1: bool = False
 
     @property
@@ -75,25 +75,25 @@ class Decoding:
 def decode(data: bytes | BinaryIO, how: Decoding) -> np.ndarray:
     """Decodes one image, given as bytes or an open file, and reduces it to a square.
 
-    Returns uint8 pixels of shape (size, size, channels), each the average of its area.
-    Transparency is laid on the background, EXIF orientation is applied, of an animation the first
-    frame is taken. Raises Unreadable with a short reason, and of it RangeUnknown where there are
-    more than 8 bits a channel and `how` has no range for them.
+    Returns uint8 pixels of shape (size, size, channels), each the average of its area. Transparent
+    pixels show the background, EXIF orientation is applied, and the first frame of an animation is
+    used. Raises Unreadable with a short reason; raises its subclass RangeUnknown if the image has
+    more than 8 bits per channel and `how` has no value range.
     """
     return decode_and_look(data, how)[0]
 
 
 def decode_and_look(data: bytes | BinaryIO, how: Decoding) -> tuple[np.ndarray, bool]:
-    """The same, and whether the image is blank or nearly so; padding is not looked at."""
+    """`decode`, and whether the image is blank or nearly blank apart from its padding."""
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     with _reasons(file), open_image(file) as image:
         return _reduce(image, file, how)
 
 
 def values_of(data: bytes | BinaryIO) -> Values | None:
-    """The values of an image with more than 8 bits a channel, None of others, by their header.
+    """The values of an image with more than 8 bits per channel; None for other images.
 
-    Raises Unreadable.
+    Only the header of other images is read. Raises Unreadable.
     """
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     with _reasons(file), open_image(file) as image:
@@ -105,7 +105,7 @@ def values_of(data: bytes | BinaryIO) -> Values | None:
 
 @contextmanager
 def _reasons(file: BinaryIO) -> Iterator[None]:
-    """Whatever Pillow says of a file becomes an Unreadable."""
+    """Converts any error from Pillow to Unreadable."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -116,20 +116,22 @@ def _reasons(file: BinaryIO) -> Iterator[None]:
         raise Unreadable(f"more than {MAX_PIXELS} pixels") from None
     except UnidentifiedImageError:
         is_empty = file.seek(0, io.SEEK_END) == 0
-        raise Unreadable("empty file" if is_empty else "not an image of a supported kind") from None
+        raise Unreadable(
+            "empty file" if is_empty else "not an image in a supported format"
+        ) from None
     except Exception as error:
-        # Pillow's plugins raise whatever a damaged file provokes: OSError, ValueError,
+        # A damaged file can cause almost any error in Pillow's plugins: OSError, ValueError,
         # SyntaxError, IndexError, ... One bad file must not end the job.
         raise Unreadable(f"damaged image ({type(error).__name__}: {error})"[:200]) from None
 
 
 def decode_file(item: Path | bytes, how: Decoding) -> np.ndarray:
-    """Raises Unreadable where the file cannot be read or is no image."""
+    """`decode` for a path or bytes. Raises Unreadable if it is not a readable image."""
     return with_file(item, partial(decode, how=how))
 
 
 def with_file(item: Path | bytes, read: Callable[[bytes | BinaryIO], Result]) -> Result:
-    """What `read` makes of a file. Raises Unreadable where it cannot be opened."""
+    """Returns `read` of the open file or the bytes. Raises Unreadable if it cannot be opened."""
     if isinstance(item, bytes):
         return read(item)
     try:
@@ -140,9 +142,9 @@ def with_file(item: Path | bytes, read: Callable[[bytes | BinaryIO], Result]) ->
 
 
 def reduce_array(pixels: np.ndarray, how: Decoding) -> np.ndarray:
-    """The same of an image that is decoded: uint8 (height, width), or with 1, 3 or 4 channels.
+    """`decode` for pixels: uint8 (height, width), or (height, width, 1, 3 or 4 channels).
 
-    Raises Unreadable where it is no such array.
+    Raises Unreadable for any other array.
     """
     array = np.asarray(pixels)
     if array.ndim == 3 and array.shape[2] == 1:
@@ -167,7 +169,7 @@ def _reduce(image: Image.Image, file: BinaryIO, how: Decoding) -> tuple[np.ndarr
         flat = image
     turn = _UPRIGHT.get(_orientation(image))
     upright = flat if turn is None else flat.transpose(turn)
-    # Pillow itself has turned a TIFF.
+    # The image may be turned by now; Pillow itself turns a TIFF.
     if upright.size != stored:
         extent = extent[::-1]
     pixels = _fit(_to_mode(upright, how), extent, how)
@@ -181,10 +183,10 @@ def _flat(deep: Deep, how: Decoding) -> Image.Image:
 
 
 def is_blank(pixels: np.ndarray) -> bool:
-    """Whether all pixels (high, wide, channels) have nearly one colour."""
+    """Whether all pixels (height, width, channels) have nearly the same colour."""
     high, wide, _ = pixels.shape
     if abs(int(pixels[0, 0, 0]) - int(pixels[high // 2, wide // 2, 0])) >= BLANK_LEVELS:
-        # Most images are told by this, which costs nothing.
+        # This costs nothing and decides most images.
         return False
     planes = pixels.transpose(2, 0, 1)
     return all(int(plane.max()) - int(plane.min()) < BLANK_LEVELS for plane in planes)
@@ -194,7 +196,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:
-        # An image is not damaged because what a camera wrote beside it is.
+        # Damaged metadata does not make the image itself unusable.
         return 1
 
 
@@ -204,7 +206,7 @@ def _to_mode(image: Image.Image, how: Decoding) -> Image.Image:
         array = np.asarray(image, dtype=np.uint32)
         image = Image.fromarray(((array * 255 + 32767) // 65535).astype(np.uint8))
     elif image.mode in {"I", "F"}:
-        raise Unreadable("32-bit values, whose range is not stated")
+        raise Unreadable("32-bit values without a stated range")
     if image.mode in {"P", "PA", "LA", "La", "RGBA", "RGBa"} or "transparency" in image.info:
         image = lay_on(image.convert("RGBA"), how.background)
     elif image.mode not in {"L", "RGB"}:
@@ -213,12 +215,12 @@ def _to_mode(image: Image.Image, how: Decoding) -> Image.Image:
 
 
 def _fit(image: Image.Image, extent: tuple[float, float], how: Decoding) -> np.ndarray:
-    """The pixels that the image makes up, of a square or of a part of one."""
+    """Resamples the image to the square, or to the part of it that is not padding."""
     return resample(image, *target_sides(extent, how.size, how.fit))
 
 
 def _square(pixels: np.ndarray, how: Decoding) -> np.ndarray:
-    """Pixels with what is around them."""
+    """Adds the padding."""
     if pixels.shape[:2] == (how.size, how.size):
         return pixels
     square = np.empty((how.size, how.size, pixels.shape[2]), np.uint8)

@@ -1,8 +1,8 @@
-"""Images with more than 8 bits a channel: all their values, and how these become 8 bits.
+"""Deep images, with more than 8 bits per channel: reads their values and scales them to 8 bits.
 
-Pillow gives grey 16-bit, 32-bit and floating-point values whole, but of 16-bit colour one byte of
-two. Which of them is in its name for what lies in the file: read under the name for the other
-order of bytes, the same file gives the other byte.
+Pillow reads 16-bit, 32-bit and floating-point grey values whole, but only one of the two bytes of
+16-bit colour. Its raw mode names the byte order and so determines which byte: reading the same file
+with the raw mode of the other byte order returns the other byte.
 """
 
 import sys
@@ -19,7 +19,7 @@ ValueRange = tuple[float, float]
 
 _BITS, _PLANES, _PHOTOMETRIC = 258, 284, 262
 _OTHER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
-# Values are looked at in blocks of so many pixels: all of them as numbers take many times as much.
+# Pixels per block: all values of an image at once would take several times its memory.
 _BLOCK = 1 << 20
 
 
@@ -32,17 +32,17 @@ class Values(NamedTuple):
 
 
 class RangeUnknown(Unreadable):
-    """Nothing says which values are black and white; `values` are the image's own."""
+    """There is no range for the values of a deep image; `values` describes them."""
 
     def __init__(self, values: Values) -> None:
-        super().__init__("more than 8 bits a channel, and no range for their values is known")
+        super().__init__("more than 8 bits per channel, but no known value range")
         self.values = values
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether an image, of which no more than its header was read, has more than 8 bits a channel.
+    """Whether an image has more than 8 bits per channel; only its header needs to be read.
 
-    The inks of CMYK fill their range by what they mean: of them a byte is enough.
+    CMYK is not deep: ink amounts always use their full range, so 8 bits are enough.
     """
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         return True
@@ -52,12 +52,12 @@ def is_deep(image: Image.Image) -> bool:
 
 
 class Deep:
-    """A deep image, whose file has to stay open until all is done. Raises Unreadable."""
+    """A deep image; its file must stay open while this is used. Raises Unreadable."""
 
     def __init__(self, image: Image.Image, file: BinaryIO) -> None:
         self._image: Any = image
         self._low: Any = None
-        # What a PNG says is transparent.
+        # The value or colour that a PNG declares transparent.
         self._clear = image.info.get("transparency")
         self._inverted = _tag(image, _PHOTOMETRIC, None) == 0
         self._unsigned = _raw_mode(image) == "I;32N"
@@ -65,26 +65,26 @@ class Deep:
         raw = _raw_mode(image)
         if image.mode in {"RGB", "RGBA"}:
             if _tag(image, _PLANES, 1) == 2:
-                raise Unreadable("16-bit colour in planes of their own (TIFF)")
+                raise Unreadable("16-bit colour in separate planes (TIFF)")
             self._kind = raw.partition(";")[0]
             if self._kind == "LA":
-                # Pillow has but 8 bits of such: its four bytes as they are.
+                # Pillow reads only 8 bits of each; read the four bytes of a pixel unchanged.
                 _read_as(image, "RGBA")
             else:
                 self._low = open_image(_rewound(file))
-                # Colour that is multiplied by alpha would be divided by it, of single bytes.
+                # Pillow would divide single bytes of premultiplied colour by alpha.
                 raw = raw.replace("RGBa", "RGBA")
                 _read_as(image, raw)
                 _read_as(self._low, raw[:-1] + _OTHER[raw[-1]])
         elif raw.startswith(("I;16BS", "I;32BS", "F;32BF")) and _is_libtiff(image):
-            # libtiff has turned the bytes round, which Pillow does not know of these.
+            # libtiff has already swapped the bytes; Pillow does not expect that for these modes.
             _read_as(image, raw.replace("B", "N"))
         image.load()
         if self._low is not None:
             self._low.load()
 
     def values(self) -> Values:
-        """Of what is not wholly transparent."""
+        """The values of all pixels that are not fully transparent."""
         low, high, whole = np.inf, -np.inf, True
         for block, alpha in self._blocks():
             whole = whole and block.dtype.kind != "f"
@@ -94,7 +94,7 @@ class Deep:
         return Values(low, high, whole) if low <= high else Values(0, 0, whole)
 
     def scaled(self, value_range: ValueRange) -> Image.Image:
-        """8 bits of each value: 0 at the range's low end or below, 255 at its high end or above."""
+        """Scales each value to 8 bits: 0 up to the low end of the range, 255 from its high end."""
         parts: list[np.ndarray] = []
         for block, alpha in self._blocks():
             short = block.dtype.kind == "u" and block.dtype.itemsize == 2
@@ -107,14 +107,14 @@ class Deep:
         return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
     def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Rows of values (rows, width[, 3]) from the top, with 8 bits of alpha if there is one."""
+        """Yields blocks of values (rows, width[, 3]) from the top, with any alpha as 8 bits."""
         width, height = self._image.size
         rows = max(1, _BLOCK // width)
         for top in range(0, height, rows):
             box = (0, top, width, min(height, top + rows))
             block = self._block(box)
             if block.dtype.kind == "f" and not np.isfinite(block).all():
-                raise Unreadable("values that are no finite numbers (NaN or infinity)")
+                raise Unreadable("values that are not finite (NaN or infinity)")
             yield self._with_alpha(block)
 
     def _block(self, box: tuple[int, int, int, int]) -> np.ndarray:
@@ -132,7 +132,7 @@ class Deep:
         if self._kind in {"LA", "RGBA", "RGBa"}:
             alpha, block = block[..., -1], block[..., :-1]
             if self._kind == "RGBa":
-                # Colour times alpha. What is wholly transparent has none.
+                # Undo the multiplication by alpha; fully transparent pixels have no colour.
                 share = np.maximum(alpha, 1)[..., None].astype(np.float64) / 65535
                 block = np.minimum(np.rint(block / share), 65535).astype(np.uint16)
             block = block[..., 0] if self._kind == "LA" else block
@@ -152,12 +152,12 @@ def _to_grey(values: np.ndarray, value_range: ValueRange) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _table(value_range: ValueRange) -> np.ndarray:
-    """What each value of 16 bits becomes: looked up, which is faster than computed."""
+    """The 8-bit level of each 16-bit value; a look-up is faster than computing it."""
     return _to_grey(np.arange(1 << 16), value_range)
 
 
 def _raw_mode(image: Any) -> str:
-    """What Pillow calls the bytes of an image that is opened and not loaded."""
+    """Pillow's raw mode of an image that is opened but not loaded."""
     for tile in image.tile:
         args = tile.args
         return str(args if isinstance(args, str) else args[0])

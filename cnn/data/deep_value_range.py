@@ -1,4 +1,4 @@
-"""Which values of deep images become black and white: found over a data set's training images."""
+"""Determines which values of deep images become black and white, from the training images."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,26 +8,26 @@ from pydantic_core import PydanticCustomError
 
 from cnn.data.deep_images import ValueRange, Values
 
-# What detectors of 8, 10, 12, 14 and 16 bits reach, and then every number of bits.
+# The highest values of detectors with 8, 10, 12, 14 and 16 bits, and with every number above.
 _FULL_SCALES = [2.0**bits - 1 for bits in (8, 10, 12, 14, *range(16, 33))]
-# Of a range: an image that ends below it is nearly black.
+# An image with no value above this share of the range is nearly black.
 _DARK = 1 / 16
 
 
 class DeepImage(NamedTuple):
-    """An image with more than 8 bits a channel, and its values."""
+    """An image with more than 8 bits per channel, and its values."""
 
     path: str
     values: Values
 
 
 def find_range(images: Iterable[DeepImage]) -> ValueRange:
-    """The range of all values of some images, widened to what it is likely to mean.
+    """Finds the range of all values of some images, widened to the likely range of the detector.
 
-    From 0, unless there are negative values, to what the detector can reach: a data set of 12 bits
-    has the range of 12 bits even where no image is that bright. So images that are added seldom
-    change what becomes of the others, and brightness stays what was measured. The extremes are
-    exact, not percentiles: nothing is clipped that nobody asked to clip.
+    The range starts at 0 unless there are negative values, and ends at the detector's maximum: a
+    12-bit data set has a 12-bit range even if no image is that bright. Added images therefore
+    seldom change how the others are scaled, and brightness remains comparable. The range covers
+    the extremes, not percentiles, so that nothing is clipped.
     """
     low, high, whole = math.inf, -math.inf, False
     for _, values in images:
@@ -45,7 +45,7 @@ def _high_end(high: float, *, whole: bool) -> float:
     if high <= 0 and not whole:
         return 1.0
     if not whole and high <= _FULL_SCALES[0] / 4:
-        # Floating-point values that are no grey levels: to 1 where they come near to it.
+        # Floating-point values that are not grey levels: up to 1 if they come close to it.
         return 1.0 if 1 / 4 < high <= 1 else _power_of_two(high)
     return next((full for full in _FULL_SCALES if high <= full), _power_of_two(high))
 
@@ -55,7 +55,7 @@ def _power_of_two(value: float) -> float:
 
 
 def describe_dark(images: Sequence[DeepImage], value_range: ValueRange) -> str | None:
-    """A warning of images that are nearly black at a range which others need, if there are any."""
+    """A warning about images that become nearly black because others need the range, if any."""
     low, high = value_range
     dark = [path for path, values in images if values.high < low + _DARK * (high - low)]
     if not dark:
@@ -67,7 +67,7 @@ def describe_dark(images: Sequence[DeepImage], value_range: ValueRange) -> str |
 
 
 def describe_range(value_range: ValueRange, *, given: bool) -> str:
-    """How deep images become 8 bits, in a line."""
+    """Says in one line how deep images are scaled to 8 bits."""
     why = "the range of the training images; --value-range LOW,HIGH sets another"
     return (
         f"16-bit and floating-point images: values {in_words(value_range)} become 0 to 255 "
@@ -76,11 +76,12 @@ def describe_range(value_range: ValueRange, *, given: bool) -> str:
 
 
 def in_words(value_range: ValueRange) -> str:
+    """Formats a range as LOW to HIGH."""
     return " to ".join(f"{value:.10g}" for value in value_range)
 
 
 def parse_range(value: Any) -> Any:
-    """A range as a flag, TOML or JSON has it; for pydantic, whose message it raises."""
+    """Parses a range from a flag, TOML or JSON; raises pydantic's error."""
     if value is None:
         return None
     try:
@@ -91,5 +92,5 @@ def parse_range(value: Any) -> Any:
     except (TypeError, ValueError, OverflowError):
         pass
     raise PydanticCustomError(
-        "value_range", "must be LOW,HIGH, two numbers of which the second is greater"
+        "value_range", "must be LOW,HIGH, two numbers with LOW less than HIGH"
     )

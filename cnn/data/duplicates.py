@@ -1,6 +1,6 @@
-"""Which files have identical bytes: they must not be torn apart, nor stand under two labels.
+"""Finds files with identical bytes: they must be in the same split and have the same label.
 
-An official test set stays as it is: only copies among the training images go.
+An official test set is not changed: only copies among the training images are removed.
 """
 
 from collections import Counter, defaultdict
@@ -13,15 +13,15 @@ from cnn.data.splits import ImageFile
 DUPLICATES = "duplicates.csv"
 
 Digests = list[str | None]
-# Digests of files' last bytes (False) or of all their bytes (True), None where one is unreadable.
+# Computes digests of the last bytes (False) or all bytes (True) of files; None if unreadable.
 Digester = Callable[[Sequence[ImageFile], bool], Digests]
 
 
-def digest_lookalikes(files: Sequence[ImageFile], digester: Digester) -> Digests:
-    """For each file a digest that is equal where the bytes are; None where they are like no other.
+def digest_candidates(files: Sequence[ImageFile], digester: Digester) -> Digests:
+    """Returns a digest for each file, equal for equal bytes; None if the bytes are unique.
 
-    Only files that share their size with another are opened, and only those that share their last
-    bytes too are read whole. Names of one and the same file are known to be equal.
+    Only files of equal size are opened, and only those that also have equal last bytes are read
+    whole. Several names of one file need not be read to be known as equal.
     """
 
     def of_one_file(i: int) -> tuple[int, int]:
@@ -36,13 +36,13 @@ def digest_lookalikes(files: Sequence[ImageFile], digester: Digester) -> Digests
     digests: Digests = [None] * len(files)
     for i in alike:
         one = first[of_one_file(i)]
-        # What no other file is like may still have names of its own.
+        # A file that is unlike all others can still have several names.
         digests[i] = wholes.get(one, f"file {one}")
     return digests
 
 
 def _sharing(indices: Iterable[int], key: Callable[[int], object]) -> list[int]:
-    """The indices whose key another has as well."""
+    """The indices that share their key with another index."""
     every = list(indices)
     counts = Counter(map(key, every))
     return [i for i in every if counts[key(i)] > 1]
@@ -51,9 +51,10 @@ def _sharing(indices: Iterable[int], key: Callable[[int], object]) -> list[int]:
 def contradictions(
     files: Sequence[ImageFile], digests: Sequence[str | None]
 ) -> dict[int, tuple[str, str]]:
-    """By index, paths and reasons of training images whose bytes stand under two labels.
+    """By index, paths and reasons of training images whose bytes occur with two labels.
 
-    Which of them is right is unknown. What an official test set has as well is left to `withheld`.
+    Which label is correct is unknown. Images that are also in an official test set are left to
+    `withheld`.
     """
     labels = _labels(files, digests)
     tested = {digest for file, digest in zip(files, digests, strict=True) if file.tested}
@@ -67,9 +68,9 @@ def contradictions(
 def withheld(
     files: Sequence[ImageFile], digests: Sequence[str | None], groups: Sequence[str]
 ) -> dict[int, tuple[str, str]]:
-    """By index, paths and reasons of training images that an official test set has as well.
+    """By index, paths and reasons of training images that are also in an official test set.
 
-    Either the very bytes are there, or others of the same group.
+    The test set has either the same bytes or other images of the same group.
     """
     labels = _labels(files, digests)
     copies: dict[str, str] = {}
@@ -105,8 +106,10 @@ def _contradiction(labels: Iterable[str]) -> str:
     return f"identical bytes in {' and '.join(sorted(labels))}"
 
 
-def repeats(files: Sequence[ImageFile], digests: Sequence[str | None]) -> list[tuple[str, str]]:
-    """The paths of files that repeat another's bytes, each with that one's: the first by path."""
+def find_duplicates(
+    files: Sequence[ImageFile], digests: Sequence[str | None]
+) -> list[tuple[str, str]]:
+    """Paths of files with the same bytes as an earlier path, each with the first such path."""
     first: dict[str, str] = {}
     found: list[tuple[str, str]] = []
     paths = [(f.path, d) for f, d in zip(files, digests, strict=True) if d is not None]
@@ -117,6 +120,6 @@ def repeats(files: Sequence[ImageFile], digests: Sequence[str | None]) -> list[t
     return found
 
 
-def write_repeats(staging: Directory, repeated: Sequence[tuple[str, str]]) -> None:
-    """Writes `duplicates.csv`, a header alone where nothing is repeated."""
+def write_duplicates(staging: Directory, repeated: Sequence[tuple[str, str]]) -> None:
+    """Writes `duplicates.csv`, with only a header if there are no duplicates."""
     write_csv(staging, DUPLICATES, ("path", "same_as"), repeated)

@@ -1,4 +1,4 @@
-"""Images on a file system that driver and executors share, read in Python."""
+"""Reads images from a file system that the driver and the executors share."""
 
 import os
 import stat
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cnn.core.errors import InputError
-from cnn.data.listing import ALL, Folder, Found, Side, escape, is_rubbish, real_path
+from cnn.data.listing import ALL, Folder, Found, Subset, escape, is_junk, real_path
 from cnn.data.source import ImageSource
 
 
@@ -16,21 +16,23 @@ class FolderSource(ImageSource):
     reads_ends = True
     digests_a_task = 64
 
-    def __init__(self, place: Path, side: Side = ALL) -> None:
-        super().__init__(os.fspath(place), side, is_folder=place.is_dir(), is_file=place.is_file())
+    def __init__(self, place: Path, subset: Subset = ALL) -> None:
+        super().__init__(
+            os.fspath(place), subset, is_folder=place.is_dir(), is_file=place.is_file()
+        )
         self._root = place.parent if self.is_file else place
 
     def folders(self) -> Iterator[Folder]:
-        return _walk(os.fspath(self._root), "", (), self.side)
+        return _walk(os.fspath(self._root), "", (), self.subset)
 
     def opener(self) -> Callable[[str], Path]:
-        # Tasks may run in another directory.
-        root, prefix = self._root.absolute(), self.side.prefix
+        # Tasks may run in a different directory.
+        root, prefix = self._root.absolute(), self.subset.prefix
         return lambda path: real_path(root, path.removeprefix(prefix))
 
 
 def _walk(
-    folder: str, relative: str, above: tuple[tuple[int, int], ...], side: Side
+    folder: str, relative: str, above: tuple[tuple[int, int], ...], subset: Subset
 ) -> Iterator[Folder]:
     """A folder and those below it, in the order of their names; links to folders are followed."""
     try:
@@ -39,22 +41,24 @@ def _walk(
         with os.scandir(folder) as entries:
             every = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise InputError("{} must be readable throughout, but got {}", side.option, error) from None
-    kept = [entry for entry in every if not is_rubbish(entry.name)]
-    folders = [entry for entry in kept if entry.is_dir() and side.has(relative + entry.name)]
+        raise InputError(
+            "{} must be readable with all its folders, but got {}", subset.option, error
+        ) from None
+    kept = [entry for entry in every if not is_junk(entry.name)]
+    folders = [entry for entry in kept if entry.is_dir() and subset.has(relative + entry.name)]
     found = [_found(entry, relative + entry.name) for entry in kept if not entry.is_dir()]
     name = escape(os.path.basename(os.path.abspath(folder)))
     yield Folder(name, found, len(every) - len(kept), bool(folders))
     for entry in folders:
         below = entry.stat()
-        # A link to a folder above would be walked for ever.
+        # Following a link to a folder above would never end.
         if (below.st_dev, below.st_ino) not in here:
-            yield from _walk(entry.path, f"{relative}{entry.name}/", here, side)
+            yield from _walk(entry.path, f"{relative}{entry.name}/", here, subset)
 
 
 def _found(entry: os.DirEntry[str], path: str) -> Found:
     try:
-        # Not entry.stat(), which keeps what it returns: half a gigabyte for a million files.
+        # Not entry.stat(), which caches its result: half a gigabyte for a million files.
         status = os.stat(entry.path)
     except OSError as error:
         return Found(path, 0, 0, 0, f"unreadable: {error.strerror}")

@@ -1,8 +1,8 @@
-"""An official test set beside the images to train on: two folders, read as one.
+"""Combines the training images and an official test set, in two folders, into one data set.
 
-Where the test images lie below the folder of the others, their paths are relative to that folder,
-as all paths are. Elsewhere they begin with `../` and the name of their own folder, which no path of
-another image does, whatever lies between the two.
+If the test folder is inside the training folder, the paths of the test images are relative to the
+training folder, like all paths. Otherwise they start with `../` and the name of the test folder;
+no other path starts with `../`.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from cnn.core.directory import Directory
 from cnn.core.errors import InputError, Option
 from cnn.data.decode import Decoding
 from cnn.data.duplicates import Digests
-from cnn.data.listing import Gathered, Listing, Side, escape
+from cnn.data.listing import Gathered, Listing, Subset, escape
 from cnn.data.manifest import DataSettings
 from cnn.data.parts import Part, PartResult
 from cnn.data.source import ImageSource
@@ -27,18 +27,20 @@ if TYPE_CHECKING:
 IMAGES, TESTS = Option("images"), Option("test_images")
 
 
-def sides(images: str, tests: str) -> tuple[Side, Side]:
-    """What distinguishes the two folders, given as paths or URIs.
+def subsets(images: str, tests: str) -> tuple[Subset, Subset]:
+    """Returns the subsets of the training and the test images, given their paths or URIs.
 
-    Raises InputError where the test images are not apart from the others.
+    Raises InputError if the test folder is or contains the training folder.
     """
     one, other = _comparable(images), _comparable(tests)
     for at, test in zip(one, other, strict=True):
         if at == test:
-            raise InputError("{} must be another folder than {}, but got {}", TESTS, IMAGES, tests)
+            raise InputError(
+                "{} must be a different folder from {}, but got {}", TESTS, IMAGES, tests
+            )
         if f"{at}/".startswith(f"{test}/"):
             raise InputError(
-                "{} must not hold the folder of {}, but {} is above {}",
+                "{} must not contain the folder of {}, but {} contains {}",
                 TESTS,
                 IMAGES,
                 tests,
@@ -47,12 +49,12 @@ def sides(images: str, tests: str) -> tuple[Side, Side]:
     for at, test in zip(one, other, strict=True):
         if test.startswith(f"{at}/"):
             below = test.removeprefix(f"{at}/")
-            return Side(without=below), Side(tested=True, prefix=f"{escape(below)}/")
-    return Side(), Side(tested=True, prefix=f"../{escape(other[0].rpartition('/')[2])}/")
+            return Subset(without=below), Subset(tested=True, prefix=f"{escape(below)}/")
+    return Subset(), Subset(tested=True, prefix=f"../{escape(other[0].rpartition('/')[2])}/")
 
 
 def _comparable(place: str) -> tuple[str, str]:
-    """A folder as it was named and with links resolved, without a slash at the end."""
+    """A folder as named and with links resolved, without a trailing slash."""
     place = place.removeprefix("file://") if place.startswith("file:///") else place
     if "://" in place:
         return place.rstrip("/"), place.rstrip("/")
@@ -61,9 +63,9 @@ def _comparable(place: str) -> tuple[str, str]:
 
 
 class GivenSplit:
-    """Two image sources as one: the images to train on and the test images.
+    """Two image sources as one: the training images and the test images.
 
-    It does for preprocessing what an ImageSource does.
+    It has the methods of an ImageSource that preprocessing uses.
     """
 
     def __init__(self, images: ImageSource, tests: ImageSource) -> None:
@@ -71,13 +73,13 @@ class GivenSplit:
         self._tests = tests
 
     def find(self, settings: DataSettings) -> Listing:
-        """Raises InputError too where the test images have not just the classes of the others."""
+        """`ImageSource.find` for both; raises InputError if their classes differ."""
         listing = self._images.find(settings)
         return _joined(listing, self._tests.gather(settings.classes))
 
     def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
         if not whole and not (self._images.reads_ends and self._tests.reads_ends):
-            # What of one end there is says nothing where there is no other.
+            # Digests of the last bytes are useless unless both sources have them.
             return [""] * len(files)
         digests: Digests = [None] * len(files)
         for source, tested in ((self._images, False), (self._tests, True)):
@@ -96,8 +98,8 @@ class GivenSplit:
         *,
         look: bool = False,
     ) -> list[PartResult]:
-        # The parts of the training images come before the others. Of deep images one side alone
-        # may have some, whose parts are then the only ones to be written again.
+        # Training parts come before test parts. One of the two may be empty: only parts with deep
+        # images are written again.
         mine = [part for part in parts if part.split == TRAIN]
         others = [part for part in parts if part.split != TRAIN]
         return [
@@ -109,12 +111,12 @@ class GivenSplit:
 
 
 def _joined(listing: Listing, found: Gathered) -> Listing:
-    # Those without a path are of classes that were not asked for.
+    # Files without a path belong to classes that were not requested.
     files = [file for file in found.files if file.path]
     tested = {file.class_name for file in files}
     for name in sorted(tested - set(listing.classes)):
         raise InputError(
-            "{} must hold folders of the classes of {} ({}), but {!r} is none of them",
+            "{} must hold folders of the classes of {} ({}), but {!r} is not one of them",
             TESTS,
             IMAGES,
             ", ".join(listing.classes),

@@ -1,4 +1,4 @@
-"""Images on a file system that Spark alone can reach (hdfs://, s3a://, ...), read by Spark."""
+"""Reads images through Spark from file systems that only Spark can reach (hdfs://, s3a://, ...)."""
 
 import json
 from collections import defaultdict
@@ -16,7 +16,7 @@ from cnn.data.decode import Decoding, Unreadable, decode_and_look
 from cnn.data.deep_images import Values
 from cnn.data.deep_value_range import DeepImage
 from cnn.data.duplicates import Digests
-from cnn.data.listing import ALL, Folder, Found, Side, is_rubbish
+from cnn.data.listing import ALL, Folder, Found, Subset, is_junk
 from cnn.data.parts import Decoded, Part, PartResult, undecoded, write_part
 from cnn.data.source import ImageSource
 from cnn.data.splits import ImageFile, Row
@@ -25,10 +25,10 @@ from cnn.spark.interruptible import collected
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-# Large values in few rows: Arrow batches are cut by bytes.
+# Rows are large, so Arrow batches are limited by bytes.
 _BATCH_BYTES = str(32 << 20)
 _DECODED = "path string, pixels binary, reason string, is_blank boolean, values array<double>"
-# Of files that Spark, asked to ignore what it cannot read, has left out.
+# The reason for files that Spark skipped because it is configured to skip unreadable files.
 UNREAD = "unreadable: Spark could not read it"
 _HIDDEN = "hidden from Spark, whose readers skip names that begin with _"
 
@@ -36,12 +36,12 @@ _HIDDEN = "hidden from Spark, whose readers skip names that begin with _"
 class SparkSource(ImageSource):
     """Images under a URI, listed and read by Spark's binaryFile source.
 
-    Tasks get whole files from Spark, decode them where they are read, and send the pixels alone
-    through one shuffle to the tasks that write them in their order.
+    Each task decodes the files that Spark reads on its executor. Only the pixels go through a
+    shuffle to the tasks that write them in order.
     """
 
-    def __init__(self, spark: "SparkSession", place: str, side: Side = ALL) -> None:
-        """Raises InputError where the URI is of no file system that Spark can reach."""
+    def __init__(self, spark: "SparkSession", place: str, subset: Subset = ALL) -> None:
+        """Raises InputError if Spark cannot reach the URI's file system."""
         check_uri(place)
         jvm: Any = spark.sparkContext._jvm
         java: Any = spark.sparkContext._jsc
@@ -58,11 +58,11 @@ class SparkSource(ImageSource):
         except Py4JJavaError as error:
             raise InputError(
                 "{} must be a path or a URI that Spark can read, but got {}: {}",
-                side.option,
+                subset.option,
                 place,
                 error.java_exception.getMessage(),
             ) from None
-        super().__init__(place, side, is_folder=is_folder, is_file=exists and not is_folder)
+        super().__init__(place, subset, is_folder=is_folder, is_file=exists and not is_folder)
         self._spark = spark
         self._place: str = self._system.makeQualified(path).toString().rstrip("/")
         self._root = self._place.rpartition("/")[0] if self.is_file else self._place
@@ -73,7 +73,7 @@ class SparkSource(ImageSource):
     def frame(
         self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int | None = None
     ) -> "DataFrame":
-        """Columns `path` and `item`, a file's bytes; how many tasks there are is up to Spark."""
+        """Columns `path` and `item`, the bytes of a file; Spark chooses the number of tasks."""
         from pyspark.sql.functions import broadcast
 
         spark.conf.set("spark.sql.execution.arrow.maxBytesPerBatch", _BATCH_BYTES)
@@ -84,7 +84,7 @@ class SparkSource(ImageSource):
 
     def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
         if not whole or not files:
-            # Spark reads files whole: reading them once is enough.
+            # Spark always reads whole files: read them only once.
             return [""] * len(files)
         from pyspark.sql.functions import sha2
 
@@ -107,7 +107,7 @@ class SparkSource(ImageSource):
         places = spark.createDataFrame(self._places(parts))
         files = self._files()
         if not look:
-            # These may be but some of all.
+            # When parts are written again, only some of all files are needed.
             files = files.join(broadcast(places.select("path")), "path", "left_semi")
         decoded = files.mapInArrow(_decoder(how, look), _DECODED)
         placed = (
@@ -122,16 +122,16 @@ class SparkSource(ImageSource):
     def _files(self) -> "DataFrame":
         reader = self._spark.read.format("binaryFile").option("recursiveFileLookup", "true")
         for option in ("ignoreMissingFiles", "ignoreCorruptFiles"):
-            # What cannot be read is missed later, by name.
+            # Files that cannot be read are found later because they are missing.
             reader = reader.option(option, "true")
         frame = reader.load(self._place)
-        if self.side.without is not None:
-            above = f"{self._root}/{self.side.without}/"
+        if self.subset.without is not None:
+            above = f"{self._root}/{self.subset.without}/"
             frame = frame.where(~frame["path"].startswith(above))
         return frame
 
     def _uri(self, path: str) -> str:
-        return f"{self._root}/{path.removeprefix(self.side.prefix)}"
+        return f"{self._root}/{path.removeprefix(self.subset.prefix)}"
 
     def folders(self) -> Iterator[Folder]:
         frame = self._files()
@@ -142,27 +142,27 @@ class SparkSource(ImageSource):
         files: dict[str, list[Found]] = defaultdict(list)
         for path, size, modified in found:
             files[path.rpartition("/")[0]].append(Found(path, size, modified, 0))
-        # Empty files are listed, but never scanned.
-        for path in set(filter(self.side.has, self._listed(frame))) - set(names):
+        # Spark lists empty files but does not return them.
+        for path in set(filter(self.subset.has, self._listed(frame))) - set(names):
             files[path.rpartition("/")[0]].append(Found(path, 0, 0, 0, "empty file"))
         folders = {""}
         for folder in files:
             while folder not in folders:
                 folders.add(folder)
                 folder = folder.rpartition("/")[0]
-        # Folders without a file that Spark shows.
+        # Folders without a file that Spark returns.
         for folder in sorted(folders - set(files)):
             folders |= {
                 path
                 for name, is_folder in self._names(folder, "*")
                 if is_folder and not name.startswith(("_", "."))
-                if self.side.has(path := f"{folder}/{name}".lstrip("/"))
+                if self.subset.has(path := f"{folder}/{name}".lstrip("/"))
             }
         for folder in sorted(folders):
             yield self._folder(folder, files.get(folder, []), folders)
 
     def _listed(self, frame: "DataFrame") -> Iterator[str]:
-        """All paths that Spark has listed, as one string: an item at a time takes minutes."""
+        """All paths that Spark has listed, fetched as one string: one by one takes minutes."""
         listed: Any = frame._jdf
         text = self._strings.join("\0", listed.inputFiles())
         above = self._path(self._root).toUri().getPath()
@@ -170,10 +170,10 @@ class SparkSource(ImageSource):
             yield unquote(urlsplit(uri).path).removeprefix(above).lstrip("/")
 
     def _folder(self, folder: str, files: Sequence[Found], folders: Iterable[str]) -> Folder:
-        found = [file for file in files if not is_rubbish(file.path.rpartition("/")[2])]
+        found = [file for file in files if not is_junk(file.path.rpartition("/")[2])]
         ignored = len(files) - len(found)
         for name, _ in self._names(folder, "{_,.}*"):
-            if is_rubbish(name):
+            if is_junk(name):
                 ignored += 1
             else:
                 found.append(Found(f"{folder}/{name}".lstrip("/"), 0, 0, 0, _HIDDEN))
@@ -182,7 +182,7 @@ class SparkSource(ImageSource):
         return Folder(name, sorted(found), ignored, below or not folder)
 
     def _names(self, folder: str, pattern: str) -> list[tuple[str, bool]]:
-        """Names in a folder that match a glob, and whether they are folders themselves."""
+        """Names in a folder that match a glob, each with whether it is a folder."""
         listed = self._system.listStatus(
             self._path(f"{self._root}/{folder}"), self._filter(pattern)
         )
@@ -260,7 +260,7 @@ def _decoded(rows: Iterable[dict[str, Any]], seen: list[int]) -> Iterator[Decode
 
 
 def _part_result(part: Part, result: dict[str, Any] | None) -> PartResult:
-    """What a task has said of a part; files that Spark could not read are rejects."""
+    """The result that a task returned for a part; files that Spark could not read are rejects."""
     if result is None:
         result = {"rejects": [], "counts": {}, "checksum": 0, "seen": [], "blank": [], "deep": []}
     seen = set(result["seen"])

@@ -1,7 +1,7 @@
-"""Folders that a host keeps for later: built once, whole or absent, within a stated size.
+"""A cache of folders on a host: built once, complete or absent, within a size limit.
 
-An entry is in use while a process holds the lock on its mark. What nobody uses goes where a new
-entry needs the room, least recently used first.
+An entry is in use while a process holds the lock on its mark. Unused entries are removed when a new
+entry needs the space, least recently used first.
 """
 
 import errno
@@ -22,22 +22,22 @@ from cnn.core.lock import Locked, NoLocks, file_lock, flock, is_at
 from cnn.settings.schema import CacheSettings
 
 _MARK = "used"
-_BUILD, _GONE = ".build-", ".gone-"
-# Directories that Spark makes for one application or executor below what it was given.
-_SPARKS_OWN = re.compile(r"blockmgr-[0-9a-f-]{36}")
-_STANDALONES_OWN = re.compile(r"(spark|executor)-[0-9a-f-]{36}")
+_BUILD, _REMOVED = ".build-", ".gone-"
+# Directories that Spark creates for one application or executor in its local directory.
+_BLOCK_MANAGER_DIR = re.compile(r"blockmgr-[0-9a-f-]{36}")
+_STANDALONE_DIR = re.compile(r"(spark|executor)-[0-9a-f-]{36}")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A folder of the cache, which stays while `mark` is open."""
+    """A folder of the cache; it is not removed while `mark` is open."""
 
     folder: Path
     mark: TextIO
 
 
 class Cache:
-    """This user's cache in a directory; other users can neither read it nor put anything there."""
+    """This user's cache in a directory; other users can neither read it nor write to it."""
 
     def __init__(self, settings: CacheSettings) -> None:
         base = Path(settings.dir) if settings.dir else local_dir()
@@ -47,7 +47,7 @@ class Cache:
             is_own = make_private(self.root)
         except OSError as error:
             raise Error(
-                f"the cache directory must be one that can be made, but got {self.root}: "
+                f"the cache directory must be one that can be created, but got {self.root}: "
                 f"{error.strerror}; name another place with --cache-dir"
             ) from None
         if not is_own:
@@ -64,10 +64,11 @@ class Cache:
         build: Callable[[Path], None],
         check: Callable[[Path], bool],
     ) -> tuple[Entry, bool]:
-        """The entry `name`, of `size` bytes, and whether it was built now: where there was none
-        that passes `check`. Of several processes one builds and the others wait.
+        """Returns the entry `name`, of `size` bytes, and whether it was built now.
 
-        Raises Error where there is no room, and what `build` raises; nothing is left then.
+        It is built if there is none that passes `check`. If several processes need it, one builds
+        it and the others wait. Raises Error if there is no room, and what `build` raises; it leaves
+        nothing behind then.
         """
         with self._locks():
             return self._open(name, size, build, check)
@@ -116,7 +117,7 @@ class Cache:
             except FileNotFoundError:
                 return None
             flock(mark, fcntl.LOCK_SH)
-            # It may have been removed, and even built anew, before the lock was ours.
+            # It may have been removed, and even rebuilt, before this process got the lock.
             if is_at(mark, folder / _MARK):
                 os.utime(mark.fileno())
                 return Entry(folder, mark)
@@ -130,9 +131,9 @@ class Cache:
             mark = (staging / _MARK).open("w+")
             flock(mark, fcntl.LOCK_SH)
             for path in (*staging.iterdir(), staging):
-                _to_disk(path)
+                _sync(path)
             staging.rename(folder)
-            _to_disk(self.root)
+            _sync(self.root)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise self._no_room(size) from None
@@ -142,8 +143,8 @@ class Cache:
         return Entry(folder, mark)
 
     def _tidy(self, name: str) -> None:
-        """Removes what killed processes left; the lock of `name` is held."""
-        for path in self.root.glob(f"{_GONE}*"):
+        """Removes what killed processes left behind; the caller holds the lock of `name`."""
+        for path in self.root.glob(f"{_REMOVED}*"):
             shutil.rmtree(path, ignore_errors=True)
         for path in self.root.glob(f"{_BUILD}*"):
             other = path.name.removeprefix(_BUILD)
@@ -157,7 +158,7 @@ class Cache:
                 continue
 
     def _make_room(self, size: int) -> None:
-        """Removes what nobody uses until `size` more bytes are within the limit and the disk."""
+        """Removes unused entries until `size` more bytes fit in the limit and on the disk."""
         entries = [path.parent for path in self.root.glob(f"[!.]*/{_MARK}")]
         sizes = {folder: _size(folder) for folder in entries}
         for folder in sorted(entries, key=lambda folder: (folder / _MARK).stat().st_mtime):
@@ -174,8 +175,8 @@ class Cache:
             raise self._no_room(size)
 
     def _remove(self, folder: Path) -> None:
-        """Whoever has it open keeps what is open."""
-        gone = self.root / f"{_GONE}{folder.name}-{os.getpid()}"
+        """Removes an entry; a process that has its files open can still read them."""
+        gone = self.root / f"{_REMOVED}{folder.name}-{os.getpid()}"
         folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
 
@@ -184,7 +185,7 @@ class Cache:
 
     def _no_room(self, size: int) -> Error:
         return Error(
-            "the cache directory must have {} MiB for the images' pixels, but {} has {} MiB free; "
+            "the cache directory must have {} MiB free for the images' pixels, but {} has {} MiB; "
             "name another place with {}",
             _mebibytes(size),
             self.root,
@@ -194,17 +195,17 @@ class Cache:
 
 
 def local_dir() -> Path:
-    """Where this host keeps what is its own: in an executor's process the first of Spark's local
-    directories, elsewhere the system's directory for temporary files.
+    """This host's directory for local files: Spark's first local directory in an executor's
+    process, otherwise the system's directory for temporary files.
     """
-    # Spark tells its Python processes the directories of this executor's blocks.
+    # Spark sets this for its Python processes to the executor's block directories.
     named = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0]
     if not named:
         return Path(tempfile.gettempdir())
     path = Path(named)
-    if _SPARKS_OWN.fullmatch(path.name):
+    if _BLOCK_MANAGER_DIR.fullmatch(path.name):
         path = path.parent
-    if all(_STANDALONES_OWN.fullmatch(part.name) for part in (path, path.parent)):
+    if all(_STANDALONE_DIR.fullmatch(part.name) for part in (path, path.parent)):
         path = path.parent.parent
     return path
 
@@ -217,7 +218,7 @@ def _mebibytes(size: int) -> str:
     return f"{size / 2**20:,.0f}"
 
 
-def _to_disk(path: Path) -> None:
+def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

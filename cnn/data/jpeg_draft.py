@@ -1,6 +1,6 @@
 """JPEG draft decoding: libjpeg decodes a large photograph at a fraction of its size.
 
-That is what makes decoding fast. It costs no accuracy that can be seen.
+This is what makes decoding fast, at no visible loss of accuracy.
 """
 
 from PIL import Image
@@ -9,21 +9,21 @@ from cnn.data.resample import Fit, target_sides
 
 
 def draft(image: Image.Image, mode: str, size: int, fit: Fit) -> tuple[float, float]:
-    """Has libjpeg decode at the smallest scale that costs no accuracy; other kinds: as they are.
+    """Makes a JPEG decode at the smallest accurate scale; leaves other formats unchanged.
 
-    At 1/8, 1/4 or 1/2 libjpeg gives the means of blocks. That is exact where whole blocks make up
-    the target's pixels; elsewhere so many blocks across a pixel keep within 0.9 grey levels,
-    measured on photographs and drawings enlarged to 1024x1024.
+    At 1/8, 1/4 or 1/2 libjpeg returns the means of blocks. That is exact if each target pixel
+    consists of whole blocks. Otherwise the minimum numbers of blocks per pixel used here keep the
+    error within 0.9 grey levels, measured on photographs and drawings enlarged to 1024x1024.
 
     Args:
-        image: Opened, and not loaded yet.
-        mode: Pillow's, that the image is going to be converted to.
-        size: The side of the square to make.
-        fit: How that is going to be made.
+        image: An image that is opened but not loaded.
+        mode: The Pillow mode to which the image will be converted.
+        size: The side of the target square.
+        fit: How the image is fitted to the square.
 
     Returns:
-        Width and height in blocks, which need not be whole: the last block may lie in part beyond
-        the edge.
+        Width and height in blocks, not necessarily integers: the last block may extend beyond the
+        edge.
     """
     width, height = image.size
     wide, high = (side for side, _, _ in target_sides((width, height), size, fit))

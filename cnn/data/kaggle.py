@@ -1,4 +1,4 @@
-"""Kaggle data sets: fetched with Kaggle's own client, verified, unpacked safely. No Spark."""
+"""Downloads Kaggle data sets with Kaggle's own client, verifies and unpacks them. No Spark."""
 
 import contextlib
 import errno
@@ -18,7 +18,7 @@ from cnn.data.manifest import Source
 
 KAGGLE = Option("kaggle")
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*/[A-Za-z0-9][\w-]*")
-# What an archive may unpack to, whatever its headers say.
+# The most bytes an archive may unpack to, whatever its headers say.
 MAX_UNPACKED = 500 << 30
 _CHUNK = 1 << 20
 _CREDENTIALS = (
@@ -28,12 +28,12 @@ _CREDENTIALS = (
 
 
 def fetch_kaggle(dataset: str, downloads: Path) -> tuple[Path, Source]:
-    """Downloads and unpacks a data set unless that was done before; its folder and its source.
+    """Downloads and unpacks a data set, unless that is done; returns its folder and its source.
 
-    The folder under `downloads` is whole or absent. What an interrupted download has left is
-    resumed where the server can, and never taken for the whole. Raises InputError and Error with
-    one line for missing or refused credentials, a data set that is not there, a full disk, an
-    archive that is damaged or reaches beyond its folder.
+    The folder under `downloads` is complete or absent. An interrupted download is resumed if the
+    server supports it, and never mistaken for a complete one. Raises InputError or Error for
+    missing or refused credentials, an unknown data set, a full disk, or an archive that is damaged
+    or would write outside its folder.
     """
     if not _NAME.fullmatch(dataset):
         raise InputError("{} must be an owner and a name, owner/name, but got {}", KAGGLE, dataset)
@@ -55,7 +55,7 @@ def fetch_kaggle(dataset: str, downloads: Path) -> tuple[Path, Source]:
 
 
 def _known_source(downloads: Directory, card: str) -> Source | None:
-    """What an earlier download has left last, when all was there."""
+    """The source written by an earlier download, which writes it last."""
     try:
         return read_model(Source, downloads, card)
     except (FileNotFoundError, Malformed):
@@ -63,9 +63,9 @@ def _known_source(downloads: Directory, card: str) -> Source | None:
 
 
 def _client() -> Any:
-    """Kaggle's client, logged in with what its own tools would use."""
+    """Kaggle's client, logged in with the credentials that Kaggle's own tools would use."""
     with contextlib.redirect_stdout(io.StringIO()):
-        # Importing logs in, and says at length what is missing.
+        # Importing it logs in, and prints a long text if credentials are missing.
         from kaggle.api.kaggle_api_extended import KaggleApi
         from kagglesdk import KaggleClient
 
@@ -73,7 +73,7 @@ def _client() -> Any:
         try:
             api.authenticate()
         except SystemExit:
-            raise InputError(f"{_CREDENTIALS}, but there are none") from None
+            raise InputError(f"{_CREDENTIALS}, but none were found") from None
     values = api.config_values
     return KaggleClient(
         username=values.get(api.CONFIG_NAME_USER),
@@ -101,7 +101,7 @@ def _describe(client: Any, dataset: str) -> Source:
 
 
 def _download(client: Any, dataset: str, archive: Path) -> Path:
-    """Downloads to `archive`, which is there when it is complete; with a progress bar on stderr."""
+    """Downloads to `archive`, which exists only once complete; shows a progress bar on stderr."""
     from kaggle.api.kaggle_api_extended import KaggleApi
     from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
 
@@ -113,7 +113,7 @@ def _download(client: Any, dataset: str, archive: Path) -> Path:
     partial = archive.with_name(f"{archive.name}.partial")
     done = partial.stat().st_size if partial.is_file() else 0
     _check_space(archive.parent, int(response.headers.get("Content-Length") or 0) - done)
-    # What the client prints on the way names addresses that are signed.
+    # The client prints signed URLs, which must not be shown.
     with contextlib.redirect_stdout(io.StringIO()):
         KaggleApi().download_file(
             response,
@@ -121,18 +121,18 @@ def _download(client: Any, dataset: str, archive: Path) -> Path:
             client.http_client(),
             quiet=False,
             resume=True,
-            # What is lost of a connection that breaks.
+            # At most one chunk is lost if the connection breaks.
             chunk_size=1 << 16,
         )
     return partial.rename(archive)
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpacks a zip archive to a new folder, which is whole or absent.
+    """Unpacks a zip archive to a new folder, which is complete or absent.
 
-    Raises Error where the archive is damaged, unpacks to more than MAX_UNPACKED bytes or than
-    there is room for, or holds links, encrypted files or paths outside the folder; nothing is
-    left then, and a damaged archive is removed so that the next attempt fetches it anew.
+    Raises Error if the archive is damaged, unpacks to more than MAX_UNPACKED bytes or more than
+    the disk can hold, or contains links, encrypted files or paths outside the folder. It leaves
+    nothing behind then, and removes a damaged archive so that the next attempt downloads it again.
     """
     staging = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
@@ -151,12 +151,13 @@ def unpack(archive: Path, folder: Path) -> None:
     except Error:
         raise
     except Exception as error:
-        # Python's archive raises whatever a damaged file provokes.
+        # A damaged file can cause almost any error in zipfile.
         if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:
             raise
         archive.unlink()
         raise Error(
-            f"{archive.name} is damaged ({error}) and was removed; the same command fetches it anew"
+            f"{archive.name} is damaged ({error}) and was removed; "
+            "run the same command to download it again"
         ) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -166,9 +167,9 @@ def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
     path = PurePosixPath(member.filename.replace("\\", "/"))
     mode = member.external_attr >> 16
     if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
-        reason = "lies outside its folder"
+        reason = "is outside its folder"
     elif not path.parts or "\0" in str(path) or any(len(p.encode()) > 255 for p in path.parts):
-        reason = "has a name that no file can have"
+        reason = "has an invalid file name"
     elif mode and not (stat.S_ISREG(mode) or stat.S_IFMT(mode) == 0):
         reason = "is a link or another special file"
     elif member.flag_bits & 1:
@@ -179,14 +180,14 @@ def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
 
 
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, staging: Path, left: int) -> int:
-    """Writes one file, whose checksum the archive's reader verifies; how many bytes are left."""
+    """Extracts one file, verifying its checksum; returns how many bytes may still be unpacked."""
     target = staging / member.filename.replace("\\", "/")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(b"")
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         raise Error(
-            f"an archive must hold plain files, but {member.filename!r} is a folder too"
+            f"an archive must hold plain files, but {member.filename!r} is also a folder"
         ) from None
     with opened.open(member) as packed, target.open("wb") as file:
         while chunk := packed.read(_CHUNK):
@@ -200,16 +201,20 @@ def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, staging: Path, le
 def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise _full_disk(folder, f"{needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free")
+        raise _full_disk(
+            folder, f"{needed / 1e9:.1f} GB are needed, but {free / 1e9:.1f} GB are free"
+        )
 
 
 def _full_disk(folder: Path, detail: str) -> Error:
-    return Error(f"the disk of {folder} is too full: {detail}; --download-dir names another")
+    return Error(
+        f"the disk of {folder} is too full: {detail}; name another place with --download-dir"
+    )
 
 
 @contextlib.contextmanager
 def _clear_errors(dataset: str, downloads: Path) -> Any:
-    """What goes wrong on the way, in one line that holds no address: those are signed."""
+    """Converts errors of the download to one line without a URL, because the URLs are signed."""
     import requests
     import urllib3
 
@@ -229,7 +234,7 @@ def _clear_errors(dataset: str, downloads: Path) -> Any:
     except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
         raise Error(
             f"Kaggle could not be reached, or the connection broke ({type(error).__name__}); "
-            "the same command resumes the download"
+            "run the same command to resume the download"
         ) from None
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -240,4 +245,4 @@ def _clear_errors(dataset: str, downloads: Path) -> Any:
 
 
 def _not_there(dataset: str) -> InputError:
-    return InputError("{} must be a data set on Kaggle, but {} is not there", KAGGLE, dataset)
+    return InputError("{} must be a data set on Kaggle, but {} was not found", KAGGLE, dataset)

@@ -1,4 +1,4 @@
-"""What lies under a folder of images: the files, their classes, and names that Parquet can hold."""
+"""Lists a folder of images: files and classes, with names that Parquet can hold."""
 
 import hashlib
 import os
@@ -14,15 +14,15 @@ from cnn.data.splits import ImageFile
 
 _NO_UTF8 = re.compile("[\udc80-\udcff]")
 _ESCAPED = re.compile(rb"%(25|[89A-F][0-9A-F])")
-_RUBBISH = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+_JUNK = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _KNOWN_ORDER = ("faces", "comics")
 IMAGES, CLASSES = Option("images"), Option("classes")
 
 
-class Side(NamedTuple):
-    """Which images a folder holds: those of `--images`, or an official test set.
+class Subset(NamedTuple):
+    """The part of a data set that a folder holds: the images of `--images`, or the test set.
 
-    `prefix` is put before each of its paths; `without` is a folder below it that is not part of it.
+    `prefix` is added to each path; `without` is a folder inside it that does not belong to it.
     """
 
     tested: bool = False
@@ -35,18 +35,18 @@ class Side(NamedTuple):
         return Option("test_images") if self.tested else IMAGES
 
     def has(self, path: str) -> bool:
-        """Whether a path below the folder is part of it."""
+        """Whether a path inside the folder belongs to the subset."""
         return self.without is None or not f"{path}/".startswith(f"{self.without}/")
 
 
-ALL = Side()
+ALL = Subset()
 
 
 class Listing(NamedTuple):
-    """What lies under the images' root: files, classes in label order, and what was passed over.
+    """The files under the images' root, the classes in label order, and the number ignored.
 
-    `rejects` are paths and reasons of what cannot even be opened. `inputs` is a hash of all names,
-    sizes and times, and of the settings.
+    `rejects` are paths and reasons of files that cannot even be opened. `inputs` is a hash of the
+    names, sizes and times of all files, and of the settings.
     """
 
     files: list[ImageFile]
@@ -57,7 +57,7 @@ class Listing(NamedTuple):
 
 
 class Found(NamedTuple):
-    """One name in a folder; `same` is equal for names of one file, `reason` why it is no file."""
+    """One name in a folder; `same` is equal for names of one file, `reason` says why it is none."""
 
     path: str
     size: int
@@ -67,7 +67,7 @@ class Found(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A folder's own files, by what their names say; `has_folders` where it holds others."""
+    """A folder with the files directly in it; `has_folders` is whether it contains folders."""
 
     name: str
     found: list[Found]
@@ -76,9 +76,9 @@ class Folder(NamedTuple):
 
 
 class Gathered(NamedTuple):
-    """The files of some folders; `leaves` are names of folders that may be classes.
+    """The files of some folders; `leaves` are the names of folders that may be classes.
 
-    `stats` is a hash of all names, sizes and times.
+    `stats` is a hash of the names, sizes and times of all files.
     """
 
     files: list[ImageFile]
@@ -89,13 +89,14 @@ class Gathered(NamedTuple):
 
 
 def gather(
-    folders: Iterator[Folder], classes: Collection[str] | None = None, side: Side = ALL
+    folders: Iterator[Folder], classes: Collection[str] | None = None, subset: Subset = ALL
 ) -> Gathered:
-    """The files of folders: where one file has an image's name, all are to be images.
+    """Gathers the files of image folders: those with at least one file named like an image.
 
-    What else lies in such a folder is not passed over: it becomes a reject with its reason. Other
-    folders, hidden names and what archives and desktops leave behind are ignored and counted. Of
-    a folder that is none of `classes` there is one file without a path, for its name.
+    All files of such a folder are expected to be images; any that is not becomes a reject. Other
+    folders, hidden files and files that archives and desktops leave behind are ignored and
+    counted. A folder that is not one of `classes` contributes one file without a path, to keep its
+    name.
     """
     files: list[ImageFile] = []
     rejects: list[tuple[str, str]] = []
@@ -111,47 +112,47 @@ def gather(
             ignored += len(folder.found)
             continue
         if classes is not None and folder.name not in classes:
-            # So that its name can be said where one that was asked for is missing.
+            # An error about a missing class can then list the folders that exist.
             files.append(ImageFile("", folder.name, 0, 0))
             continue
         for path, size, modified, same, reason in folder.found:
             stats.update(f"{path}\0{size}\0{modified}\n".encode("utf-8", "surrogateescape"))
             if reason is None:
-                listed = side.prefix + escape(path)
-                files.append(ImageFile(listed, folder.name, size, same, side.tested))
+                listed = subset.prefix + escape(path)
+                files.append(ImageFile(listed, folder.name, size, same, subset.tested))
             else:
-                rejects.append((side.prefix + escape(path), reason))
+                rejects.append((subset.prefix + escape(path), reason))
     return Gathered(files, rejects, ignored, leaves, stats.hexdigest())
 
 
 def one_file(name: str) -> Gathered:
-    """A single file, which was named itself: it is an image of no class."""
+    """The listing of a single file that the user named: an image without a class."""
     return Gathered([ImageFile(escape(name), "", 0)], [], 0, set(), "")
 
 
 def listing_of(found: Gathered, place: str, settings: DataSettings) -> Listing:
-    """Puts the classes that the settings name, or else all, in the order of their labels.
+    """Makes the listing of the classes that the settings name, or of all, in label order.
 
     Args:
-        found: What lies at `place`, as `gather` has it for the classes of the settings.
-        place: How messages name it.
-        settings: Of the data set.
+        found: The result of `gather` for the classes of the settings.
+        place: The name of the images' folder in messages.
+        settings: The settings of the data set.
 
     Raises:
-        InputError: There are no two classes, or not those that were asked for.
+        InputError: There are fewer than two classes, or a requested one is missing.
     """
     classes = _class_order(place, {file.class_name for file in found.files}, found.leaves, settings)
     files = [file for file in found.files if file.class_name in classes]
-    # Where test images lie does not matter, as it does not for the others.
+    # The location of the test images does not matter, like that of the training images.
     inputs = found.stats + settings.model_dump_json(exclude={"test_images"})
     return Listing(
         files, classes, found.rejects, found.ignored, hashlib.sha256(inputs.encode()).hexdigest()
     )
 
 
-def is_rubbish(name: str) -> bool:
+def is_junk(name: str) -> bool:
     """Whether a name is hidden, or one that an archive or a desktop leaves behind."""
-    return name.startswith(".") or name in _RUBBISH
+    return name.startswith(".") or name in _JUNK
 
 
 def _suffix(path: str) -> str:
@@ -159,16 +160,16 @@ def _suffix(path: str) -> str:
 
 
 def escape(path: str) -> str:
-    """Bytes of a file name that are no UTF-8 are percent-escaped: Parquet strings are UTF-8."""
+    """Percent-escapes bytes of a file name that are not UTF-8, because Parquet strings are."""
     if path.isascii() or path.isprintable() or not _NO_UTF8.search(path):
         return path
-    # A percent sign too, where there is one that stands for a byte.
+    # Percent signs too, so that the escapes can be told apart.
     path = path.replace("%", "%25")
     return _NO_UTF8.sub(lambda found: f"%{ord(found[0]) - 0xDC00:02X}", path)
 
 
 def real_path(root: Path, path: str) -> Path:
-    """The file behind a listed path, whose bytes that are no UTF-8 were escaped."""
+    """The file of a listed path, in which bytes that are not UTF-8 were escaped."""
     direct = root / path
     if "%" not in path or direct.exists():
         return direct
@@ -184,7 +185,7 @@ def _class_order(
     if settings.classes is not None:
         if len(set(settings.classes)) != len(settings.classes) or len(settings.classes) < 2:
             raise InputError(
-                "{} must name two or more different folders, but got {}",
+                "{} must name at least two different folders, but got {}",
                 CLASSES,
                 ",".join(settings.classes),
             )
@@ -207,7 +208,7 @@ def _class_order(
         )
     if len(found) < 2:
         raise InputError(
-            "{} must hold two classes or more, but {} has one: {!r}",
+            "{} must hold at least two classes, but {} has one: {!r}",
             IMAGES,
             place,
             next(iter(found)),

@@ -1,4 +1,4 @@
-"""The manifest of a data directory: what is in it, how it was made, and that it is complete."""
+"""The manifest of a data directory: what it holds and how it was made."""
 
 from typing import Annotated, Any, Final, Literal
 
@@ -14,13 +14,13 @@ from cnn.data.deep_value_range import parse_range
 from cnn.settings.validation import Frozen, shown
 
 MANIFEST = "manifest.json"
-# 2: deep images are scaled by a range of values, transparency lies on a background.
+# 2: deep images are scaled by a value range, and transparent pixels show a background.
 SCHEMA_VERSION: Final = 2
 
 COMMAND = "spark-submit jobs/preprocess.py"
 
 
-# Of a square image, in pixels.
+# The side of a square image in pixels.
 Side = Annotated[int, Field(ge=8, le=2048)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 AnyBackground = Annotated[Background, BeforeValidator(parse_background)]
@@ -28,7 +28,7 @@ AnyRange = Annotated[ValueRange | None, BeforeValidator(parse_range)]
 
 
 class Source(Frozen):
-    """Where the images are from, as far as it is known; shown wherever results are."""
+    """The origin of the images, as far as it is known; shown with all results."""
 
     name: str
     licence: str | None = None
@@ -46,25 +46,25 @@ class DataSettings(Frozen):
     group: Literal["auto", "stem", "none"] = "auto"
     group_regex: str | None = None
     split: Literal["exact", "stable"] = "exact"
-    # What becomes of folders that look like a split.
+    # What to do with folders that look like a split.
     folders: Literal["ask", "ignore"] = "ask"
-    # An official test set, as it was named: no test split is drawn, test_fraction is not used.
+    # The folder of an official test set, as named; test_fraction is not used then.
     test_images: str | None = None
     fit: Fit = "stretch"
     background: AnyBackground = "auto"
-    # None: found over the training images.
+    # None: determined from the training images.
     value_range: AnyRange = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    # A fraction of the files below 1, a number of files from 1 on.
+    # Below 1 a fraction of the files, otherwise a number of files.
     max_rejects: Annotated[float, Field(ge=0)] = 0.01
 
     @model_validator(mode="after")
     def _stable_groups(self) -> "DataSettings":
         if self.split == "stable" and self.group == "auto" and self.group_regex is None:
-            # Not a ValueError, of which pydantic would keep the text alone.
+            # Not a ValueError: pydantic would keep only its text.
             raise InputError(
-                "{} stable must come with {} stem, {} none or {}, since auto may choose otherwise "
-                "when images are added",
+                "{} stable must be used with {} stem, {} none or {}, because auto may group "
+                "differently when images are added",
                 Option("split"),
                 Option("group"),
                 Option("group"),
@@ -76,7 +76,7 @@ class DataSettings(Frozen):
     def _official_test(self) -> "DataSettings":
         if self.test_images is not None and self.split != "exact":
             raise InputError(
-                "{} cannot be combined with {}, which are the test split",
+                "{} cannot be combined with {}, which provides the test split",
                 Option("split"),
                 Option("test_images"),
             )
@@ -87,12 +87,12 @@ class DataSettings(Frozen):
         return 1 if self.color_mode == "grayscale" else 3
 
     def decoding(self, value_range: ValueRange | None) -> Decoding:
-        """How an image file becomes pixels, with the range that was given or found."""
+        """How image files are decoded, with the given or determined value range."""
         return Decoding(self.image_size, self.channels, self.fit, self.background, value_range)
 
 
 class Manifest(Frozen):
-    """`DATA/manifest.json`; written last, so that without it there is no data set."""
+    """`DATA/manifest.json`; written last, so a directory without it is not a data set."""
 
     schema_version: Literal[1, 2] = SCHEMA_VERSION
     size: Side
@@ -102,17 +102,18 @@ class Manifest(Frozen):
     counts: dict[str, dict[str, Count]]
     groups: Count
     duplicates: Count
-    # Files that were listed: rows and rejects; and those that were passed over.
+    # Listed files, which are the rows and the rejects.
     listed: Count
     rejects: Count
     # Rejects by kind of reason.
     reasons: dict[str, Count]
-    # Of the rejects those that are sound images, but in an official test set too.
+    # Rejects that are valid images but are also in an official test set.
     withheld: Count = 0
+    # Files that were not listed.
     ignored: Count
-    # Images that are blank or nearly so; version 1 did not look for them.
+    # Blank or nearly blank images; None in version 1, which did not look for them.
     blank: Count | None = None
-    # Which values of images with more than 8 bits a channel became 0 and 255; None: there are none.
+    # The values of deep images that became 0 and 255; None if there are no deep images.
     value_range: AnyRange = None
     settings: DataSettings
     source: Source
@@ -124,7 +125,7 @@ class Manifest(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _as_version_1(cls, tree: Any) -> Any:
-        """What version 1 did not say: transparency lay on white."""
+        """Adds what version 1 did not store: transparent pixels were white."""
         settings = tree.get("settings") if isinstance(tree, dict) else None
         if isinstance(settings, dict) and tree.get("schema_version") == 1:
             return {**tree, "settings": {"background": "white", **settings}}
@@ -143,7 +144,7 @@ class Manifest(Frozen):
         return sum(self.counts[split].values())
 
     def smallest_class(self, split: str) -> int:
-        """How many images the class has that has the fewest."""
+        """The number of images of the smallest class."""
         return min(self.counts[split].values())
 
 
@@ -152,12 +153,12 @@ def write_manifest(data: Directory, manifest: Manifest) -> None:
 
 
 def read_manifest(data: Directory) -> Manifest:
-    """Raises InputError where there is no data set, or not one of this version."""
+    """Reads a manifest. Raises InputError if it is missing, invalid or of another version."""
     try:
         return read_model(Manifest, data, MANIFEST)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            "{} must name a data set, but {} has no {}; make one with: {} --out {}",
+            "{} must name a data set, but {} has no {}; create one with: {} --out {}",
             Option("data"),
             data.uri,
             MANIFEST,
@@ -168,8 +169,9 @@ def read_manifest(data: Directory) -> Manifest:
         if error.where == "schema_version":
             raise InputError(
                 f"a data set must have schema version 1 or {SCHEMA_VERSION}, but {data.uri} has "
-                f"{shown(error.value)}; make it again with: {COMMAND}"
+                f"{shown(error.value)}; create it again with: {COMMAND}"
             ) from None
         raise InputError(
-            f"{data.uri}/{MANIFEST} must be a manifest, but {error.where or 'it'} is wrong: {error}"
+            f"{data.uri}/{MANIFEST} must be a manifest, but {error.where or 'it'} is invalid: "
+            f"{error}"
         ) from None

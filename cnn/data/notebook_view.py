@@ -1,4 +1,4 @@
-"""A data set as a notebook shows it."""
+"""The HTML view of a data set in a notebook."""
 
 from cnn.core.html import block, table, text
 from cnn.data.duplicates import DUPLICATES
@@ -7,7 +7,7 @@ from cnn.data.splits import TEST, TRAIN
 
 
 def data_html(path: str, manifest: Manifest) -> str:
-    """Images by class and split, and what became of the rest."""
+    """Returns a table of images by class and split, and the numbers of rejects and duplicates."""
     rows = [
         [text(name), *(f"{manifest.counts[split][name]:,}" for split in (TRAIN, TEST))]
         for name in manifest.classes
@@ -22,6 +22,6 @@ def data_html(path: str, manifest: Manifest) -> str:
         rejected + (f": {'; '.join(reasons)}" if reasons else ""),
         f"{manifest.groups:,} groups, {manifest.duplicates:,} duplicates"
         + (f", listed in <code>{DUPLICATES}</code>" if manifest.duplicates else "")
-        + (f", {manifest.blank:,} blank or nearly so" if manifest.blank else ""),
+        + (f", {manifest.blank:,} blank or nearly blank" if manifest.blank else ""),
         f"<code>{text(path)}</code>",
     )

@@ -1,18 +1,18 @@
-"""Image files opened, and what of them may be decoded: limits by what decoding takes."""
+"""Opens image files, and limits what is decoded by the memory that decoding takes."""
 
 from typing import BinaryIO
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-# Of what is decoded; libjpeg decodes a photograph of any phone at a fraction of its size.
+# The most pixels to decode; libjpeg decodes photographs of any phone at a fraction of their size.
 MAX_PIXELS = 89_000_000
-# Of what a header says, of which at least a 64th is decoded.
+# Limits on the size in the header; at least a 64th of the pixels is decoded.
 MAX_DECLARED, MAX_SIDE = 2**30, 65_535
 MIN_SIDE = 8
-# Bytes of coefficients: four of two bytes for each pixel of the largest that is decoded whole.
+# The most bytes of coefficients: four of two bytes for each pixel of the largest image.
 _MAX_COEFFICIENTS = 8 * MAX_PIXELS
-# Pillow loads its plugins as it goes; naming formats to open() needs all of them.
+# Pillow loads its plugins on demand, but open() with named formats needs all of them.
 Image.init()
 _FORMATS = ("PNG", "GIF", "WEBP", "BMP", "TIFF")
 _JPEG = b"\xff\xd8\xff"
@@ -23,11 +23,11 @@ class Unreadable(Exception):
 
 
 def open_image(file: BinaryIO) -> Image.Image:
-    """Reads the header alone. Raises Unreadable, and whatever Pillow's plugins raise."""
+    """Opens an image, reading only its header. Raises Unreadable and any error of Pillow."""
     start = file.read(len(_JPEG))
     file.seek(0)
     if start == _JPEG:
-        # Image.open would judge it by the size that its header says.
+        # Image.open would refuse it by the size in its header.
         image: Image.Image = _open_jpeg(file)
     else:
         image = Image.open(file, formats=_FORMATS)
@@ -40,21 +40,21 @@ def _open_jpeg(file: BinaryIO) -> JpegImageFile:
         image = JpegImageFile(file)
     except SyntaxError as error:
         detail = f" ({error})" if str(error).startswith("cannot handle") else ""
-        raise Unreadable(f"not an image of a supported kind{detail}") from None
+        raise Unreadable(f"not an image in a supported format{detail}") from None
     needed = _coefficients(image)
     if needed > _MAX_COEFFICIENTS:
         raise Unreadable(
-            "progressive JPEG that takes too much memory "
+            "progressive JPEG that needs too much memory "
             f"({needed >> 20} MiB, at most {_MAX_COEFFICIENTS >> 20})"
         )
     return image
 
 
 def _coefficients(image: JpegImageFile) -> int:
-    """Bytes of what libjpeg keeps of a JPEG whose planes come in several scans, at any scale.
+    """Bytes that libjpeg buffers for a JPEG with several scans, at any scale; otherwise 0.
 
-    Progressive ones are such, and others whose first scan has not all planes. Of four planes that
-    is not looked up: those are not photographs of a phone.
+    Progressive JPEGs have several scans, and so do others whose first scan lacks some planes. A
+    JPEG with four planes is assumed to have several: phones do not take such photographs.
     """
     if not image.layer or image.size[0] * image.size[1] <= MAX_PIXELS:
         return 0
@@ -67,7 +67,7 @@ def _coefficients(image: JpegImageFile) -> int:
 
 
 def _one_scan(image: JpegImageFile) -> bool:
-    """Whether the header of the first scan, which Pillow has read last, names all planes."""
+    """Whether the header of the first scan, the last thing Pillow has read, names all planes."""
     file, length = image.fp, 6 + 2 * image.layers
     if file is None:
         return False
@@ -77,7 +77,7 @@ def _one_scan(image: JpegImageFile) -> bool:
 
 
 def check_sides(sides: tuple[int, int]) -> None:
-    """Raises Unreadable where a header says what no image has, or too little."""
+    """Raises Unreadable if the size in a header is too large or too small."""
     if max(sides) > MAX_SIDE or sides[0] * sides[1] > MAX_DECLARED:
         raise Unreadable(f"more than {MAX_PIXELS} pixels ({sides[0]}x{sides[1]})")
     if min(sides) < MIN_SIDE:
@@ -85,6 +85,6 @@ def check_sides(sides: tuple[int, int]) -> None:
 
 
 def check_pixels(sides: tuple[int, int]) -> None:
-    """Raises Unreadable where more pixels would be decoded than are allowed."""
+    """Raises Unreadable if too many pixels would be decoded."""
     if sides[0] * sides[1] > MAX_PIXELS:
         raise Unreadable(f"more than {MAX_PIXELS} pixels ({sides[0]}x{sides[1]})")

@@ -1,4 +1,4 @@
-"""The executors' side of preprocessing: a part's files -> rows of one Parquet file, and rejects."""
+"""Preprocessing on the executors: decodes the files of a part into one Parquet file."""
 
 import hashlib
 from collections import Counter
@@ -34,10 +34,10 @@ SCHEMA = pa.schema(
     ]
 )
 
-# What a file costs beyond its bytes, in bytes that take as long to decode.
+# The fixed cost of a file, as the number of bytes that take as long to decode.
 _FILE_COST = 32 << 10
-# A part is such a fraction of a core's share of what is left: long ones first, for little
-# overhead, short ones last, so that no core ends long before another.
+# Each part is this fraction of a core's share of the remaining work: long parts first, for little
+# overhead, and short parts last, so that all cores end at about the same time.
 _SHARE = 0.7
 _MIN_ROWS = 64
 _MAX_PIXEL_BYTES = 64 << 20
@@ -45,7 +45,7 @@ _ROW_GROUP_BYTES = 8 << 20
 
 
 class Part(NamedTuple):
-    """One Parquet file to write: consecutive rows of one split, from place `start` on."""
+    """One Parquet file to write: consecutive rows of one split, starting at row `start`."""
 
     split: str
     number: int
@@ -54,10 +54,10 @@ class Part(NamedTuple):
 
 
 class PartResult(NamedTuple):
-    """What came of one part: rejects with reasons, images by label, a sum of row hashes.
+    """The result of one part: rejects with reasons, image counts by label, a sum of row hashes.
 
-    `blank` are paths and labels of images that are blank or nearly so. Where `deep` has images, for
-    which no range of values is known yet, the part has to be written again.
+    `blank` has the paths and labels of blank or nearly blank images. If `deep` has images, whose
+    value range is not known yet, the part must be written again.
     """
 
     split: str
@@ -69,8 +69,9 @@ class PartResult(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """A row with its place in its split, and one of three: its pixels, the reason why it has none,
-    or its values, which have more than 8 bits and no known range. None of them: not looked at.
+    """A row, its position in the split, and the outcome: its pixels, the reason for rejecting it,
+    or the values of a deep image whose value range is unknown. All three are None if the image was
+    only opened.
     """
 
     place: int
@@ -84,7 +85,7 @@ class Decoded(NamedTuple):
 def cut_parts(
     split: dict[str, list[Row]], sizes: dict[str, int], settings: DataSettings, cores: int
 ) -> list[Part]:
-    """Cuts the rows of each split into parts of decreasing cost; `sizes` are bytes by path."""
+    """Cuts the rows of each split into parts of decreasing cost; `sizes` is in bytes, by path."""
     left = sum(sizes[row.path] + _FILE_COST for rows in split.values() for row in rows)
     most = max(1, _MAX_PIXEL_BYTES // (settings.image_size**2 * settings.channels))
     parts: list[Part] = []
@@ -102,11 +103,11 @@ def cut_parts(
 def decode_part(
     opener: Callable[[str], Path | bytes], part: Part, how: Decoding, *, look: bool = False
 ) -> Iterator[Decoded]:
-    """Reads and decodes a part's files, one at a time; `opener` makes of a listed path a path or
-    the file's bytes, or raises Unreadable.
+    """Reads and decodes a part's files one by one; `opener` turns a listed path into a path or the
+    file's bytes, or raises Unreadable.
 
-    With `look`, values take the place of pixels in images with more than 8 bits a channel. The
-    part will be written again after the first: of what follows the others are only opened.
+    With `look`, deep images yield their values instead of pixels. The part must then be written
+    again, so after the first deep image all other images are only opened.
     """
     met = False
     for place, row in enumerate(part.rows, start=part.start):
@@ -123,7 +124,7 @@ def decode_part(
 
 
 def undecoded(place: int, row: Row, reason: Unreadable, *, look: bool) -> Decoded:
-    """What became of a row whose file gave no pixels; with `look` as for decode_part."""
+    """The outcome of a row without pixels; `look` as for `decode_part`."""
     if look and isinstance(reason, RangeUnknown):
         return Decoded(place, row, values=reason.values)
     return Decoded(place, row, reason=str(reason))
@@ -132,9 +133,9 @@ def undecoded(place: int, row: Row, reason: Unreadable, *, look: bool) -> Decode
 def write_part(
     staging: Directory, split: str, number: int, decoded: Iterable[Decoded]
 ) -> PartResult:
-    """Writes one Parquet file as its rows are decoded; holds no more than a row group of them.
+    """Writes one Parquet file while its rows are decoded; holds at most one row group in memory.
 
-    A second attempt at the same part writes the same file again, so a retried task does no harm.
+    A retried task is harmless because it writes the same file again.
     """
     rejects: list[tuple[str, str]] = []
     blank: list[tuple[str, int]] = []
@@ -145,7 +146,7 @@ def write_part(
     held = 0
     with (
         staging.writer(f"{split}/part-{number:05d}.parquet") as sink,
-        # Pixels hardly compress, have no use for a dictionary, and are read once a host.
+        # Pixels hardly compress, gain nothing from a dictionary, and are read once per host.
         pq.ParquetWriter(
             sink, SCHEMA, compression="lz4", use_dictionary=False, write_statistics=False
         ) as writer,

@@ -1,4 +1,4 @@
-"""Images from a folder, a URI, Kaggle or the sample -> a data directory, in a given session."""
+"""Preprocesses images from a folder, a URI, Kaggle or the sample into a data directory."""
 
 import hashlib
 import re
@@ -19,8 +19,8 @@ from cnn.data.build import Reject, describe_rejects, existing_dataset, make_data
 from cnn.data.deep_value_range import describe_range
 from cnn.data.duplicates import DUPLICATES
 from cnn.data.folder import FolderSource
-from cnn.data.folder_splits import Again, refuse_split, split_word
-from cnn.data.given_split import GivenSplit, Images, sides
+from cnn.data.folder_splits import Suggest, refuse_split, split_word
+from cnn.data.given_split import GivenSplit, Images, subsets
 from cnn.data.kaggle import fetch_kaggle
 from cnn.data.listing import Listing
 from cnn.data.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
@@ -39,12 +39,12 @@ SAMPLE = Source(name="sample data set, drawn by cnn/data/sample.py", licence="Ap
 
 @dataclass(frozen=True)
 class Origin:
-    """Where images come from: a path or a URI, Kaggle, or where neither is given the sample.
+    """Where images come from: a path or a URI, Kaggle, or the sample if neither is given.
 
-    `again` is the command or call that was given, with some of its settings changed.
+    `suggest` writes the user's command or call with some settings changed, for error messages.
     """
 
-    again: Again
+    suggest: Suggest
 
     images: str | None = None
     kaggle: str | None = None
@@ -53,11 +53,11 @@ class Origin:
 
 
 def data_settings(given: Mapping[str, Any]) -> DataSettings:
-    """Validated settings; what is not given must not be in `given` either. Raises InputError."""
+    """Validates the settings that the user gave; `given` has no others. Raises InputError."""
     tests = given.get("test_images")
     if tests is not None and "test_fraction" in given:
         raise InputError(
-            "{} cannot be combined with {}, which are the test split",
+            "{} cannot be combined with {}, which provides the test split",
             Option("test_fraction"),
             Option("test_images"),
         )
@@ -85,23 +85,26 @@ def preprocess(
     *,
     overwrite: bool = False,
 ) -> "DataSet":
-    """Makes a data directory at `out`, or finds there the very one that is asked for.
+    """Makes a data directory at `out`, or finds the requested one there.
 
-    What can be known to be wrong is said before `session` is entered, but for images that Spark
-    alone can reach. Raises Error.
+    Invalid input is reported before `session` is entered, unless only Spark can reach the images.
+    Raises Error.
     """
-    work = _Work(session, out, settings, overwrite, origin.again)
+    work = _Preprocessing(session, out, settings, overwrite, origin.suggest)
     if origin.kaggle is not None:
         folder, source = fetch_kaggle(origin.kaggle, origin.download_dir)
-        made = work.images(str(folder), source, own=False)
+        made = work.from_place(str(folder), source, own=False)
     elif origin.images is not None:
-        made = work.images(origin.images, _source(origin.images))
+        made = work.from_place(origin.images, _source(origin.images))
     elif settings.test_images is not None:
         raise InputError(
-            "{} must come with {} or {}", Option("test_images"), Option("images"), Option("kaggle")
+            "{} must be used with {} or {}",
+            Option("test_images"),
+            Option("images"),
+            Option("kaggle"),
         )
     else:
-        made = work.sample(origin.pairs)
+        made = work.from_sample(origin.pairs)
     return DataSet(out.uri, read_manifest(out), made)
 
 
@@ -111,25 +114,25 @@ def _source(images: str) -> Source:
     if "://" in images:
         return Source(name=images)
     path = Path(images).resolve()
-    # Of a part of a data set the name alone would say nothing.
+    # For a folder such as "train", the name alone would say nothing.
     return Source(name="/".join(path.parts[-2:]) if split_word(path.name) else path.name)
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data directory; printed, it says what became of every file that was listed."""
+    """A data directory; printed, it says what happened to every listed file."""
 
     path: str
     manifest: Manifest
-    # Whether it was made just now, rather than found in place.
+    # Whether it was made now, rather than found.
     new: bool = True
 
     def rejects(self) -> list[Reject]:
-        """Path and reason of every file that became no row."""
+        """The path and reason of every rejected file."""
         return read_rejects(Directory(self.path))
 
     def blank(self) -> list[BlankImage]:
-        """The images of which nothing is to be seen, or hardly anything."""
+        """The blank or nearly blank images."""
         return read_blank(Directory(self.path))
 
     def __str__(self) -> str:
@@ -159,23 +162,25 @@ class DataSet:
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Preprocessing:
+    """One call of `preprocess`; its methods return whether they made the data set."""
+
     session: AbstractContextManager["SparkSession"]
     out: Directory
     settings: DataSettings
     overwrite: bool
-    again: Again
+    suggest: Suggest
 
-    def sample(self, pairs: int) -> bool:
+    def from_sample(self, pairs: int) -> bool:
         if pairs < 1:
             raise InputError("{} must be 1 or more, but got {}", Option("sample"), pairs)
         text = f"sample {pairs} {self.settings.model_dump_json()}"
         inputs = hashlib.sha256(text.encode()).hexdigest()
         with claim(self.out, MANIFEST):
-            if not self._wanted(inputs):
+            if not self._must_make(inputs):
                 return False
             print(f"drawing the sample: {pairs} faces and {pairs} comics", flush=True)
-            with self._room() as root:
+            with self._drawing_folder() as root:
                 write_sample(root, pairs, seed=self.settings.seed)
                 images = FolderSource(root)
                 listing = images.find(self.settings)._replace(inputs=inputs)
@@ -184,11 +189,11 @@ class _Work:
         return True
 
     @contextmanager
-    def _room(self) -> Iterator[Path]:
-        """A folder for drawn images, which is gone afterwards.
+    def _drawing_folder(self) -> Iterator[Path]:
+        """A temporary folder for drawn images.
 
-        Beside the data set, where executors on other machines can see it as well; where the data
-        set is on no file system it is this machine's own.
+        It is next to the data set, so that executors on other machines can read it too, or on
+        this machine if the data set is on an object store.
         """
         images = beside(self.out, "partial")
         if images.local_path is None:
@@ -200,17 +205,16 @@ class _Work:
         finally:
             clear_away(images)
 
-    def images(self, place: str, source: Source, *, own: bool = True) -> bool:
-        """Of images at a place; `own` where the user has named it, rather than a data set."""
+    def from_place(self, place: str, source: Source, *, own: bool = True) -> bool:
+        """Preprocesses the images at a place; `own` is whether the user named the place."""
         places = (
             [place] if self.settings.test_images is None else [place, self.settings.test_images]
         )
         if not any(map(needs_spark, places)):
             return self._read(_images_at(places), places, source, own=own)
-        # Spark lists them as well.
+        # Spark is needed even to list the images.
         with self.session as spark:
-            there = nullcontext(spark)
-            work = replace(self, session=there)
+            work = replace(self, session=nullcontext(spark))
             return work._read(_images_at(places, spark), places, source, own=own)
 
     def _read(self, images: Images, places: Sequence[str], source: Source, *, own: bool) -> bool:
@@ -218,19 +222,19 @@ class _Work:
         if len(places) == 1 and self.settings.folders == "ask":
             chosen = self.settings.classes is not None
             files, classes = listing.files, listing.classes
-            refuse_split(files, classes, places[0], self.again, own=own, chosen=chosen)
+            refuse_split(files, classes, places[0], self.suggest, own=own, chosen=chosen)
         with claim(self.out, MANIFEST):
-            wanted = self._wanted(listing.inputs)
+            wanted = self._must_make(listing.inputs)
             if wanted:
                 with self.session as spark:
                     self._make(spark, images, listing, source)
         return wanted
 
-    def _wanted(self, inputs: str) -> bool:
-        """Whether this very data set is still to be made; raises InputError where one is there."""
+    def _must_make(self, inputs: str) -> bool:
+        """Whether the data set must be made; raises InputError if a different one is there."""
         if existing_dataset(self.out, inputs) is not None:
             print(
-                f"the data set in {self.out.uri} was made from these images and settings: "
+                f"the data set in {self.out.uri} was already made from these images and settings: "
                 "nothing to do"
             )
             return False
@@ -254,8 +258,8 @@ class _Work:
 
 
 def _images_at(places: Sequence[str], spark: "SparkSession | None" = None) -> Images:
-    """The images at a place, and an official test set where there is a second one."""
+    """The source of images at a place, or of images and an official test set at two."""
     if len(places) == 1:
         return source_of(places[0], spark)
-    one, other = sides(*places)
+    one, other = subsets(*places)
     return GivenSplit(source_of(places[0], spark, one), source_of(places[1], spark, other))

@@ -1,4 +1,4 @@
-"""An image made smaller or larger: each pixel is the average of its area."""
+"""Resamples images: each pixel is the average of its area."""
 
 from functools import lru_cache
 from typing import Literal
@@ -6,17 +6,16 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-# What becomes of an image that is not square: it is stretched, cropped around its middle, or
-# padded.
+# How an image that is not square is made square; cropping keeps the middle.
 Fit = Literal["stretch", "crop", "pad"]
 
 
 def target_sides(
     extent: tuple[float, float], size: int, fit: Fit
 ) -> tuple[tuple[int, float, float], tuple[int, float, float]]:
-    """For width and height: pixels to make, and from where to where of the source they come.
+    """For width and height: the number of target pixels, and the start and end of their source.
 
-    `extent` is the source's width and height, `size` the side of the square.
+    `extent` is the source's width and height, and `size` is the side of the square.
     """
     width, height = extent
     if fit == "crop":
@@ -33,12 +32,12 @@ def target_sides(
 def resample(
     image: Image.Image, across: tuple[int, float, float], down: tuple[int, float, float]
 ) -> np.ndarray:
-    """Makes uint8 pixels (high, wide, channels) of a part of an image.
+    """Resamples a part of an image to uint8 pixels (height, width, channels).
 
     Args:
-        image: Of a mode that has one or three bytes a pixel.
-        across: Pixels to make, and from where to where of the image's width they come.
-        down: The same of its height.
+        image: An image in a mode with one or three bytes per pixel.
+        across: The target width in pixels, and the start and end of its source.
+        down: The same for the height.
     """
     (wide, left, right), (high, top, bottom) = across, down
     steps = (right - left) / wide, (bottom - top) / high
@@ -51,7 +50,7 @@ def resample(
         whole = image.reduce((int(steps[0]), int(steps[1])), box)
         return np.asarray(whole).reshape(high, wide, -1)
     if min(steps) >= 6:
-        # Means of whole blocks first, which Pillow makes faster.
+        # First take means of whole blocks, which Pillow computes faster.
         block = int(min(steps) / 3)
         image = image.reduce(block)
         left, right, top, bottom = (value / block for value in (left, right, top, bottom))
@@ -63,9 +62,9 @@ def resample(
 
 @lru_cache(maxsize=64)
 def _overlaps(source: int, target: int, start: float, stop: float) -> np.ndarray:
-    """How much of each source pixel is in each target pixel: float32 (target, source), rows sum 1.
+    """The share of each source pixel in each target pixel: float32 (target, source), row sums 1.
 
-    Pillow's box filter takes pixels whole or not at all, up to 3 grey levels off at such sizes.
+    Pillow's box filter includes only whole pixels, which is wrong by up to 3 grey levels here.
     """
     edges = np.linspace(start, stop, target + 1)[:, None]
     pixels = np.arange(source)

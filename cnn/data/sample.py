@@ -2,7 +2,7 @@
 
 Each pair is one person, rendered once as a softly lit photograph and once as an inked drawing.
 Both renderings pass the same exposure step, so that brightness and contrast say little about the
-class; lines, flat areas and shading do. It serves smoke tests and says nothing about real faces.
+class; lines, flat areas and shading do. It is for smoke tests and says nothing about real faces.
 """
 
 from pathlib import Path

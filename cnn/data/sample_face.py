@@ -68,7 +68,7 @@ def invent_face(rng: Generator) -> Face:
 
 
 def _hair(pose: Pose, rng: Generator) -> tuple[Shape, Shape, Floats]:
-    """Hair behind the head, hair over the forehead, and single hairs of the latter."""
+    """Hair behind the head, hair over the forehead, and single hairs of the forehead."""
     volume, length = rng.uniform(0.06, 0.26), rng.choice((0.1, 0.5, 1.2, 1.7))
     frizz = 1 + volume + rng.choice((0, 0, 0.05)) * np.sin(_ANGLES * 12)[:, None]
     back = _CIRCLE * frizz

@@ -1,9 +1,9 @@
-"""Where images lie: a source lists them, compares them, and has Spark's tasks read them.
+"""Image sources: list images, compare them, and let Spark tasks read them.
 
-There is one kind of source for each kind of place: a folder that driver and executors share
-(`folder`), a bucket (`store`), and a file system that Spark alone can reach (`hadoop`).
-`source_of` makes the one for a place that the user has named. To add a kind of place, derive a
-class from ImageSource that says what lies there (`folders`) and how a task gets it (`opener`).
+There is one class for each kind of place: a folder that the driver and the executors share
+(`folder`), a bucket (`store`), and a file system that only Spark can reach (`hadoop`). `source_of`
+creates the source for a place that the user named. To add a kind of place, derive a class from
+ImageSource that lists its folders (`folders`) and says how a task reads an image (`opener`).
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from cnn.core.directory import Directory, reachable
 from cnn.core.errors import InputError
 from cnn.data.decode import Decoding, Unreadable, with_file
 from cnn.data.duplicates import Digests
-from cnn.data.listing import ALL, Folder, Gathered, Listing, Side, gather, listing_of, one_file
+from cnn.data.listing import ALL, Folder, Gathered, Listing, Subset, gather, listing_of, one_file
 from cnn.data.manifest import DataSettings
 from cnn.data.parts import Part, PartResult, decode_part, write_part
 from cnn.data.splits import ImageFile
@@ -29,74 +29,75 @@ from cnn.spark.interruptible import collected
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-# Of files of one size, what differs nearly always differs in their last bytes.
+# Different files of equal size nearly always differ in their last bytes.
 _END = 4096
 
 
 class ImageSource(ABC):
     """The images at one place, for preprocessing and for predicting.
 
-    Preprocessing uses `find`, `digests` and `write`, predicting `gather_new`, `frame` and `opener`.
-    Spark's tasks get listed paths and what `opener` returns, never the source itself.
+    Preprocessing uses `find`, `digests` and `write`; prediction uses `gather_new`, `frame` and
+    `opener`. Spark tasks get listed paths and the result of `opener`, never the source itself.
     """
 
-    # Whether the last bytes of a file can be read in less time than the whole.
+    # Whether reading the last bytes of a file is faster than reading the whole file.
     reads_ends: ClassVar = False
-    # How many files one task of `digests` reads.
+    # The number of files that one task of `digests` reads.
     digests_a_task: ClassVar = 1
 
-    def __init__(self, place: str, side: Side, *, is_folder: bool, is_file: bool) -> None:
-        """Says what is at `place`, a path or URI as messages are to name it: neither is nothing."""
+    def __init__(self, place: str, subset: Subset, *, is_folder: bool, is_file: bool) -> None:
+        """`place` is a path or URI for messages; it is missing if it is neither folder nor file."""
         self.place = place
-        self.side = side
+        self.subset = subset
         self.is_folder = is_folder
         self.is_file = is_file
 
     @abstractmethod
     def folders(self) -> Iterator[Folder]:
-        """The folder and all below it, each with its own files."""
+        """Yields the folder and all folders inside it, each with the files directly in it."""
 
     @abstractmethod
     def opener(self) -> Callable[[Any], Path | bytes]:
-        """How a task gets an image: from an item of `frame` to a path or to the file's bytes.
+        """Returns a function that turns an item of `frame` into a path or the file's bytes.
 
-        An item is a listed path unless the source overrides `frame`. What is returned here must be
-        small when pickled, and may raise Unreadable.
+        An item is a listed path unless the source overrides `frame`. The function must be small
+        when pickled; it may raise Unreadable.
         """
 
     def find(self, settings: DataSettings) -> Listing:
         """Lists the images of a data set; a class is the folder that directly holds its images.
 
         Raises:
-            InputError: The place is no folder, or it lacks two classes or those asked for.
+            InputError: The place is not a folder, has fewer than two classes, or lacks a
+                requested one.
         """
         self._check_folder()
-        found = gather(self.folders(), settings.classes, self.side)
+        found = gather(self.folders(), settings.classes, self.subset)
         return listing_of(found, self.place, settings)
 
     def gather(self, classes: Collection[str] | None = None) -> Gathered:
-        """Lists all images, whatever their folders are called, or those of some classes.
+        """Lists all images or, if `classes` is given, those in folders of these names.
 
         Raises:
-            InputError: The place is no folder, or it holds no images.
+            InputError: The place is not a folder or holds no images.
         """
         self._check_folder()
-        found = gather(self.folders(), classes, self.side)
+        found = gather(self.folders(), classes, self.subset)
         if not found.files and not found.rejects:
-            raise InputError("{} must hold images, but {} has none", self.side.option, self.place)
+            raise InputError("{} must hold images, but {} has none", self.subset.option, self.place)
         return found
 
     def gather_new(self) -> Gathered:
-        """Lists images to classify: those in a folder, or the one file that the place is.
+        """Lists images to classify: those in a folder, or a single file.
 
         Raises:
-            InputError: The place is neither, or it holds no images.
+            InputError: The place is neither a folder nor a file, or holds no images.
         """
         if self.is_file:
             return one_file(self.place.rstrip("/").rpartition("/")[2])
         if not self.is_folder:
             raise InputError(
-                "{} must be a folder or a file, but got {}", self.side.option, self.place
+                "{} must be a folder or a file, but got {}", self.subset.option, self.place
             )
         return self.gather()
 
@@ -105,23 +106,23 @@ class ImageSource(ABC):
             raise InputError(
                 "{} must be a folder that holds one folder of images for each class, but {} is a "
                 "file",
-                self.side.option,
+                self.subset.option,
                 self.place,
             )
         if not self.is_folder:
-            raise InputError("{} must be a folder, but got {}", self.side.option, self.place)
+            raise InputError("{} must be a folder, but got {}", self.subset.option, self.place)
 
     def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
-        """Digests files on the executors, to tell which are identical.
+        """Computes digests of files on the executors, to find identical files.
 
         Args:
-            spark: The session whose executors read them.
+            spark: The session whose executors read the files.
             files: Listed images of this source.
-            whole: Whether all bytes count or the last ones alone.
+            whole: Whether to digest all bytes or only the last ones.
 
         Returns:
-            For each file a digest, or None where it cannot be read: decoding will say why. Where
-            reading the ends would save nothing, all of these are equal: "".
+            A digest for each file, or None if it cannot be read; decoding will report why. All
+            digests are "" if reading only the last bytes would not be faster.
         """
         if not whole and not self.reads_ends:
             return [""] * len(files)
@@ -151,15 +152,15 @@ class ImageSource(ABC):
         """Decodes images and writes one Parquet file for each part.
 
         Args:
-            spark: The session whose tasks do it.
-            parts: One or more, of listed images of this source.
-            staging: The data directory in the making.
-            how: What becomes of an image's bytes.
-            look: Whether deep images are only looked at: the result of a part that has some holds
-                their values, and the part must be written again with a range for them.
+            spark: The session whose tasks decode the images.
+            parts: One or more parts of listed images of this source.
+            staging: The data directory that is being made.
+            how: How images are decoded.
+            look: Whether to return the values of deep images instead of decoding them. A part that
+                has any must be written again with a value range.
 
         Returns:
-            What came of each part, in their order.
+            The result of each part, in the same order.
         """
         opener = self.opener()
 
@@ -170,42 +171,42 @@ class ImageSource(ABC):
         return collected(spark.sparkContext.parallelize(parts, len(parts)).map(run))
 
     def frame(self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
-        """Columns `path` and `item` of files, for so many tasks; `opener` takes an item."""
+        """Columns `path` and `item` of files, in `tasks` partitions; `opener` takes an item."""
         paths = pa.array([file.path for file in files], pa.string())
         return spark.createDataFrame(pa.table({"path": paths, "item": paths})).repartition(tasks)
 
 
 def needs_spark(place: str) -> bool:
-    """Whether nothing but Spark can reach a place, so that even listing it takes a session."""
+    """Whether only Spark can reach a place, so that even listing it needs a session."""
     return "://" in place and not place.startswith("s3://")
 
 
-def source_of(place: str, spark: "SparkSession | None" = None, side: Side = ALL) -> ImageSource:
-    """Makes the source of the images at a place that the user has named.
+def source_of(place: str, spark: "SparkSession | None" = None, subset: Subset = ALL) -> ImageSource:
+    """Creates the source of the images at a place that the user named.
 
     Args:
         place: A path, s3://BUCKET/PATH, or any other URI that Spark can read.
-        spark: The session, without which there is no source where `needs_spark(place)`.
-        side: Which of two folders this is, where an official test set lies beside the images.
+        spark: The session; required if `needs_spark(place)`.
+        subset: The part of the data set that the place holds.
 
     Raises:
         InputError: The place's store or file system cannot be reached.
     """
-    # Each kind derives from the class above.
+    # Imported here because these modules import this one.
     from cnn.data.folder import FolderSource
     from cnn.data.hadoop import SparkSource
     from cnn.data.store import StoreSource
 
     if needs_spark(place):
         assert spark is not None
-        return SparkSource(spark, place, side)
+        return SparkSource(spark, place, subset)
     if "://" in place:
-        return StoreSource(reachable(place), side)
-    return FolderSource(Path(place), side)
+        return StoreSource(reachable(place), subset)
+    return FolderSource(Path(place), subset)
 
 
 def _digest(content: Any, *, whole: bool) -> str:
-    """Of bytes or of an open file."""
+    """The digest of bytes or of an open file."""
     if isinstance(content, bytes):
         return hashlib.sha256(content).hexdigest()
     if whole:

@@ -1,7 +1,7 @@
-"""Which images belong together, and who is tested, validated and trained on. Plain Python.
+"""Groups images and assigns the groups to the test split or to folds. Plain Python.
 
-A group is what a split must not tear apart. Groups, test split, folds and order follow from a
-seeded hash, never from a generator that runs on or from the order in which files were listed.
+All images of a group are on the same side of a split. Groups, test split, folds and order depend on
+a seeded hash, not on the state of a random generator or on the order of the listed files.
 """
 
 import re
@@ -17,15 +17,15 @@ from cnn.settings.schema import FOLDS
 
 TRAIN, TEST = "train", "test"
 TEST_FOLD = -1
-# How paths of test images begin that lie outside the folder of the others.
+# The start of the paths of test images outside the training folder.
 _OUTSIDE = re.compile(r"\A\.\./[^/]*/")
 
 
 class ImageFile(NamedTuple):
     """One listed image; `path` is relative to the images' root and '/'-separated.
 
-    `size` is in bytes; `same` is equal for names of one and the same file, 0 where not known;
-    `tested` where it is of an official test set (`--test-images`).
+    `size` is in bytes; `same` is equal for names of the same file, 0 if unknown; `tested` is
+    whether the image belongs to an official test set (`--test-images`).
     """
 
     path: str
@@ -36,7 +36,7 @@ class ImageFile(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One image's place in the data set. `fold` is -1 in the test split."""
+    """One image's row in the data set. `fold` is -1 in the test split."""
 
     path: str
     label: int
@@ -45,13 +45,13 @@ class Row(NamedTuple):
 
 
 def tie_keys(files: Sequence[ImageFile], settings: DataSettings) -> list[str]:
-    """For each file the key that ties it to others of its group.
+    """Returns a key for each file; files with equal keys are in the same group.
 
-    With an official test set `--group stem` and `--group-regex` tie across the two parts as within
-    them. `--group auto` asks each part by itself whether all its classes have the same stems. Where
-    both say so, stems tie across the parts too, unless those of one part are all among those of the
-    other: then each part was numbered by itself (train/cat/1.png, test/cat/1.png), and equal stems
-    mean nothing.
+    With an official test set, `--group stem` and `--group-regex` also group training images with
+    test images. `--group auto` groups by stem in each part whose classes all have the same stems.
+    If that is so in both parts, it also groups across them, unless all stems of one part occur in
+    the other: then each part was numbered separately (train/cat/1.png, test/cat/1.png), and equal
+    stems mean nothing.
     """
     if settings.group_regex is not None:
         pattern = re.compile(settings.group_regex)
@@ -73,7 +73,7 @@ def _auto_keys(files: Sequence[ImageFile], stems: Sequence[str]) -> list[str]:
     def key(file: ImageFile, stem: str) -> str:
         if not by_stem[file.tested]:
             return file.path
-        # No stem and no path of a training image begins so.
+        # No stem or path of a training image starts with "../".
         return stem if across or not file.tested else f"../{stem}"
 
     return [key(file, stem) for file, stem in zip(files, stems, strict=True)]
@@ -83,16 +83,16 @@ def _match_key(pattern: re.Pattern[str], path: str) -> str:
     match = pattern.search(_OUTSIDE.sub("", path))
     if match is None:
         raise InputError(
-            "{} must match every path, but {!r} has no match", Option("group_regex"), path
+            "{} must match every path, but does not match {!r}", Option("group_regex"), path
         )
     return match.group(1) if pattern.groups else match.group(0)
 
 
 def connected_groups(keys: Sequence[str], digests: Sequence[str | None]) -> list[str]:
-    """The name of each file's group: connected components of equal keys and equal bytes.
+    """Returns the name of each file's group: connected components of equal keys and equal bytes.
 
-    `digests` has None where a file's bytes are known to be unlike all others. A group is named by
-    the smallest key in it, so that its name does not depend on the order of the files.
+    A digest is None if no other file has the same bytes. A group is named after its smallest key,
+    so that its name does not depend on the order of the files.
     """
     parent: dict[str, str] = {key: key for key in keys}
 
@@ -119,12 +119,12 @@ def assign(
 ) -> dict[str, list[Row]]:
     """Splits the files by their groups: {"train": rows, "test": rows}, both in shuffled order.
 
-    Strata are the sets of classes that a group spans. In each, groups are ranked by a seeded hash
-    and cut to within one group of `test_fraction` of the images; the other groups are dealt to the
-    ten folds. With `split = "stable"` the hash itself decides: counts are only nearly as asked, but
-    images added later move no old one. An official test set is the test split, whole and alone;
-    all groups of the other images are dealt to the folds. Raises InputError where a class would be
-    missing on one side.
+    Groups are stratified by the set of classes they contain. In each stratum, groups are ranked by
+    a seeded hash; the first become the test split, to within one group of `test_fraction` of the
+    images, and the others are dealt to the ten folds. With `split = "stable"` the hash alone
+    decides: counts only approximate the fraction, but images added later do not move earlier ones.
+    An official test set is the test split, and all other groups are dealt to the folds. Raises
+    InputError if a class would be missing from the test split or from all but one fold.
     """
     test_fraction = settings.test_fraction if settings.test_images is None else 0.0
     members: dict[str, list[int]] = defaultdict(list)
@@ -161,13 +161,13 @@ def assign(
 def _by_rank(
     ranked: Sequence[tuple[int, str]], members: Mapping[str, Sequence[int]], test_fraction: float
 ) -> dict[str, int]:
-    """The fold of each group: the first are tested, the others dealt to the folds in turn."""
+    """The fold of each group: the first are the test split, the others go to the folds in turn."""
     wanted = test_fraction * sum(len(members[group]) for _, group in ranked)
     fold_of: dict[str, int] = {}
     taken, dealt = 0, 0
     for _, group in ranked:
         size = len(members[group])
-        # Take a group while that brings the count nearer to what was asked.
+        # Take a group if that brings the count closer to the wanted number.
         if taken + size / 2 <= wanted:
             fold_of[group] = TEST_FOLD
             taken += size
@@ -178,7 +178,7 @@ def _by_rank(
 
 
 def _by_threshold(hashes: Sequence[tuple[int, str]], test_fraction: float) -> dict[str, int]:
-    """The fold of each group by its hash alone, a number from 0 to 1: below the fraction, test."""
+    """The fold of each group by its hash, scaled to 0 to 1; below the fraction it is tested."""
     fold_of: dict[str, int] = {}
     for number, group in hashes:
         place = number / 2**128
@@ -199,7 +199,7 @@ def _check_sides(
         wanted = f"a test split of {settings.test_fraction:g} and two folds to train on"
         if settings.test_images is not None:
             groups = {row.group for row in split[TRAIN] if row.label == label}
-            wanted = "two folds to train on, beside what is in --test-images"
+            wanted = "two folds to train on, in addition to --test-images"
         raise InputError(
             f"every class must have enough groups of images for {wanted}, "
             f"but {name!r} has {len(groups)}"

@@ -1,4 +1,4 @@
-"""Images on an object store that executors reach without Spark's help (s3://)."""
+"""Reads images from an object store (s3://) without Spark."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -7,30 +7,30 @@ from pyarrow import fs
 
 from cnn.core.directory import Directory
 from cnn.data.decode import Unreadable
-from cnn.data.listing import ALL, Folder, Found, Side, is_rubbish
+from cnn.data.listing import ALL, Folder, Found, Subset, is_junk
 from cnn.data.source import ImageSource
 
 
 class StoreSource(ImageSource):
-    """Images in a bucket: the driver lists them, each task reads its own."""
+    """Images in a bucket: the driver lists them, and each task reads its own."""
 
-    def __init__(self, place: Directory, side: Side = ALL) -> None:
-        super().__init__(place.uri, side, is_folder=place.is_dir(), is_file=place.is_file())
+    def __init__(self, place: Directory, subset: Subset = ALL) -> None:
+        super().__init__(place.uri, subset, is_folder=place.is_dir(), is_file=place.is_file())
         self._root = Directory(place.uri.rpartition("/")[0]) if self.is_file else place
 
     def folders(self) -> Iterator[Folder]:
         filesystem, root = self._root.path()
         files: dict[str, list[Found]] = defaultdict(list)
-        rubbish: dict[str, set[str]] = defaultdict(set)
+        junk: dict[str, set[str]] = defaultdict(set)
         folders = {""}
         for info in filesystem.get_file_info(fs.FileSelector(root, recursive=True)):
             path = info.path.removeprefix(f"{root}/")
-            if not self.side.has(path):
+            if not self.subset.has(path):
                 continue
             names = path.split("/")
-            place = next((i for i, name in enumerate(names) if is_rubbish(name)), None)
+            place = next((i for i, name in enumerate(names) if is_junk(name)), None)
             if place is not None:
-                rubbish["/".join(names[:place])].add(names[place])
+                junk["/".join(names[:place])].add(names[place])
                 names = names[: place + 1]
             elif info.is_file:
                 files["/".join(names[:-1])].append(Found(path, info.size, info.mtime_ns or 0, 0))
@@ -41,10 +41,10 @@ class StoreSource(ImageSource):
         for folder in sorted(folders):
             name = folder.rpartition("/")[2] or root.rpartition("/")[2]
             found = sorted(files[folder])
-            yield Folder(name, found, len(rubbish[folder]), folder in holding)
+            yield Folder(name, found, len(junk[folder]), folder in holding)
 
     def opener(self) -> Callable[[str], bytes]:
-        root, prefix = self._root, self.side.prefix
+        root, prefix = self._root, self.subset.prefix
         return lambda path: _read(root, path.removeprefix(prefix))
 
 

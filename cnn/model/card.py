@@ -64,6 +64,6 @@ def read_card(run: Directory) -> ModelCard:
         ) from None
     except Malformed as error:
         raise InputError(
-            f"{run.uri}/{MODEL_CARD} must describe a model, but {error.where or 'it'} is wrong: "
+            f"{run.uri}/{MODEL_CARD} must describe a model, but {error.where or 'it'} is invalid: "
             f"{error}"
         ) from None

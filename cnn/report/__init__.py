@@ -1,6 +1,6 @@
-"""A run directory becomes a page: report.html, or a comparison of several runs.
+"""Makes an HTML page of a run directory, report.html, or of a comparison of several runs.
 
-`page` puts it together, `verdict` says in words how good the winner is and how far to trust it,
-`formats` writes numbers, `render` fills the templates, in which everything is escaped. Neither
-Spark nor Keras is imported.
+`page` assembles the page, `verdict` says in words how good the winner is and how far to trust it,
+`formats` formats numbers, and `render` fills the templates and escapes everything. This package
+imports neither Spark nor Keras.
 """

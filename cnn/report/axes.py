@@ -1,7 +1,7 @@
-"""A varied parameter as numbers along a line: for plots and for the forest of importances.
+"""Maps the values of a varied parameter to numbers on an axis, for plots and importances.
 
-What the line is follows from the search space. Where that does not say, as of what has a value for
-each layer, it is guessed from the values.
+The search space determines the axis. If it does not, as for a parameter with a value for each
+layer, the axis is guessed from the values.
 """
 
 import json
@@ -16,25 +16,25 @@ from cnn.report.formats import readable
 from cnn.rundir.trials import TrialResult
 from cnn.settings.dimension import Dimension, Space
 
-# So many different numbers are still choices, not from a range, unless none occurs twice.
+# Up to this many different numbers are taken as choices, unless no number occurs twice.
 _FEW = 6
-# So many whole numbers stand one beside the other like choices.
+# Ranges of fewer integers than this are shown like choices.
 _FEW_WHOLE = 12
 _TICKS = 4
-# No parameter is so large; a plot of it would come to infinity.
+# Larger numbers would overflow in a plot.
 _HUGE = 1e100
 
 
 @dataclass(frozen=True)
 class Axis:
-    """`values` has each trial's place; `ticks` places with what stands there."""
+    """An axis: `values` has each trial's position, and `ticks` has positions with their labels."""
 
     name: str
     values: tuple[float, ...]
     ticks: tuple[tuple[float, str], ...]
-    # Whether places are choices, one beside the other, rather than a range.
+    # Whether positions are choices rather than points of a range.
     choices: bool
-    # Ticks that are shortened -> what they stand for.
+    # The full text of shortened labels.
     whole: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -44,13 +44,13 @@ class Axis:
 
 
 def varied(trials: Sequence[TrialResult]) -> list[str]:
-    """The parameters that differ between trials, in their own order."""
+    """The names of the parameters that differ between trials, in order of appearance."""
     names = dict.fromkeys(name for trial in trials for name in trial.params)
     return [n for n in names if len({json.dumps(t.params.get(n)) for t in trials}) > 1]
 
 
 def axis(name: str, trials: Sequence[TrialResult], space: Space | None = None) -> Axis:
-    """The axis of a parameter; `space` is that of the trials' phase."""
+    """Returns the axis of a parameter; `space` is the space of the trials' phase."""
     raw = [trial.params.get(name) for trial in trials]
     numbers = [_number(value) for value in raw]
     known = [number for number in numbers if number is not None]
@@ -74,16 +74,16 @@ def _dimension(name: str, space: Space) -> Dimension | None:
 def _as_drawn(
     name: str, raw: Sequence[Any], known: Sequence[float], dimension: Dimension
 ) -> Axis | None:
-    """The axis of a dimension; None where the values are not of its kind."""
+    """The axis of a dimension; None if the values do not fit the dimension."""
     if dimension.choices is not None:
-        # Means over layers lie between the choices.
+        # Means over layers are between the choices.
         return None if dimension.per_layer else _choices(name, raw, dimension.choices)
     low, high = dimension.low, dimension.high
     if low is None or high is None or len(known) < len(raw) or max(abs(low), abs(high)) > _HUGE:
         return None
     if dimension.log and min(known) <= 0:
         return None
-    # Of what has a value for each layer, the mean is drawn.
+    # A parameter with a value for each layer is drawn as the mean, which need not be an integer.
     whole = dimension.integer and dimension.per_layer is None
     few = high - low < _FEW_WHOLE and not dimension.log
     if whole and few:
@@ -93,7 +93,7 @@ def _as_drawn(
 
 
 def _number(value: Any) -> float | None:
-    """Of widths that differ from layer to layer the mean."""
+    """A value as a number, a list as the mean of its numbers; None for anything else."""
     if isinstance(value, list | tuple):
         each = [_number(item) for item in value]
         known = [number for number in each if number is not None]
@@ -106,7 +106,7 @@ def _number(value: Any) -> float | None:
 def _range(
     name: str, numbers: Sequence[float], held: Sequence[float], *, log: bool, whole: bool = False
 ) -> Axis:
-    """A line from the least to the greatest of `held`."""
+    """An axis from the smallest to the largest of `held`."""
     place_of, number_at = (math.log10, lambda place: 10**place) if log else (float, float)
     first, last = place_of(min(held)), place_of(max(held))
     marks = [number_at(first + (last - first) * step / (_TICKS - 1)) for step in range(_TICKS)]
@@ -117,7 +117,7 @@ def _range(
 
 
 def _drawn_by_logarithm(numbers: Sequence[float]) -> bool:
-    """Whether the middle of the numbers is nearer to that of a logarithmic range."""
+    """Whether the median is closer to the middle of a logarithmic range than of a linear one."""
     low, middle, high = min(numbers), statistics.median(numbers), max(numbers)
     if low <= 0:
         return False
@@ -127,7 +127,7 @@ def _drawn_by_logarithm(numbers: Sequence[float]) -> bool:
 
 
 def _choices(name: str, raw: Sequence[Any], offered: Sequence[Any] = ()) -> Axis:
-    """Distinct values in order, numbers by size and before all else; also those not drawn."""
+    """An axis of distinct values, sorted with numbers first; includes offered but unused ones."""
     distinct = {_key(value): value for value in (*offered, *raw)}
 
     def order(text: str) -> tuple[bool, float, str]:
@@ -137,7 +137,7 @@ def _choices(name: str, raw: Sequence[Any], offered: Sequence[Any] = ()) -> Axis
     places = {text: float(place) for place, text in enumerate(sorted(distinct, key=order))}
     texts = [readable(distinct[text]) for text in places]
     short = shortened_distinctly(texts, 12)
-    # Names that would lie over each other are left out, evenly.
+    # Labels that would overlap are omitted evenly.
     step = math.ceil(len(texts) / 8)
     return Axis(
         name,
@@ -149,11 +149,11 @@ def _choices(name: str, raw: Sequence[Any], offered: Sequence[Any] = ()) -> Axis
 
 
 def _key(value: Any) -> str:
-    """The same for 0 and 0.0: a space may have one and its trials the other."""
+    """The same key for 0 and 0.0, because a space may have one and its trials the other."""
     scalar = None if isinstance(value, list | tuple) else _number(value)
     return json.dumps(value if scalar is None else scalar, default=str)
 
 
-def aside(number: int) -> float:
-    """Between -0.5 and 0.5, far from that of the next trial: points at one place stay apart."""
+def jitter(number: int) -> float:
+    """A fixed offset between -0.5 and 0.5 for each trial, which keeps equal points apart."""
     return (number * 0.6180339887) % 1 - 0.5

@@ -1,4 +1,4 @@
-"""Several runs on one page: what each came to, on which data, at what price."""
+"""Compares several runs on one page: their results, data and costs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,15 +25,15 @@ from cnn.report.render import render
 from cnn.rundir.finished import FinishedRun, searched
 from cnn.rundir.trials import TrialResult, count_by_status
 
-# One run differs from the next by its line's colour and by how it is broken.
+# Lines of different runs differ in colour and dash pattern.
 _COLOURS = (TRAIN, VALIDATION, PARTS["compile"], PARTS["launch"], PARTS["data"])
 _DASHES = ("-", "--", ":", "-.")
-# Beside a run that took so many times as long, another would be a stroke at the left.
+# If the longest run took more than this many times as long, the time axis is logarithmic.
 _MUCH_LONGER = 8
 
 
 def render_comparison(runs: Sequence[FinishedRun]) -> str:
-    """The page, the runs in the order given."""
+    """Renders the page, with the runs in the given order."""
     names = _names(runs)
     fingerprints = {run.result.data.fingerprint for run in runs}
     return render(
@@ -52,7 +52,7 @@ def render_comparison(runs: Sequence[FinishedRun]) -> str:
 
 
 def _names(runs: Sequence[FinishedRun]) -> list[str]:
-    """The folders' names, with as much of their paths as tells them apart."""
+    """The names of the folders, with as much of the paths as makes them distinct."""
     paths = [run.directory.uri.split("/") for run in runs]
     for length in range(1, max(map(len, paths))):
         names = ["/".join(path[-length:]) for path in paths]
@@ -86,28 +86,30 @@ def _accuracies(names: Sequence[str], runs: Sequence[FinishedRun]) -> str:
         axes.set_ylim(len(runs) - 0.5, -0.5)
         axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
         whole = dict(zip(short, names, strict=True))
-        return svg("accuracies", figure, "test accuracies with their intervals", whole=whole)
+        return svg(
+            "accuracies", figure, "test accuracies with their confidence intervals", whole=whole
+        )
 
 
 def _finished(run: FinishedRun) -> list[TrialResult]:
-    """The trials with a score by when they ended; none where no one ran to its end."""
+    """The trials with a score, sorted by end; empty if no trial was completed."""
     done = sorted(scored(searched(run.trials)), key=lambda t: (t.ended, t.number))
     return done if any(trial.status == "ok" for trial in done) else []
 
 
 def _no_curve(run: FinishedRun) -> str | None:
-    """Why a run has no curve; None where it has one."""
+    """Why a run has no curve; None if it has one."""
     if _finished(run):
         return None
     if not run.trials:
         return "it has no trials"
     if not scored(searched(run.trials)):
-        return "none of its trials came to a validation accuracy"
-    return "none of its trials ran to its end"
+        return "none of its trials has a validation accuracy"
+    return "none of its trials was completed"
 
 
 def _curves(names: Sequence[str], runs: Sequence[FinishedRun]) -> str | None:
-    """The best validation accuracy so far of each run over its own time."""
+    """Plots the best validation accuracy so far of each run over time since its start."""
     found = []
     for name, run in zip(names, runs, strict=True):
         done = _finished(run)

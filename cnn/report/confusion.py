@@ -1,33 +1,33 @@
-"""Which classes the winner takes for which, and how good it is on each; few classes or many."""
+"""The confusion of classes by the winner, and its recall and precision for each class."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from cnn.rundir.result import RunResult
 
-# More classes than these fill a page with their confusions.
+# A confusion matrix of more classes would be too large for a page.
 MOST_CLASSES = 20
 _MOST_PAIRS = 20
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Images of one class that were named another, as a share of the first."""
+    """Images of one class that were predicted as another; `share` is of the true class."""
 
     true: str
-    named: str
+    predicted: str
     count: int
     share: float
 
 
 def by_class(result: RunResult) -> list[dict[str, Any]]:
-    """A row for each true class: its counts with their shares, its recall and its precision.
+    """A row for each true class: its counts and their shares, its recall and its precision.
 
-    Few classes stand in their own order. Of many the counts are left out, and the class that is
-    recognised worst comes first.
+    Few classes are in their own order. Many classes have no counts and are sorted by recall, the
+    lowest first.
     """
     matrix, classes = result.test.confusion, result.data.classes
-    named = [sum(column) for column in zip(*matrix, strict=True)]
+    predicted = [sum(column) for column in zip(*matrix, strict=True)]
     few = len(classes) <= MOST_CLASSES
     rows = []
     for label, (name, counts) in enumerate(zip(classes, matrix, strict=True)):
@@ -42,7 +42,7 @@ def by_class(result: RunResult) -> list[dict[str, Any]]:
                 "count": total,
                 "cells": cells if few else [],
                 "recall": counts[label] / total if total else None,
-                "precision": counts[label] / named[label] if named[label] else None,
+                "precision": counts[label] / predicted[label] if predicted[label] else None,
             }
         )
     if few:
@@ -51,13 +51,13 @@ def by_class(result: RunResult) -> list[dict[str, Any]]:
 
 
 def pairs(result: RunResult) -> tuple[list[Pair], int]:
-    """The classes that are confused most often, worst first, and how many pairs are at all."""
+    """The pairs of classes confused most often, worst first, and the number of all such pairs."""
     classes = result.data.classes
     found = [
-        Pair(classes[true], classes[named], count, count / sum(counts))
+        Pair(classes[true], classes[predicted], count, count / sum(counts))
         for true, counts in enumerate(result.test.confusion)
-        for named, count in enumerate(counts)
-        if count and named != true
+        for predicted, count in enumerate(counts)
+        if count and predicted != true
     ]
     found.sort(key=lambda pair: (-pair.count, -pair.share))
     return found[:_MOST_PAIRS], len(found)

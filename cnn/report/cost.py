@@ -1,4 +1,4 @@
-"""What a search cost: who was busy when, and what stopping early saved."""
+"""The cost of a search: how busy its slots were, and what early stopping saved."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -7,17 +7,17 @@ from itertools import groupby
 
 from cnn.rundir.trials import TrialResult
 
-# What a trial's time went on, in this order; the rest of it is not known.
+# The parts of a trial's time, in this order; the rest is unknown.
 PARTS = ("launch", "data", "compile", "train")
 REST = "other"
-# Longer than this without any trial: the run was interrupted and resumed.
+# After this many seconds without any trial, the run was interrupted and resumed.
 _INTERRUPTION = 60.0
-# A trial's launch is measured by another clock than the end of the one before it.
+# The launch of a trial and the end of the previous one are measured by different clocks.
 _OVERLAP = 0.1
 
 
 class Clock:
-    """Seconds since the first trial began, without the time in which a run was interrupted."""
+    """Converts times to seconds since the first trial began, excluding interruptions of the run."""
 
     def __init__(self, trials: Iterable[TrialResult]) -> None:
         spans = sorted((begin(trial), trial.ended.timestamp()) for trial in trials)
@@ -41,7 +41,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Bar:
-    """A trial's time on a slot: (part, from, to), one after the other."""
+    """The time of a trial on a slot; `parts` are consecutive (part, start, end)."""
 
     trial: TrialResult
     slot: int
@@ -52,7 +52,7 @@ class Bar:
 
 @dataclass
 class Slots:
-    """Names of the slots, from top to bottom, and what ran on them."""
+    """The names of the slots, from top to bottom, and the trials on them."""
 
     names: list[str] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Slots:
 
 @dataclass(frozen=True)
 class PhaseCost:
-    """Saved image-epochs are those that a trial would have had to its last epoch."""
+    """The cost of a phase; saved image-epochs are those that stopped trials had left."""
 
     name: str
     trials: int
@@ -78,18 +78,18 @@ class PhaseCost:
 
 
 def begin(trial: TrialResult) -> float:
-    """When its slot was taken: before its process began."""
+    """When the trial took its slot, which is before its process began."""
     return trial.started.timestamp() - max(0.0, trial.seconds.get("launch", 0.0))
 
 
 def fill_slots(trials: Sequence[TrialResult]) -> Slots:
-    """Each trial on the first slot of its host that is free: which one it really had is unknown."""
+    """Puts each trial on the first free slot of its host; the real slot is unknown."""
     clock = Clock(trials)
     slots = Slots()
     hosts = sorted({trial.host for trial in trials if trial.host})
 
     def host_of(trial: TrialResult) -> str:
-        # One that died could not say where it was.
+        # A trial whose process died may not have reported its host.
         return trial.host or (hosts[0] if len(hosts) == 1 else "")
 
     for host, own in groupby(sorted(trials, key=lambda t: (host_of(t), begin(t))), key=host_of):

@@ -1,4 +1,4 @@
-"""Numbers and times as the report shows them."""
+"""Formats numbers and times for the report."""
 
 import math
 from datetime import datetime
@@ -8,7 +8,7 @@ UNKNOWN = "–"
 
 
 def percent(value: float | None) -> str:
-    """One decimal, or as many as it takes not to round what is below 100 % up to it."""
+    """Percent with one decimal, or with more if it would otherwise be rounded up to 100 %."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     digits = next((d for d in (1, 2, 3) if value >= 1 or round(100 * value, d) < 100), 4)
@@ -16,20 +16,20 @@ def percent(value: float | None) -> str:
 
 
 def chance(value: float) -> str:
-    """A p-value: two digits of what is small, never 0."""
+    """A p-value with two significant digits, never 0."""
     if value < 0.0001:
         return "p\u00a0<\u00a00.0001"
     return f"p\u00a0=\u00a0{value:.2g}" if value < 0.995 else "p\u00a0=\u00a01"
 
 
 def certainty(value: float | None) -> str:
-    """A probability in percent with one decimal; only what is certain is 100 %."""
+    """A probability in percent with one decimal; only 1 is shown as 100 %."""
     nearly = value is not None and 0.9995 <= value < 1
     return f">\u00a0{percent(0.999)}" if nearly else percent(value)
 
 
 def points(value: float | None) -> str:
-    """A difference of two shares in percentage points, without a sign."""
+    """The absolute difference of two shares in percentage points."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     number = abs(100 * value)
@@ -38,7 +38,7 @@ def points(value: float | None) -> str:
 
 
 def readable(value: Any) -> str:
-    """A parameter or score as people read it: no more digits than say something."""
+    """A parameter or score for display, with up to four significant digits."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return UNKNOWN
     if isinstance(value, bool):
@@ -53,7 +53,7 @@ def count(value: float | None) -> str:
 
 
 def area(value: float | None) -> str:
-    """An area under a curve, rounded down where it would become a perfect one."""
+    """An area under a curve; only a perfect one is shown as 1."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     return "1" if value >= 1 else f"{min(value, 0.9999):.4f}"
@@ -74,7 +74,7 @@ def moment(when: datetime) -> str:
 
 
 def short_path(path: str) -> str:
-    """A path's last two parts, which are the class folder and the file."""
+    """The last two parts of a path: the class folder and the file."""
     parts = path.rstrip("/").split("/")
     return path if len(parts) <= 2 else "…/" + "/".join(parts[-2:])
 

@@ -1,11 +1,10 @@
-"""Which hyperparameters mattered in a search, and how unsure that is.
+"""Which hyperparameters mattered in a search, and how uncertain that is.
 
-A random forest learns validation accuracy from the parameters of two thirds of the trials. A
-parameter's importance is half of what its squared error on the others grows by when that
-parameter's values are shuffled among them (Breiman, Random Forests, 2001), as a share of the
-variance of all trials' accuracies: half, since where effects add up the growth is twice the
-parameter's own variance (Gregorutti et al., 2017). Its uncertainty is the spread over draws of
-those two thirds.
+A random forest is fitted to predict validation accuracy from the parameters of two thirds of the
+trials. The importance of a parameter is half the increase in squared error on the other trials when
+its values are permuted among them (Breiman, Random Forests, 2001), as a share of the variance of
+all accuracies. It is half because, for additive effects, the increase is twice the parameter's own
+variance (Gregorutti et al., 2017). Its uncertainty is the spread over random draws of the trials.
 """
 
 import math
@@ -34,26 +33,26 @@ class Importance:
 
 @dataclass(frozen=True)
 class Importances:
-    """Most important first. `explained` is the share of the variance that forests foresee."""
+    """Importances, the largest first; `explained` is the share of variance the forests explain."""
 
     each: tuple[Importance, ...]
     explained: float
     trials: int
 
     @property
-    def believable(self) -> bool:
-        """Whether the forests foresee anything, and one parameter stands out from its spread."""
+    def reliable(self) -> bool:
+        """Whether the forests predict anything and an importance exceeds its spread."""
         first = self.each[0]
         return self.explained > 0 and first.mean > first.spread
 
 
 def scored(trials: Sequence[TrialResult]) -> list[TrialResult]:
-    """Those with a validation accuracy that is a number."""
+    """The trials with a finite validation accuracy."""
     return [t for t in trials if t.accuracy is not None and math.isfinite(t.accuracy)]
 
 
 def importances(trials: Sequence[TrialResult], space: Space | None = None) -> Importances | None:
-    """None where there are too few scored trials, or all have the same parameters or accuracy."""
+    """The importances; None if there are too few scored trials or nothing varies."""
     known = scored(trials)
     names = varied(known)
     accuracies = np.array([trial.accuracy for trial in known], dtype=np.float64)
@@ -70,7 +69,7 @@ def importances(trials: Sequence[TrialResult], space: Space | None = None) -> Im
 
 
 def _resampled(axes: Sequence[Axis], accuracies: np.ndarray) -> tuple[np.ndarray, list[float]]:
-    """Of each resample: every parameter's importance, and the share of the variance foreseen."""
+    """For each resample: the importance of each parameter, and the share of variance explained."""
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
 

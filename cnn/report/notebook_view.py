@@ -1,4 +1,4 @@
-"""A run as a notebook shows it: HTML that needs nothing else."""
+"""The HTML view of a run in a notebook, in one self-contained piece."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,19 +10,19 @@ from cnn.rundir.result import RunResult
 from cnn.rundir.trials import TrialResult, trial_key
 from cnn.settings.schema import Objective
 
-# As many trials as fit on a screen with the rest.
+# The number of trials in the table, so that the view fits on a screen.
 _SHOWN = 5
 
 
 def run_html(path: str, report: str, result: RunResult, trials: Sequence[TrialResult]) -> str:
-    """How accurate, with what parameters, against which baseline, and the best trials."""
+    """Returns the accuracy, the baseline, the parameters and the best trials of a run."""
     test, baseline, last = result.test, result.baseline, result.phases[-1]
     counts = ", ".join(f"{count} {status}" for status, count in result.trials.items())
     mine = [trial for trial in trials if trial.phase == last.name]
     return block(
         f"<b>Test accuracy {test.accuracy:.4f}</b> on {test.count:,} images "
-        f"(95 % interval {test.interval.low:.4f} to {test.interval.high:.4f})",
-        f"Always saying {text(baseline.class_name)} gives {baseline.accuracy:.4f}",
+        f"(95 % confidence interval {test.interval.low:.4f} to {test.interval.high:.4f})",
+        f"Always predicting {text(baseline.class_name)} gives {baseline.accuracy:.4f}",
         f"The winner, trial {result.winner.number}: {_params(result.params)}",
         f"Trials: {text(counts)}",
         _trials_table(mine, last.objective),
@@ -53,7 +53,7 @@ def _trials_table(trials: Iterable[TrialResult], objective: Objective) -> str:
 
 
 def _link(path: str) -> str:
-    """A link where the notebook's server can follow it, else the place alone."""
+    """A link if the notebook's server can follow it, otherwise only the path."""
     shown = f"<code>{text(path)}</code>"
     if "://" in path or not Path(path).is_relative_to(Path.cwd()):
         return shown

@@ -1,4 +1,6 @@
-"""A run directory -> report.html; several -> one page that compares them. One file, no network.
+"""Makes report.html of a run directory, or one page that compares several runs.
+
+The page is one file that loads nothing from the network.
 
 python -m cnn.report RUN                        makes the report of a run again
 python -m cnn.report RUN RUN ... --out FILE     compares runs
@@ -30,13 +32,13 @@ COMPARISON = "comparison.html"
 
 
 def write_report(run: Directory) -> str:
-    """Writes RUN/report.html from what lies in the run directory; returns where it is."""
+    """Writes RUN/report.html from the files of the run directory; returns its path or URI."""
     run.write(REPORT, render_report(run).encode())
     return f"{run.uri}/{REPORT}"
 
 
 def render_report(directory: Directory) -> str:
-    """The report as HTML. Raises InputError where there is no finished run."""
+    """Renders the report as HTML. Raises InputError if there is no finished run."""
     run = read_run(directory)
     result = run.result
     validated = any(epoch.val_accuracy is not None for epoch in result.final.epochs)
@@ -83,7 +85,7 @@ def _phase_view(place: int, phase: PhaseResult, run: FinishedRun) -> dict[str, A
         "phase": phase,
         "statuses": count_by_status(own),
         "repeats": len(own) - len(found),
-        # With `min_steps`, a trial of few steps an epoch has more epochs than the phase says.
+        # With `min_steps`, trials with few steps per epoch get more epochs than the phase's.
         "longest": max((trial.max_epochs or 0 for trial in own), default=0),
         "interruptions": clock.interruptions,
         "progress": plots_search.progress(f"progress{place}", found, clock),
@@ -103,7 +105,7 @@ def _no_importance(trials: Sequence[TrialResult]) -> str:
     """Why there are no importances."""
     known = scored(trials)
     if len(known) < FEWEST:
-        return f"it takes {FEWEST} trials with a score to say, and there are {len(known)}."
+        return f"it takes at least {FEWEST} trials with a score, and there are {len(known)}."
     if not varied(known):
         return "all trials had the same parameters."
     return "all trials have the same validation accuracy."
@@ -119,7 +121,7 @@ def _cost(run: FinishedRun) -> dict[str, Any]:
 
 
 def _table(run: FinishedRun) -> dict[str, Any]:
-    """All trials, the winner's phase first and the best of a phase first in it."""
+    """The table of all trials: the winner's phase first, and the best trials of a phase first."""
     trials = run.trials
     phases = {phase.name: phase for phase in run.phases()}
     order = list(phases)
@@ -155,7 +157,7 @@ def _table(run: FinishedRun) -> dict[str, Any]:
 
 
 def _failures(trials: Iterable[TrialResult]) -> list[dict[str, Any]]:
-    """Trials with an error; those with the same status and error together."""
+    """Trials with an error, grouped by status and error."""
 
     def kind(trial: TrialResult) -> tuple[str, str]:
         return trial.status, (trial.error or "").strip()
@@ -189,7 +191,7 @@ def main(arguments: Sequence[str]) -> None:
         print(_write_comparison(runs, options.out or Path(COMPARISON)))
         return
     if options.out is not None:
-        parser.error("--out belongs to a comparison of several runs, but only one RUN was given")
+        parser.error("--out must be used with several runs, but only one RUN was given")
     try:
         print(write_report(runs[0]))
     except OSError as error:

@@ -1,10 +1,10 @@
-"""Which of several runs is better, where they were tested on the same images: paired tests.
+"""Paired tests of which of several runs is better, if they were tested on the same images.
 
-Two accuracies on the same images differ only by the images that one names rightly and the other
-does not. Where neither run is better, each such image is as likely to be the one's as the other's:
-McNemar's test in its exact form, the binomial one (McNemar, Psychometrika 1947). Which run is the
-best is seen on these same images, so the p-values are corrected for all pairs of runs, not only for
-those with the best (Holm, Scandinavian Journal of Statistics 1979).
+Two accuracies on the same images differ only by the images that exactly one run classifies
+correctly. If neither run is better, each such image is equally likely to be either run's: this is
+McNemar's test in its exact, binomial form (McNemar, Psychometrika 1947). The best run is chosen on
+these same images, so the p-values are corrected for all pairs of runs, not only for those with the
+best (Holm, Scandinavian Journal of Statistics 1979).
 """
 
 from collections.abc import Sequence
@@ -15,22 +15,22 @@ from typing import Any
 import numpy as np
 
 from cnn.rundir.finished import FinishedRun
-from cnn.rundir.test_predictions import Answers, Unreadable, read_answers
+from cnn.rundir.test_predictions import TestPredictions, Unreadable, read_test_predictions
 
-# Below it two runs are called different.
+# The significance level.
 LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A run against the best: images that only the one, only the other names rightly."""
+    """A run and the best run, with the images that only one of them classifies correctly."""
 
     best: str
     other: str
     only_best: int
     only_other: int
     p: float
-    # By Holm; equal to `p` where there are two runs.
+    # By Holm's method; equal to `p` if there are only two runs.
     corrected: float
 
     @property
@@ -40,11 +40,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that were tested on the same images, each against the best of them."""
+    """Runs that were tested on the same images, each paired with the best of them."""
 
     best: str
     images: int
-    # How many pairs of runs the correction is for.
+    # The number of pairs of runs that the p-values are corrected for.
     comparisons: int
     pairs: tuple[Pair, ...]
 
@@ -57,7 +57,7 @@ class Paired:
 
 
 def paired_tests(names: Sequence[str], runs: Sequence[FinishedRun]) -> Paired:
-    """The tests of all runs that have their test images in common with another one."""
+    """Tests all runs that share their test images with another run."""
     alike: dict[Any, list[tuple[str, np.ndarray]]] = {}
     reasons: dict[str, str] = {}
     for name, run in zip(names, runs, strict=True):
@@ -75,18 +75,18 @@ def paired_tests(names: Sequence[str], runs: Sequence[FinishedRun]) -> Paired:
 
 
 def _tested(run: FinishedRun) -> tuple[Any, np.ndarray]:
-    """What is the same for runs of the same test images, and of each image whether it is right."""
-    answers = read_answers(run.directory)
+    """A key that is equal for equal test images, and whether each image is correct."""
+    answers = read_test_predictions(run.directory)
     order = _order(answers)
     images = tuple((answers.paths[place], int(answers.labels[place])) for place in order)
     data = run.result.data
-    return (data.fingerprint, data.classes, images), answers.right[order]
+    return (data.fingerprint, data.classes, images), answers.correct[order]
 
 
-def _order(answers: Answers) -> np.ndarray:
+def _order(answers: TestPredictions) -> np.ndarray:
     places = np.array(sorted(range(len(answers.paths)), key=answers.paths.__getitem__))
     if len(set(answers.paths)) < len(answers.paths):
-        raise Unreadable("two test images of one path")
+        raise Unreadable("two test images with the same path")
     return places
 
 
@@ -111,7 +111,7 @@ def _only(right: np.ndarray, other: np.ndarray) -> int:
 
 
 def mcnemar(only_one: int, only_other: int) -> float:
-    """The exact two-sided p-value of so many images that only the one, only the other has right."""
+    """The exact two-sided p-value, from the images that only one of two runs has correct."""
     from scipy.stats import binomtest
 
     if only_one + only_other == 0:
@@ -120,7 +120,7 @@ def mcnemar(only_one: int, only_other: int) -> float:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """P-values corrected for how many there are, in the same order."""
+    """Corrects p-values for multiple comparisons by Holm's method, in the same order."""
     corrected = [0.0] * len(values)
     highest = 0.0
     for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):

@@ -1,4 +1,4 @@
-"""RUN/pictures.parquet as the report shows it. What lies there may be anything."""
+"""Reads RUN/pictures.parquet for the report; its contents are not trusted."""
 
 import base64
 import math
@@ -12,25 +12,25 @@ from cnn.model.picture_file import MISTAKE, PICTURES, SAMPLE, UNCERTAIN, read_ro
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LARGEST = 200_000
-# Bytes of all pictures of a kind, so that a page of large ones stays below 2 MB.
+# The most bytes of all pictures of a kind, so that the page stays below 2 MB.
 _BUDGET = {MISTAKE: 450_000, UNCERTAIN: 200_000, SAMPLE: 350_000}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with what it is and what the network said of it; names are for people."""
+    """An image with the names of its true and its predicted class."""
 
     path: str
     label: str
     prediction: str | None
     probability: float | None
-    # A data: URI; None where there is no picture that can be shown.
+    # A data: URI; None if there is no picture that can be shown.
     source: str | None
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Those of each kind, or why there are none."""
+    """The pictures of each kind, or why there are none."""
 
     missing: str | None = None
     mistakes: tuple[Picture, ...] = ()
@@ -42,7 +42,7 @@ class Pictures:
 
 
 def read_pictures(run: Directory, classes: Sequence[str]) -> Pictures:
-    """The run's pictures, each kind in the file's order: the worst mistakes first."""
+    """Reads a run's pictures, each kind in the order of the file: the worst mistakes first."""
     try:
         rows = read_rows(run)
     except FileNotFoundError:
@@ -72,7 +72,7 @@ def _shown(
 
 
 def _in_turn(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    """One of each class, then another of each: no class is left out where room is short."""
+    """Alternates between the classes, so that every class has pictures if space is short."""
     seen: dict[object, int] = {}
     places = []
     for row in rows:

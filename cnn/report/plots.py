@@ -1,7 +1,4 @@
-"""Plots as inline SVG that takes its colours from the page.
-
-What all plots share, and the training curves.
-"""
+"""Plots as inline SVG that uses the colours of the page: shared functions and training curves."""
 
 import io
 import math
@@ -20,10 +17,10 @@ from cnn.core.console import printable
 from cnn.report import cost
 from cnn.rundir.trials import EpochResult
 
-# Drawn with these, shown as the page's own colours, which differ by light and dark.
+# Placeholders that are replaced by the page's colours, which differ in light and dark mode.
 INK, SOFT, TRAIN, VALIDATION = "#010203", "#040506", "#070809", "#0a0b0c"
 PAGE = "#0c0d0e"
-# From the lowest to the highest of something.
+# A colour scale from the lowest to the highest value.
 RAMP = tuple(f"#0d0e{step:02x}" for step in range(16, 24))
 PARTS = {part: f"#0f10{place:02x}" for place, part in enumerate((*cost.PARTS, cost.REST), 16)}
 _PAGE_COLOURS = {
@@ -39,7 +36,7 @@ _PAGE_COLOURS = {
     **{drawn: f"var(--{part})" for part, drawn in PARTS.items()},
 }
 STYLE: dict[Any, Any] = {
-    # Text stays text, in the page's font; the same input gives the same bytes.
+    # Keep text as text in the page's font, and make the output reproducible.
     "svg.fonttype": "none",
     "svg.hashsalt": "spark-cnn-search",
     "text.parse_math": False,
@@ -70,9 +67,9 @@ STYLE: dict[Any, Any] = {
 
 
 def training(name: str, epochs: Sequence[EpochResult], best_epoch: int | None) -> dict[str, str]:
-    """Accuracy and loss by epoch, for training and, where there is one, validation.
+    """Plots accuracy and loss by epoch, for training and for validation if there is one.
 
-    `name` must differ from plot to plot of one page. Without epochs there are no plots.
+    `name` must be unique on the page. Without epochs there are no plots.
     """
     if not epochs:
         return {}
@@ -92,7 +89,7 @@ def _training_plot(
         figure, axes = new_figure("epoch")
         if best_epoch is not None:
             axes.axvline(best_epoch, color=SOFT, lw=0.8, ls=":", label=f"best epoch, {best_epoch}")
-        # Dashed as well as another colour: on paper there may be no colours.
+        # Dashed as well, for printing without colours.
         axes.plot(x, trained, "o--", ms=2.5, color=TRAIN, label="training", clip_on=False)
         if not all(map(math.isnan, held_out)):
             axes.plot(x, held_out, "o-", color=VALIDATION, label="validation", clip_on=False)
@@ -102,14 +99,14 @@ def _training_plot(
 
 
 def drawable(value: float | None) -> float:
-    """NaN leaves a gap in a line; infinity would leave no room for the rest."""
+    """The value, or NaN, which leaves a gap in a line, if it is missing or not finite."""
     return value if value is not None and math.isfinite(value) else math.nan
 
 
 def new_figure(
     x_label: str, *, width: float = 5.4, height: float = 3.1, whole: bool = True
 ) -> tuple[Figure, Axes]:
-    """A figure of inches; `whole` says that x counts something."""
+    """A figure with sizes in inches; `whole` is whether x has only integers."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x_label)
@@ -119,20 +116,20 @@ def new_figure(
 
 
 def one_line(curves: Iterable[Sequence[tuple[float, float]]]) -> tuple[list[float], list[float]]:
-    """Many lines as one with gaps, which makes a small file of any number of them."""
+    """Joins many curves into one line with gaps, which keeps the file small."""
     points = [point for curve in curves for point in (*curve, (math.nan, math.nan))]
     return [x for x, _ in points], [y for _, y in points]
 
 
 def time_unit(seconds: float) -> tuple[str, float]:
-    """What a time axis of that length counts in, and its seconds."""
+    """The unit for a time axis of that length, and its length in seconds."""
     if seconds > 3 * 3600:
         return "hours", 3600.0
     return ("minutes", 60.0) if seconds > 180 else ("seconds", 1.0)
 
 
 def as_share(axes: Axes) -> None:
-    """Percent, and no room above 100 %."""
+    """Formats the y axis as percent, from 0 to at most 100 %."""
     low, high = axes.get_ylim()
     axes.set_ylim(max(0.0, low), min(1.0, high))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
@@ -146,22 +143,22 @@ def svg(
     columns: int = 3,
     whole: Mapping[str, str] | None = None,
 ) -> str:
-    """The figure for the page; `description`, which is trusted, says what it shows.
+    """Renders a figure as SVG for the page; `description` is its label and must be trusted text.
 
-    `whole` has for texts that are shortened what they stand for, shown where one points at them.
+    `whole` maps shortened texts to their full texts, which become tooltips.
     """
     if figure.axes[0].get_legend_handles_labels()[1]:
         figure.legend(loc="outside upper left", ncols=columns, columnspacing=1.4)
     sink = io.StringIO()
     plain = {"Date": None, "Creator": None}
     with warnings.catch_warnings():
-        # The page's fonts have glyphs that the one which measures the text may lack.
+        # The font that measures the text may lack glyphs that the page's fonts have.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(sink, format="svg", transparent=True, metadata=plain)
     text = sink.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # Matplotlib's style sheet and ids would hold for the whole page.
+    # Matplotlib's style sheet and ids would apply to the whole page.
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
     text = re.sub(r'(\bid="|"#|url\(#)', rf"\g<1>{name}-", text)
     text = re.sub(r"font-family: [^;\"<]*", "font-family: inherit", text)

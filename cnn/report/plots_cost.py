@@ -1,4 +1,4 @@
-"""The plot of who was busy when."""
+"""A plot of the trials on their slots over time."""
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -11,20 +11,20 @@ from cnn.report.plots import INK, PAGE, PARTS, SOFT, STYLE, new_figure, svg, tim
 
 _WIDE = 11.0
 _THICK = 0.7
-# More of them, and their numbers would lie over each other.
+# The numbers of more trials would overlap.
 _NUMBERED = 80
-# Legends of what each part is; the order is that in a bar.
+# The legends of the parts, in the order of the bars.
 _TITLES = {
     "launch": "launch",
     "data": "data",
     "compile": "compile and first step",
     "train": "train and validate",
-    "other": "not known",
+    "other": "unknown",
 }
 
 
 def gantt(name: str, slots: Slots) -> str | None:
-    """Each trial a bar on a slot, split into what it did; empty where the slot was idle."""
+    """Plots each trial as a bar on its slot, divided into its parts."""
     if not slots.bars or not slots.span:
         return None
     unit, length = time_unit(slots.span)
@@ -50,7 +50,7 @@ def gantt(name: str, slots: Slots) -> str | None:
 
 
 def _draw_part(axes: Axes, slots: Slots, part: str, title: str, length: float) -> None:
-    """All rectangles of a part as one path, which makes a small file of any number of them."""
+    """Draws all rectangles of a part as one path, which keeps the file small."""
     corners: list[tuple[float, float]] = []
     for bar in slots.bars:
         low, high = bar.slot - _THICK / 2, bar.slot + _THICK / 2
@@ -65,7 +65,7 @@ def _draw_part(axes: Axes, slots: Slots, part: str, title: str, length: float) -
 
 
 def _number(axes: Axes, bar: Bar, span: float, length: float) -> None:
-    """The trial's number where the bar has room for it; a cross under what came to nothing."""
+    """Draws the trial's number if the bar has room, with a cross if the trial failed."""
     if (bar.end - bar.start) / span < 0.02:
         return
     middle = (bar.start + bar.end) / 2 / length

@@ -1,4 +1,4 @@
-"""Plots of a search: its course, and what the parameters had to do with it."""
+"""Plots of a search: its progress and the effects of the parameters."""
 
 import math
 import statistics
@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 
 from cnn.core.console import shortened, shortened_distinctly
-from cnn.report.axes import Axis, aside, axis, varied
+from cnn.report.axes import Axis, axis, jitter, varied
 from cnn.report.cost import Clock
 from cnn.report.formats import words
 from cnn.report.importance import Importances, scored
@@ -34,7 +34,7 @@ _WIDE = 11.0
 
 
 def progress(name: str, trials: Sequence[TrialResult], clock: Clock) -> str | None:
-    """Validation accuracy of trials when they ended, and the best so far."""
+    """Plots the validation accuracy of trials at their end, and the best so far."""
     done = sorted(scored(trials), key=lambda t: (t.ended, t.number))
     if not done:
         return None
@@ -60,11 +60,11 @@ def progress(name: str, trials: Sequence[TrialResult], clock: Clock) -> str | No
 def best_so_far(
     trials: Sequence[TrialResult], times: Sequence[float]
 ) -> tuple[list[float], list[float]]:
-    """Only a trial that ran to its end can be the best; the line ends with the last trial."""
+    """The line of the best accuracy so far; only completed trials can be the best."""
     x, y, highest = [], [], math.nan
     for trial, time in zip(trials, times, strict=True):
         score = drawable(trial.accuracy)
-        # Nothing is above NaN, hence the "not below".
+        # Comparisons with NaN are false, so "not below" also holds for the first trial.
         if trial.status == "ok" and not (score <= highest or math.isnan(score)):
             highest = score
         x.append(time)
@@ -73,7 +73,7 @@ def best_so_far(
 
 
 def learning(name: str, trials: Sequence[TrialResult], best: int | None) -> str | None:
-    """Every trial's validation accuracy by epoch, that of trial number `best` on top."""
+    """Plots every trial's validation accuracy by epoch, with trial number `best` on top."""
     curves = {trial.number: _curve(trial) for trial in trials}
     if not any(curves.values()):
         return None
@@ -109,7 +109,7 @@ def _draw_curves(
     if not known:
         return
     axes.plot(*one_line(known), style, color=colour, alpha=0.75, lw=1, label=label)
-    # One point makes no line.
+    # A single point is not visible as a line.
     single = [curve[0] for curve in known if len(curve) == 1]
     if single:
         axes.plot(*zip(*single, strict=True), "o", color=colour, alpha=0.65, ms=3)
@@ -118,7 +118,7 @@ def _draw_curves(
 def parallel(
     name: str, trials: Sequence[TrialResult], best: int | None, space: Space | None = None
 ) -> str | None:
-    """Parallel coordinates: a line for each trial over what varied, to its accuracy."""
+    """Plots each trial as a line over its varied parameters and its accuracy."""
     known = scored(trials)
     names = varied(known)
     if len(known) < 2 or not names:
@@ -133,7 +133,7 @@ def parallel(
         ]
         for row, trial in enumerate(known)
     ]
-    # By rank: one that failed would leave a single colour for all others.
+    # Colours go by rank, because one outlier would give all others the same colour.
     ranks = [bisect_left(sorted(scores), score) / len(scores) for score in scores]
     with mpl.rc_context({**STYLE, "axes.grid": False, "axes.spines.bottom": False}):
         figure, axes = new_figure("", width=_WIDE, height=3.4)
@@ -162,7 +162,7 @@ def parallel(
 
 
 def _labels(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Parameters as a plot has room for them, and what those texts stand for."""
+    """The names of parameters, shortened for a plot, and their full texts by short text."""
     full = [words(name) for name in names]
     short = shortened_distinctly(full)
     return short, dict(zip(short, full, strict=True))
@@ -173,7 +173,7 @@ def _share(value: float, low: float, high: float) -> float:
 
 
 def _height(own: Axis, value: float, number: int) -> float:
-    return _share(value, *own.ends) + (0.05 * aside(number) if own.choices else 0.0)
+    return _share(value, *own.ends) + (0.05 * jitter(number) if own.choices else 0.0)
 
 
 def _ticks(own: Axis) -> tuple[tuple[float, str], ...]:
@@ -188,7 +188,7 @@ def _draw_axis(axes: Axes, place: int, label: str, ticks: Sequence[tuple[float, 
 
 
 def importance(name: str, found: Importances) -> str:
-    """Bars with the spread over resamples, the most important on top."""
+    """Plots importances as bars with their spread over resamples, the largest on top."""
     shown = found.each[:10]
     places = range(len(shown), 0, -1)
     style = {**STYLE, "axes.grid.axis": "x", "ytick.color": INK}
@@ -214,7 +214,7 @@ def importance(name: str, found: Importances) -> str:
 def marginal(
     name: str, parameter: str, trials: Sequence[TrialResult], space: Space | None = None
 ) -> str:
-    """Accuracy against one parameter, all others as they happened to be."""
+    """Plots accuracy against one parameter, whatever the values of the others."""
     known = scored(trials)
     own = axis(parameter, known, space)
     title = shortened(words(parameter))
@@ -223,7 +223,7 @@ def marginal(
         figure, axes = new_figure(title)
         for stopped, marker, label in ((False, "o", "a trial"), (True, "x", "stopped early")):
             points = [
-                (value + (0.3 * aside(trial.number) if own.choices else 0.0), trial.accuracy)
+                (value + (0.3 * jitter(trial.number) if own.choices else 0.0), trial.accuracy)
                 for value, trial in zip(own.values, known, strict=True)
                 if (trial.status != "ok") is stopped
             ]

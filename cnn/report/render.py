@@ -1,4 +1,4 @@
-"""A template and what it shows -> a page; all that is shown is escaped."""
+"""Renders a template to a page; all values are escaped."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How good a run's winner is and how far to believe it, in words and in tables."""
+"""How good a run's winner is and how far to trust the result, in words and in tables."""
 
 import math
 from collections.abc import Sequence
@@ -11,61 +11,61 @@ from cnn.rundir.finished import FinishedRun, searched
 from cnn.rundir.result import ConfidenceInterval, PhaseResult, RunResult
 from cnn.rundir.trials import TrialResult
 
-# Half an interval from which on it says little, and below which it says much.
+# Half-widths of the interval: from the first on the test says little, below the second it is exact.
 _WIDE, _NARROW = 0.05, 0.02
 
 
 @dataclass(frozen=True)
 class Check:
-    """One reason for or against believing the result; `good` is None for neither."""
+    """One reason for or against trusting the result; `good` is None if it is neither."""
 
     good: bool | None
     text: str
 
 
 def checks(run: FinishedRun) -> list[Check]:
-    """How wide the interval is, whether validation said the same, how far the choice was luck."""
-    found = [_width(run.result), _promise(run.result), _luck(run)]
+    """Checks the width of the interval, the agreement with validation, and the selection bias."""
+    found = [_interval_check(run.result), _validation_check(run.result), _selection_check(run)]
     return [check for check in found if check is not None]
 
 
-def _width(result: RunResult) -> Check:
+def _interval_check(result: RunResult) -> Check:
     interval = result.test.interval
     half = (interval.high - interval.low) / 2
     text = f"± about {points(half)}: {count(result.test.count)} test images "
     if half >= _WIDE:
         return Check(False, text + "are few.")
     if half >= _NARROW:
-        return Check(None, text + "cannot tell networks apart that are closer than that.")
-    return Check(True, text + "are many enough for a number this exact.")
+        return Check(None, text + "cannot distinguish networks that are closer than that.")
+    return Check(True, text + "are enough for this precision.")
 
 
-def _promise(result: RunResult) -> Check:
-    """Whether the test is what validation let expect."""
+def _validation_check(result: RunResult) -> Check:
+    """Whether the test agrees with validation."""
     interval, expected = result.test.interval, result.validation.accuracy
-    said = f"Validation said {percent(expected)}"
+    said = f"The validation accuracy was {percent(expected)}"
     if expected > interval.high:
-        return Check(False, f"{said}, more than the test bears out.")
+        return Check(False, f"{said}, above the confidence interval of the test.")
     if expected < interval.low:
-        return Check(None, f"{said}, less than the test found.")
-    return Check(True, f"{said}, which the test bears out: it lies within the interval.")
+        return Check(None, f"{said}, below the confidence interval of the test.")
+    return Check(True, f"{said}, within the confidence interval of the test.")
 
 
-def _luck(run: FinishedRun) -> Check | None:
-    """Whether the winner was chosen by more than one lucky score."""
+def _selection_check(run: FinishedRun) -> Check | None:
+    """Whether the score by which the winner was chosen is biased by the selection."""
     phase = next((p for p in run.phases() if p.name == run.result.winner.phase), None)
     if phase is None:
         return None
     candidates = phase.confirmation.candidates if phase.confirmation else []
-    # Where one of them was not trained again, the score of the search decides.
+    # If any candidate was not trained again, the scores of the search decided.
     if candidates and all(candidate.mean is not None for candidate in candidates):
-        text = "The winner was chosen by its mean over other seeds, which luck does not flatter."
+        text = "The winner was chosen by its mean over other seeds."
         return Check(True, f"{_selection_bias(phase) or ''} {text}".strip())
     tried = len([t for t in searched(run.trials) if t.phase == phase.name and _has_score(t)])
     if tried < 2:
         return None
     text = f"The validation score of the winner is the best of {count(tried)}"
-    return Check(None, f"{text} and so somewhat flattered by luck; that of the test is not.")
+    return Check(None, f"{text} and so biased upwards by the selection; the test accuracy is not.")
 
 
 def _has_score(trial: TrialResult) -> bool:
@@ -73,24 +73,24 @@ def _has_score(trial: TrialResult) -> bool:
 
 
 def interval_of(share: float | None, images: int | None) -> ConfidenceInterval | None:
-    """That of an accuracy on so many images; None where either is not known, or is none."""
+    """The interval of an accuracy on some images; None if either is unknown or impossible."""
     if share is None or not images or not 0 <= share <= 1:
         return None
     return ConfidenceInterval.of(share, images)
 
 
 def trial_interval(trial: TrialResult) -> ConfidenceInterval | None:
-    """That of a trial's validation accuracy."""
+    """The interval of a trial's validation accuracy."""
     return interval_of(trial.accuracy, trial.validation_images)
 
 
 def versus_baseline(result: RunResult) -> list[tuple[str, str, str]]:
-    """(what, the network's, that of always naming the larger class)."""
+    """Rows of (score, of the network, of always predicting the larger class)."""
     test, classes, baseline = result.test, result.data.classes, result.baseline
     interval = f"{percent(test.interval.low)} to {percent(test.interval.high)}"
     rows = [
         ("accuracy", percent(test.accuracy), percent(baseline.accuracy)),
-        ("95 % interval", interval, "–"),
+        ("95 % confidence interval", interval, "–"),
         ("balanced accuracy", percent(test.balanced_accuracy), percent(1 / len(classes))),
         ("ROC AUC", area(test.roc_auc), "0.5"),
     ]
@@ -106,7 +106,7 @@ def versus_baseline(result: RunResult) -> list[tuple[str, str, str]]:
 
 
 def selection(run: FinishedRun) -> list[dict[str, Any]]:
-    """For each phase with a best trial: how far its score is luck, and a simpler choice."""
+    """For each phase with a best trial: its selection bias and a simpler choice."""
     views = []
     for phase in run.phases():
         own = [trial for trial in run.trials if trial.phase == phase.name]
@@ -134,7 +134,7 @@ def _objective(phase: PhaseResult) -> str:
 
 
 def _selection_bias(phase: PhaseResult) -> str | None:
-    """By how much the best score of the search was better than the same network's mean."""
+    """How much better the best score of the search was than its mean over other seeds."""
     found = phase.confirmation
     if found is None or found.selection_bias is None:
         return None
@@ -143,21 +143,23 @@ def _selection_bias(phase: PhaseResult) -> str | None:
         amount = readable(abs(found.selection_bias))
     else:
         amount = points(found.selection_bias)
-    who = f"The best of the search, trial {readable(first.number)},"
+    who = f"The best trial of the search, {readable(first.number)},"
     if amount in {"0", points(0.0)}:
-        return f"{who} scored the same on average with other seeds: luck did not flatter it."
+        return f"{who} scored the same on average with other seeds: no sign of selection bias."
     if found.selection_bias < 0:
-        return f"{who} scored {amount} better on average with other seeds: luck did not flatter it."
-    return f"{who} scored {amount} worse on average with other seeds: so much was luck."
+        return (
+            f"{who} scored {amount} better on average with other seeds: no sign of selection bias."
+        )
+    return f"{who} scored {amount} worse on average with other seeds: the estimated selection bias."
 
 
 def shape(dimensions: Sequence[int | None]) -> str:
-    """The shape of what a layer gives, as 64 × 64 × 1."""
+    """The output shape of a layer, such as 64 × 64 × 1."""
     return " × ".join("?" if size is None else str(size) for size in dimensions) or "–"
 
 
 def tower(result: RunResult) -> list[dict[str, Any]]:
-    """The layers from the image to the answer; a box is as wide as the log of its values."""
+    """The layers from input to output; the width of a box is the log of its number of values."""
     sizes = [math.prod(size for size in layer.shape if size) for layer in result.layers]
     widest = max((math.log2(size + 1) for size in sizes), default=1.0)
     return [

@@ -1,5 +1,5 @@
-"""The files of a run directory: each with one schema, written and read here.
+"""Reads and writes the files of a run directory, each with one schema.
 
-`trials` are RUN/trials/00017.json, `result` is RUN/result.json, `finished` is both of them with the
-settings, `heartbeat` says how far running trials are.
+`trials` handles RUN/trials/00017.json, `result` handles RUN/result.json, `finished` reads both with
+the settings, and `heartbeat` handles the progress of running trials.
 """

@@ -1,4 +1,4 @@
-"""A finished run as its report needs it: the result, the trials and the settings."""
+"""A finished run for its report: the result, the trials and the settings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from cnn.settings.validation import shown
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run directory that has a result, read whole."""
+    """The contents of a run directory that has a result."""
 
     directory: Directory
     result: RunResult
-    # By number; each is of a phase that the settings have.
+    # Sorted by number; each belongs to a phase of the settings.
     trials: tuple[TrialResult, ...]
     settings: Settings
-    # settings.toml as it stands there, for people.
+    # The text of settings.toml.
     settings_text: str
 
     def phases(self) -> list[PhaseResult]:
-        """Those that ran, in their order; the result does not have one without a best trial."""
+        """The phases that ran, in order, including those without a best trial."""
         known = {phase.name: phase for phase in self.result.phases}
         ran = {trial.phase for trial in self.trials} | known.keys()
         return [
@@ -35,7 +35,7 @@ class FinishedRun:
         ]
 
     def winner(self) -> TrialResult | None:
-        """The trial that won; None where its file is gone."""
+        """The trial that won; None if its file is missing."""
         number = self.result.winner.number
         return next((trial for trial in self.trials if trial.number == number), None)
 
@@ -56,15 +56,15 @@ def _without_best(phase: PhaseSettings, trials: Sequence[TrialResult]) -> PhaseR
 
 
 def searched(trials: Sequence[TrialResult]) -> list[TrialResult]:
-    """The trials without repetitions of others with other seeds."""
+    """The trials, without those that repeat another one with a different seed."""
     return [trial for trial in trials if trial.repeats is None]
 
 
 def read_run(run: Directory) -> FinishedRun:
-    """Reads a finished run; nothing in it is executed, its network's function is not imported.
+    """Reads a finished run; executes nothing in it and does not import its network's function.
 
-    Raises InputError where there is no result of this schema version, where the settings are not
-    valid, or where a trial is of another search. Raises Error on a file that is not a trial's.
+    Raises InputError if there is no result of this schema version, if the settings are invalid, or
+    if a trial belongs to a different search. Raises Error if a trial's file is invalid.
     """
     result, text = read_result(run), settings_text(run)
     try:

@@ -1,7 +1,7 @@
-"""RUN/result.json: what a run came to, in one schema for who writes it and all who read it.
+"""RUN/result.json: the result of a run, in one schema for its writer and all its readers.
 
-The file is `RunResult` as JSON: the keys are the fields' names, what is missing is null, times are
-ISO 8601 in UTC. A file of another schema version, or that lacks keys, is refused, not read in part.
+The file is `RunResult` as JSON: keys are field names, missing values are null, and times are
+ISO 8601 in UTC. A file that has another schema version or lacks keys is refused, not read in part.
 """
 
 import math
@@ -27,7 +27,7 @@ from cnn.settings.schema import Objective
 from cnn.settings.validation import Frozen, PositiveInt, explain, shown
 
 RESULT = "result.json"
-# To be raised by whoever adds, renames or removes a key.
+# Increase this when a key is added, renamed or removed.
 SCHEMA_VERSION: Literal[2] = 2
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -37,45 +37,45 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-# What is not finite, as the loss of a network that diverged, is missing.
+# Values that are not finite, such as the loss of a diverged network, become None.
 Score = Annotated[float | None, AfterValidator(_finite)]
 
 
 class ConfidenceInterval(Frozen):
-    """The 95 % score interval of a proportion (Wilson, JASA 1927)."""
+    """The 95 % confidence interval of a proportion (Wilson, JASA 1927)."""
 
     low: Share
     high: Share
 
     @classmethod
     def of(cls, share: float, count: int) -> Self:
-        """That of an accuracy on so many images."""
+        """The interval of an accuracy on `count` images."""
         low, high = wilson_interval(round(share * count), count)
         return cls(low=low, high=high)
 
 
 class Metrics(Frozen):
-    """How a network does on images: means over them; the loss is the cross-entropy."""
+    """Scores of a network, as means over images; the loss is the cross-entropy."""
 
     accuracy: Share
     loss: Score
-    # The mean of the classes' recalls.
+    # The mean recall over the classes.
     balanced_accuracy: Score
-    # Images; None where it is a trial's own validation, whose file says how many they were.
+    # The number of images; None for a trial's own validation, because the trial's file has it.
     count: Count | None = None
 
 
 class TestMetrics(Metrics):
-    """The winner's one test, on images that no training and no choice has seen."""
+    """The only test of the winner, on images not used for training or for any choice."""
 
     count: PositiveInt
-    # Of several classes the mean of each against the rest; None where a class has no image.
+    # With more than two classes, the mean of one-vs-rest; None if a class has no image.
     roc_auc: Score
     # The share of images whose class is among the five most likely; None below 20 classes.
     top5_accuracy: Share | None
     # confusion[true][predicted], in the order of the classes.
     confusion: tuple[tuple[Count, ...], ...]
-    # Of the accuracy, and of the top-5 accuracy where there is one.
+    # The intervals of the accuracy and of the top-5 accuracy.
     interval: ConfidenceInterval
     top5_interval: ConfidenceInterval | None
 
@@ -87,7 +87,7 @@ class TestMetrics(Metrics):
 
     @property
     def correct(self) -> int:
-        """Images that were named as they should be."""
+        """The number of correctly classified images."""
         return round(self.accuracy * self.count)
 
 
@@ -101,24 +101,24 @@ class Winner(Frozen):
 
 
 class CandidateResult(Frozen):
-    """One of a phase's best trials, trained again with other seeds."""
+    """One of a phase's best trials, trained again with different seeds."""
 
     number: Count
-    # By the phase's objective: the search's own, and the repetitions' with their numbers.
+    # Scores by the phase's objective: in the search, and of the repetitions with their numbers.
     score: Score
     repeats: tuple[Count, ...]
     scores: tuple[Score, ...]
     mean: Score
-    # The standard deviation between the seeds; None where there is one.
+    # The standard deviation between the seeds; None if there is only one.
     spread: Score
 
 
 class Confirmation(Frozen):
-    """What repetitions with other seeds say of the choice of a phase's winner."""
+    """The repetitions with different seeds that confirm the choice of a phase's winner."""
 
     objective: Objective
     candidates: Annotated[tuple[CandidateResult, ...], Field(min_length=1)]
-    # By how much the search's own best scored better than the mean of its repetitions.
+    # How much better the best trial scored in the search than on average in its repetitions.
     selection_bias: Score
 
 
@@ -133,12 +133,12 @@ class Simplest(Frozen):
 
 
 class PhaseResult(Frozen):
-    """What a phase of the search found best, and how."""
+    """The best trial of a phase of the search, and how it was found."""
 
     name: str
     strategy: str
     objective: Objective
-    # The best trial's number, parameters and images; None where no trial came to a score.
+    # The best trial's number, parameters and images; None if no trial got a score.
     best: Count | None
     params: dict[str, Any]
     trials: dict[Status, Count]
@@ -149,7 +149,7 @@ class PhaseResult(Frozen):
 
 
 class Baseline(Frozen):
-    """Always naming the class with most training images."""
+    """The classifier that always predicts the class with the most training images."""
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
@@ -166,7 +166,7 @@ class Attempt(Frozen):
 
 
 class FinalTraining(Frozen):
-    """How the winner was trained once more: on what, for how long, and how often it took."""
+    """The final training of the winner: its images, length and attempts."""
 
     data: Literal["train", "all"]
     best_epoch: Count
@@ -181,7 +181,7 @@ class FinalTraining(Frozen):
 
 
 class Layer(Frozen):
-    """A layer of the network, with the shape of what it gives, without the batch."""
+    """A layer of the network, with its output shape without the batch dimension."""
 
     name: str
     kind: str
@@ -190,7 +190,7 @@ class Layer(Frozen):
 
 
 class DataSummary(Frozen):
-    """What the data set's manifest says of it, so that a report needs no data directory."""
+    """A summary of the manifest, so that a report needs no data directory."""
 
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     # Images by split and class.
@@ -204,10 +204,10 @@ class DataSummary(Frozen):
 
 
 class WinnerOutcome(Frozen):
-    """What training and testing the winner came to: an executor's part of the result."""
+    """The outcome of training and testing the winner: the part of the result from the executor."""
 
     final: FinalTraining
-    # None where the validation images were trained on too.
+    # None if the validation images were also trained on.
     validation: Metrics | None
     test: TestMetrics
     versions: dict[str, str]
@@ -219,7 +219,7 @@ class WinnerOutcome(Frozen):
 
 
 class RunResult(Frozen):
-    """What a run came to: `Run.result` in Python, RUN/result.json on disk.
+    """The result of a run: `Run.result` in Python, RUN/result.json on disk.
 
     Each table of the file is an attribute: `result.test.accuracy`, `result.test.interval.low`,
     `result.params["filters"]`. `model_dump()` gives it as dictionaries.
@@ -229,27 +229,27 @@ class RunResult(Frozen):
     # The winner's parameters.
     params: dict[str, Any]
     winner: Winner
-    # In the order they ran, those with a best trial.
+    # Phases with a best trial, in the order they ran.
     phases: Annotated[tuple[PhaseResult, ...], Field(min_length=1)]
-    # The trained winner's, or its trial's where the final training left nothing to validate on.
+    # Of the trained winner, or of its trial if the final training used the validation images.
     validation: Metrics
     test: TestMetrics
     baseline: Baseline
     final: FinalTraining
-    # How many ended in each status.
+    # The number of trials with each status.
     trials: dict[Status, Count]
     versions: dict[str, str]
     architecture: str
     layers: tuple[Layer, ...]
-    # The network's, trainable or not.
+    # All parameters of the network, trainable or not.
     parameters: Count
     data: DataSummary
     # preprocess, search, final, test.
     seconds: dict[str, FiniteFloat]
-    # How to repeat it: the job's words, and the files of settings in their order.
+    # How to repeat the run: the command's words, and the settings files in order.
     command: tuple[str, ...]
     configs: tuple[str, ...]
-    # What was not quite as the settings ask for.
+    # Deviations from the settings.
     notes: tuple[str, ...]
     started: AwareDatetime
     ended: AwareDatetime
@@ -265,17 +265,17 @@ class RunResult(Frozen):
 
 
 def write_result(run: Directory, result: RunResult) -> None:
-    """Writes RUN/result.json, whole or not at all."""
+    """Writes RUN/result.json atomically."""
     run.write(RESULT, f"{result.model_dump_json(indent=1)}\n".encode())
 
 
 def read_result(run: Directory) -> RunResult:
-    """A finished run's result. Raises InputError where there is none of this schema version."""
+    """Reads a finished run's result. Raises InputError if there is none of this schema version."""
     where = f"{run.uri}/{RESULT}"
     try:
         tree = read_json(run, RESULT)
     except (FileNotFoundError, NotADirectoryError):
-        what = f"has no {RESULT}" if run.is_dir() else "is no folder"
+        what = f"has no {RESULT}" if run.is_dir() else "is not a folder"
         raise InputError(f"a run must be a folder with a {RESULT}, but {run.uri} {what}") from None
     except Malformed as error:
         raise InputError(f"{where} must be JSON, but is not: {error}") from None
@@ -285,12 +285,12 @@ def read_result(run: Directory) -> RunResult:
     if type(version) is not int or version != SCHEMA_VERSION:
         raise InputError(
             f"{where} must have schema version {SCHEMA_VERSION}, but has {shown(version)}; "
-            "a run is read by the version of this program that wrote it"
+            "use the version of this program that wrote it"
         )
     try:
         return RunResult.model_validate(tree)
     except ValidationError as error:
         raise InputError(
-            f"{where} must fit schema version {SCHEMA_VERSION}, but does not: "
+            f"{where} must match schema version {SCHEMA_VERSION}, but does not: "
             f"{explain(error, RunResult)}"
         ) from None

@@ -1,4 +1,4 @@
-"""RUN/test.parquet, what a run's network said of every test image; it may hold anything."""
+"""Reads RUN/test.parquet, the predictions for every test image; its contents are not trusted."""
 
 from dataclasses import dataclass
 
@@ -19,39 +19,39 @@ TEST_SCHEMA = pa.schema(
     ]
 )
 
-_MOST_ROWS = 5_000_000
-_MOST_BYTES = 500_000_000
+_MAX_ROWS = 5_000_000
+_MAX_BYTES = 500_000_000
 
 
 @dataclass(frozen=True)
-class Answers:
-    """The test images in their order, with what each is and what it was named."""
+class TestPredictions:
+    """The test images in order, with true and predicted labels."""
 
     paths: tuple[str, ...]
     labels: np.ndarray
     predictions: np.ndarray
 
     @property
-    def right(self) -> np.ndarray:
+    def correct(self) -> np.ndarray:
         return self.labels == self.predictions
 
 
 class Unreadable(Exception):
-    """Why there are no answers, in a few words that can follow "it has"."""
+    """Why there are no predictions, in a few words that can follow "it has"."""
 
 
-def read_answers(run: Directory) -> Answers:
-    """Raises Unreadable."""
+def read_test_predictions(run: Directory) -> TestPredictions:
+    """Reads the predictions of a run. Raises Unreadable."""
     table = _read(run, ["path", "label", "prediction"])
     paths = tuple(table["path"].to_pylist())
-    return Answers(paths, table["label"].to_numpy(), table["prediction"].to_numpy())
+    return TestPredictions(paths, table["label"].to_numpy(), table["prediction"].to_numpy())
 
 
 def _read(run: Directory, columns: list[str]) -> pa.Table:
-    """Columns without a null, of a file of some size at least and at most."""
+    """Reads columns; the file must have rows and a limited size, and no nulls."""
     schema = pa.schema([TEST_SCHEMA.field(name) for name in columns])
     try:
-        table = read_table(run, TESTED, schema, most_rows=_MOST_ROWS, most_bytes=_MOST_BYTES)
+        table = read_table(run, TESTED, schema, most_rows=_MAX_ROWS, most_bytes=_MAX_BYTES)
     except FileNotFoundError:
         raise Unreadable(f"no {TESTED}") from None
     except Malformed:
@@ -63,15 +63,15 @@ def _read(run: Directory, columns: list[str]) -> pa.Table:
     return table
 
 
-# From so many classes on the true one among the first five says something.
+# Top-5 accuracy is informative only with at least this many classes.
 TOP, MANY_CLASSES = 5, 20
 
 
 def count_in_top(probabilities: np.ndarray, labels: np.ndarray) -> int | None:
-    """Images whose true class is among the five that were found most likely.
+    """Counts the images whose true class is among the five most likely ones.
 
-    Of equal ones the first count as more likely, as they do for what an image is named. None with
-    fewer than 20 classes, or where a probability is not finite.
+    Ties are broken in favour of the first class, as they are for the predicted class. Returns None
+    with fewer than 20 classes or if a probability is not finite.
     """
     if probabilities.shape[1] < MANY_CLASSES or not np.isfinite(probabilities).all():
         return None

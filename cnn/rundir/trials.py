@@ -1,4 +1,4 @@
-"""What a trial came to: `TrialResult`, its invariants, its file, and which one is the best."""
+"""The result of a trial: its schema, its file, and the order of results."""
 
 import math
 import re
@@ -30,7 +30,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 TRIALS = "trials"
 LOGS = "logs"
 CHECKPOINTS = "checkpoints"
-# What an objective ranks by; smaller is better.
+# The value by which an objective ranks; smaller is better.
 Key = tuple[float, float]
 _TRIAL_FILE = re.compile(r"^\d{5,}\.json$")
 
@@ -50,7 +50,7 @@ class EpochResult(BaseModel):
 
 
 class TrialResult(BaseModel):
-    """One finished trial, as it stands in `trials/00017.json`."""
+    """One finished trial, as stored in `trials/00017.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -63,29 +63,29 @@ class TrialResult(BaseModel):
     loss: float | None = None
     balanced_accuracy: float | None = None
     best_epoch: int | None = None
-    # Of a pruned trial: the rung, from 0, at which it was stopped.
+    # The rung, from 0, at which a pruned trial was stopped.
     rung: int | None = None
-    # As many as it would have had, were it not for patience and rungs.
+    # The number of epochs without patience and rungs.
     max_epochs: int | None = None
     epochs: tuple[EpochResult, ...] = ()
     started: datetime
     ended: datetime
-    # launch (until its process began), data, compile (the first step included), train.
+    # launch (until its process began), data, compile (including the first step), train.
     seconds: dict[str, float] = {}
     seed: int | None = None
-    # The trial of which this is a repetition with another seed.
+    # The trial that this one repeats with a different seed.
     repeats: int | None = None
-    # Networks of a cross-validation, each trained on `train_images`; 1 without.
+    # The networks of a cross-validation, each trained on `train_images`; otherwise 1.
     folds: int = 1
     train_images: int | None = None
-    # Those of all folds together.
+    # The total over all folds.
     validation_images: int | None = None
-    # The network's, trainable or not.
+    # All parameters of the network, trainable or not.
     parameters: int | None = None
     host: str | None = None
     device: str | None = None
     precision: str | None = None
-    # Epochs that an earlier attempt had done, from whose checkpoint this one went on.
+    # Epochs from an earlier attempt, from whose checkpoint this one continued.
     continued: int = 0
     error: str | None = None
 
@@ -103,11 +103,11 @@ class TrialResult(BaseModel):
         return self
 
     def image_epochs(self) -> int:
-        """Images trained on, each as often as it was."""
+        """The number of image-epochs: training images times epochs, over all folds."""
         return len(self.epochs) * (self.train_images or 0) * self.folds
 
     def cause(self) -> str:
-        """The error in one line: the last of a traceback or a log."""
+        """The error in one line: the last line of a traceback or a log."""
         lines = (self.error or "").strip().splitlines()
         return lines[-1] if lines else "for no stated reason"
 
@@ -119,10 +119,10 @@ def objective_key(
     accuracy: float | None,
     balanced_accuracy: float | None,
 ) -> Key:
-    """What the one objective ranks by, smaller is better: ranks trials and epochs alike.
+    """The key by which an objective ranks trials and epochs; smaller is better.
 
-    Accuracy is a count over few images and ties often; ties are broken by the lower loss.
-    What is missing or not finite ranks last.
+    Accuracies over few images often tie; the lower loss breaks ties. Missing values and values
+    that are not finite rank last.
     """
     lowest_loss = loss if loss is not None and math.isfinite(loss) else math.inf
     if objective == "val_loss":
@@ -134,10 +134,9 @@ def objective_key(
 
 
 def scalar_objective(key: Key) -> float:
-    """One number in the order of `objective_key`, for a proposer that wants a scalar loss.
+    """One number with the order of `objective_key`, for a proposer that needs a scalar loss.
 
-    A tie-breaking loss is squeezed into less than 1e-6, below the accuracy step of one image in
-    a million.
+    A tie-breaking loss contributes less than 1e-6, the accuracy step of one image in a million.
     """
     first, second = key
     return first + 1e-6 * (1 - math.exp(-second)) if math.isfinite(first) else math.inf
@@ -153,10 +152,9 @@ def trial_key(objective: Objective, trial: TrialResult) -> Key:
 
 
 def best_trial(trials: Iterable[TrialResult], objective: Objective) -> TrialResult | None:
-    """The best finished trial; the earlier one where two are equal.
+    """The best finished trial, or the best pruned one if none finished.
 
-    Where none ran to its end it is the best of those that were stopped early. Repetitions of a
-    trial are none of their own.
+    The earlier of two equal trials is better. Repetitions of trials are ignored.
     """
     trials = [trial for trial in trials if trial.repeats is None]
     finished = [trial for trial in trials if trial.status == "ok"]
@@ -165,13 +163,13 @@ def best_trial(trials: Iterable[TrialResult], objective: Objective) -> TrialResu
 
 
 def count_by_status(trials: Iterable[TrialResult]) -> dict[Status, int]:
-    """How many trials ended in each status that occurs, in the statuses' order."""
+    """The number of trials with each status that occurs, in the order of STATUSES."""
     counts = Counter(trial.status for trial in trials)
     return {status: counts[status] for status in STATUSES if counts[status]}
 
 
 def trial_name(number: int) -> str:
-    """What the files of a trial are called."""
+    """The name of a trial's files, without a suffix."""
     return f"{number:05d}"
 
 
@@ -181,22 +179,22 @@ def trial_file(number: int) -> str:
 
 
 def write_trial(run: Directory, trial: TrialResult) -> None:
-    """Writes one trial's file, whole or not at all."""
+    """Writes one trial's file atomically."""
     run.write(f"{TRIALS}/{trial_file(trial.number)}", trial.model_dump_json(indent=1).encode())
 
 
 def read_trial(run: Directory, name: str) -> TrialResult:
-    """A file of `trials/`. Raises FileNotFoundError and Malformed."""
+    """Reads a file in `trials/`. Raises FileNotFoundError and Malformed."""
     return read_model(TrialResult, run, f"{TRIALS}/{name}")
 
 
 def write_log(run: Directory, name: str, text: str) -> None:
-    """Keeps what a process wrote to stdout and stderr."""
+    """Stores the output of a process."""
     run.write(f"{LOGS}/{name}.log", text.encode(errors="replace"))
 
 
 def read_trials(run: Directory) -> Sequence[TrialResult]:
-    """All trials of a run directory by number. Raises Error on a file that is not a trial's."""
+    """Reads all trials of a run, sorted by number. Raises Error if a file is invalid."""
     trials = []
     for name in run.names(TRIALS):
         if not _TRIAL_FILE.match(name):
@@ -204,5 +202,5 @@ def read_trials(run: Directory) -> Sequence[TrialResult]:
         try:
             trials.append(read_trial(run, name))
         except Malformed as error:
-            raise Error(f"{run.uri}/{TRIALS}/{name} is not a trial: {error}") from None
+            raise Error(f"{run.uri}/{TRIALS}/{name} is not a valid trial: {error}") from None
     return sorted(trials, key=lambda trial: trial.number)

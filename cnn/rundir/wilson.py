@@ -1,10 +1,10 @@
-"""Wilson's interval of a share, such as an accuracy."""
+"""Wilson's confidence interval of a proportion, such as an accuracy."""
 
 import math
 
 
 def wilson_interval(successes: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % score interval of a proportion (Wilson, JASA 1927), as (low, high)."""
+    """The Wilson score interval (JASA 1927) of a proportion: (low, high), 95 % by default."""
     if count == 0:
         return 0.0, 1.0
     share = successes / count

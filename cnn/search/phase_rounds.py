@@ -13,7 +13,7 @@ import numpy as np
 from hyperopt import base, fmin, hp
 
 from cnn.core.clock import now
-from cnn.rundir.heartbeat import read_reached
+from cnn.rundir.heartbeat import read_progress
 from cnn.rundir.trials import TrialResult
 from cnn.search.context import Search, isolation
 from cnn.search.dispatcher import TIMEOUT, Trials
@@ -100,7 +100,7 @@ class PhaseRound(Round, ABC):
             ),
             best=self._trials.best(),
             display=self._search.display,
-            read=partial(read_reached, self._search.run),
+            read=partial(read_progress, self._search.run),
         )
         with self._progress:
             fmin(

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from cnn.core.clock import now
 from cnn.core.documents import Malformed
-from cnn.rundir.heartbeat import forget
+from cnn.rundir.heartbeat import remove_progress
 from cnn.rundir.trials import Status, TrialResult, best_trial, read_trial, trial_file, write_trial
 from cnn.search.context import Search
 from cnn.search.journal import drop_checkpoints
@@ -95,7 +95,7 @@ class PhaseTrials:
         self._search.on_trial(trial)
         if launched is not None:
             # A trial whose process died has not removed its own heartbeat.
-            forget(self._search.run, number)
+            remove_progress(self._search.run, number)
         self._done.append(trial)
         drop_checkpoints(self._search.run, self._done, self.best())
         if trial.repeats is None:

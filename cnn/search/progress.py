@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 
 from cnn.core.clock import clock
 from cnn.core.display import Display, OnStdout, Say, silent
-from cnn.rundir.heartbeat import Reached
+from cnn.rundir.heartbeat import TrialProgress
 from cnn.rundir.trials import TrialResult, best_trial
 from cnn.search.forecast import Forecast
 from cnn.search.time_left import TimeLeft, seconds_of
@@ -47,7 +47,7 @@ class SearchProgress:
         timeout: float | None = None,
         forecast: Forecast | None = None,
         best: TrialResult | None = None,
-        read: Callable[[Collection[int]], Mapping[int, Reached]] = lambda numbers: {},
+        read: Callable[[Collection[int]], Mapping[int, TrialProgress]] = lambda numbers: {},
         display: Display | None = None,
     ) -> None:
         """Prepares the display of a round of trials.
@@ -82,7 +82,7 @@ class SearchProgress:
         for trial in earlier:
             self._take_in(trial)
         # Written by the display's thread.
-        self._reached: Mapping[int, Reached] = {}
+        self._reached: Mapping[int, TrialProgress] = {}
         self._left = self._time_left_text()
         self._shown = (display or OnStdout()).show(self)
         self._say: Say = silent
@@ -194,7 +194,7 @@ def numbering(invalid: int, first: int) -> list[str]:
     return [*said, f"numbers from {first} on"] if first else said
 
 
-def _row(number: int, running: _Running, found: Reached | None) -> Row:
+def _row(number: int, running: _Running, found: TrialProgress | None) -> Row:
     epoch, accuracy, rung = "-", "-", "-"
     if found is not None:
         epoch = found.epochs()

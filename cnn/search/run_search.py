@@ -13,7 +13,7 @@ from cnn.core.failure_reason import failure
 from cnn.data.splits import TEST, TRAIN
 from cnn.model.card import MODEL_CARD
 from cnn.report.page import write_report
-from cnn.rundir.heartbeat import forget_all, read_brought, read_reached
+from cnn.rundir.heartbeat import read_host_progress, read_progress, remove_all_progress
 from cnn.rundir.result import RunResult, WinnerOutcome, write_result
 from cnn.rundir.trials import CHECKPOINTS, LOGS, TrialResult, write_log
 from cnn.search.context import Search, isolation, method_of
@@ -75,7 +75,7 @@ def run_search(
     check_network(search)
     if not resume:
         run.remove()
-    forget_all(run)
+    remove_all_progress(run)
     run.create()
     run.write(SETTINGS, dump_settings(settings).encode())
     write_start(run, start)
@@ -87,12 +87,12 @@ def run_search(
 
     first = settings.phases[0]
     job, method = search.job(first), method_of(search, first)
-    with hosts_progress(lambda: read_brought(run), search.say):
+    with hosts_progress(lambda: read_host_progress(run), search.say):
         prepare_hosts(context, job, slots.total, method, search.say)
     try:
         history = run_phases(search)
     finally:
-        forget_all(run)
+        remove_all_progress(run)
     searched = now()
     winner = list(history.best.values())[-1]
     trained = read_tested(run, winner.number, classes=len(manifest.classes))
@@ -127,7 +127,7 @@ def _winner_progress(search: Search, winner: TrialResult, slots: Slots) -> Winne
         images=count,
         tested=manifest.total(TEST),
         expected=expected.winner(winner, seconds_an_image(winner) or 0.0),
-        read=partial(read_reached, search.run),
+        read=partial(read_progress, search.run),
         attempts=final.attempts,
     )
 
@@ -162,7 +162,7 @@ def _train_final(
             lambda: _train_and_test(search, phase, job, slots), search.display
         )
     finally:
-        forget_all(search.run)
+        remove_all_progress(search.run)
 
 
 def _train_and_test(

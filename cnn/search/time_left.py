@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 
 from cnn.core.clock import about, duration
-from cnn.rundir.heartbeat import Reached
+from cnn.rundir.heartbeat import TrialProgress
 from cnn.rundir.trials import TrialResult
 from cnn.search.forecast import Forecast, Span, images_an_epoch, seconds_an_image, setup_seconds
 from cnn.search.pace import Pace
@@ -75,7 +75,7 @@ class TimeLeft:
             if trial.max_epochs:
                 self._shares.append(min(1.0, len(trial.epochs) / trial.max_epochs))
 
-    def reached(self, found: Mapping[int, Reached]) -> None:
+    def reached(self, found: Mapping[int, TrialProgress]) -> None:
         """Takes in the progress of running trials, by number."""
         now = self._clock()
         for number, (_, pace) in self._running.items():

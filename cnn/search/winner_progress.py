@@ -10,7 +10,7 @@ from cnn.core.clock import about, duration
 from cnn.core.console import plain
 from cnn.core.display import Display, Say, silent
 from cnn.core.html import block, text
-from cnn.rundir.heartbeat import Reached
+from cnn.rundir.heartbeat import TrialProgress
 from cnn.rundir.result import WinnerOutcome
 from cnn.search.forecast import Span, saving_and_test
 from cnn.search.pace import Pace
@@ -30,7 +30,7 @@ class WinnerProgress:
         images: int,
         tested: int,
         expected: Span,
-        read: Callable[[Collection[int]], Mapping[int, Reached]],
+        read: Callable[[Collection[int]], Mapping[int, TrialProgress]],
         attempts: int = 1,
     ) -> None:
         """Prepares the display of the winner's training.
@@ -53,7 +53,7 @@ class WinnerProgress:
         self._attempts = attempts
         self._began = time.monotonic()
         self._pace = Pace()
-        self._reached: Reached | None = None
+        self._reached: TrialProgress | None = None
         self._logged_tenth = 0
         self._ended = self._accuracy = ""
         self._say: Say = silent

@@ -3,22 +3,21 @@
 TensorFlow is imported inside the functions because the driver imports this module too.
 """
 
-import platform
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_model
 from cnn.core.seeds import derive_seed
+from cnn.core.versions import installed_versions
 from cnn.data.arrays import open_pixels
 from cnn.data.splits import TEST, TRAIN
 from cnn.model.file_check import MODEL
-from cnn.rundir.heartbeat import Teller, tell_testing
+from cnn.rundir.heartbeat import ProgressReporter, report_testing
 from cnn.rundir.result import (
     Attempt,
     ConfidenceInterval,
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
 # The outcome of the one test, kept until it is in result.json.
 TEST_OUTCOME = "tested.json"
-_REPORTED = ("keras", "tensorflow", "pyspark", "hyperopt", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def run_final(final: FinalJob) -> WinnerOutcome:
     winner = _train(final)
     saved = _save(final, winner.model)
     trained = time.monotonic()
-    tell_testing(run, final.number, final.job.manifest.total(TEST))
+    report_testing(run, final.number, final.job.manifest.total(TEST))
     scores = run_test(saved, final.job)
     seconds = {
         "final": round(trained - began, 3),
@@ -211,7 +209,7 @@ def _outcome(
         architecture=summary(saved),
         layers=tuple(Layer(**layer) for layer in layers(saved)),
         parameters=saved.count_params(),
-        versions=versions(),
+        versions=installed_versions(),
         seconds=seconds,
     )
 
@@ -266,13 +264,15 @@ def fit_winner(
     epochs, patience = final.job.phase.schedule(len(own.train), final.params.batch_size)
     if final.epochs:
         epochs, patience = final.epochs, None
-    teller = Teller(Directory(final.job.run), final.number, epochs, 0, attempt=attempt + 1)
+    reporter = ProgressReporter(
+        Directory(final.job.run), final.number, epochs, 0, attempt=attempt + 1
+    )
     cooldown = Cooldown(final.params.learning_rate, final.cooldown) if final.cooldown else None
     return run_fit(
         final.job,
         [own],
         final.params,
-        teller=teller if reports else None,
+        reporter=reporter if reports else None,
         epochs=epochs,
         patience=patience,
         cooldown=cooldown,
@@ -280,17 +280,6 @@ def fit_winner(
         on_epoch=on_epoch,
         **options,
     )
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that affect results."""
-    found = {"python": platform.python_version()}
-    for package in ("spark-cnn-search", *_REPORTED):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _scores(found: Evaluation) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from cnn.core.failure_reason import failure
 from cnn.core.lock import Locked
 from cnn.data.arrays import arrays_size, is_built, verify_pixels
 from cnn.data.splits import TRAIN
-from cnn.rundir.heartbeat import HostTeller
+from cnn.rundir.heartbeat import HostReporter
 from cnn.spark.child import Ended, Method, supervise
 from cnn.spark.retry import TaskFailed, retry_if_lost
 from cnn.spark.task import Isolation, Task
@@ -88,9 +88,9 @@ def prepare_hosts(
 
 def _copy(job: Job) -> _Copied:
     host = socket.gethostname()
-    data, tell = Directory(job.data), HostTeller(Directory(job.run), host)
+    data, report = Directory(job.data), HostReporter(Directory(job.run), host)
     try:
-        return _Copied(host, verify_pixels(data, job.manifest, TRAIN, job.cache, tell))
+        return _Copied(host, verify_pixels(data, job.manifest, TRAIN, job.cache, report))
     except Locked:
         return _Copied(host)
     except Error as error:

@@ -16,7 +16,7 @@ from cnn.data.manifest import Manifest
 from cnn.data.splits import TRAIN
 from cnn.model.builder import load_builder
 from cnn.model.contract import Contract
-from cnn.rundir.heartbeat import Teller
+from cnn.rundir.heartbeat import ProgressReporter
 from cnn.rundir.trials import CHECKPOINTS
 from cnn.settings.params import TrainingParams
 from cnn.settings.schema import FOLDS, CacheSettings, ModelSettings, PhaseSettings, Precision
@@ -163,17 +163,17 @@ def run_fit(
     parts: Sequence["Part"],
     params: TrainingParams,
     *,
-    teller: Teller | None = None,
+    reporter: ProgressReporter | None = None,
     start: "Progress | None" = None,
     on_epoch: Callable[["Progress"], None] = lambda progress: None,
     **options: Any,
 ) -> "Fit":
-    """`cnn.train.fit.fit` with the job's classes and objective; `teller` publishes the progress."""
+    """`cnn.train.fit.fit` with the job's classes and objective; `reporter` publishes progress."""
     from cnn.train.fit import Progress, fit
 
     def after_epochs(progress: "Progress") -> None:
-        if teller is not None:
-            teller.after_epochs(
+        if reporter is not None:
+            reporter.after_epochs(
                 len(progress.epochs),
                 accuracy=progress.best.accuracy if progress.best else None,
                 train_accuracy=progress.epochs[-1].accuracy if progress.epochs else None,
@@ -184,8 +184,8 @@ def run_fit(
         on_epoch(progress)
         after_epochs(progress)
 
-    if teller is not None:
-        options["on_step"] = teller.on_step
+    if reporter is not None:
+        options["on_step"] = reporter.on_step
     after_epochs(start or Progress())
     return fit(
         parts,

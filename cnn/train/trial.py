@@ -15,7 +15,7 @@ from cnn.core.seeds import derive_seed
 from cnn.data.arrays import open_pixels
 from cnn.data.splits import TRAIN
 from cnn.model.contract import Broken
-from cnn.rundir.heartbeat import Teller, forget
+from cnn.rundir.heartbeat import ProgressReporter, remove_progress
 from cnn.rundir.trials import Status, TrialResult, trial_name, write_log, write_trial
 from cnn.settings.params import TrainingParams
 from cnn.settings.schema import PhaseSettings
@@ -109,7 +109,7 @@ def run_trial(job: Job, params: TrainingParams, number: int) -> TrialResult:
     except Exception as error:
         known |= {"status": status_of(error), "error": _explain(error)}
     if known["status"] != "lost":
-        forget(Directory(job.run), number)
+        remove_progress(Directory(job.run), number)
     return trial_result(job.phase, params, number, started=started, ended=now(), **known)
 
 
@@ -167,7 +167,7 @@ def _train(
         job,
         [part(job, model, *own) for model, own in zip(models, images, strict=True)],
         params,
-        teller=Teller(Directory(job.run), number, epochs, len(rungs)),
+        reporter=ProgressReporter(Directory(job.run), number, epochs, len(rungs)),
         seed=seed,
         epochs=epochs,
         patience=patience,

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from cnn.core.notebook import display_here
 from cnn.search.progress import SearchProgress
 from cnn.rundir.trials import TrialResult
-from cnn.rundir.heartbeat import Reached
+from cnn.rundir.heartbeat import TrialProgress
 
 def trial(number):
     now = datetime.now(UTC)
@@ -26,7 +26,7 @@ def trial(number):
     return TrialResult(number=number, params={{"name": "{HOSTILE}"}}, **scores, **common)
 
 def read(numbers):
-    return {{n: Reached(number=n, epoch=1.25, max_epochs=5) for n in numbers}}
+    return {{n: TrialProgress(number=n, epoch=1.25, max_epochs=5) for n in numbers}}
 
 def follow(display, title):
     with SearchProgress(

@@ -121,9 +121,9 @@ def test_how_far_it_is_is_told_while_it_is_built_and_while_it_is_checked(
     ("changes", "message"),
     [
         ({"size": 9}, "9x9x1 must be 81"),
-        ({"counts": {"train": {"a": 50, "b": 50}}}, "96 rows where the manifest says 100"),
+        ({"counts": {"train": {"a": 50, "b": 50}}}, "96 rows instead of 100"),
         ({"counts": {"train": {"a": 10, "b": 10}}}, "more than 20 rows"),
-        ({"classes": ("a",)}, "labels beyond its classes"),
+        ({"classes": ("a",)}, "labels outside its classes"),
     ],
 )
 def test_what_disagrees_with_the_manifest_is_refused_and_leaves_no_cache(
@@ -139,8 +139,8 @@ def test_what_disagrees_with_the_manifest_is_refused_and_leaves_no_cache(
     ("change", "message"),
     [
         ({"schema_version": 3}, "schema version 1 or 2, but"),
-        ({"channels": 4}, "channels is wrong"),
-        ({"surprise": 1}, "surprise is wrong"),
+        ({"channels": 4}, "channels is invalid"),
+        ({"surprise": 1}, "surprise is invalid"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused(

@@ -83,7 +83,7 @@ def test_damaged_files_are_rejects_with_reasons(spark: Any, tmp_path: Path) -> N
     rejects = {row["path"]: row["reason"] for row in rows(tmp_path / "data", "rejects")}
     assert rejects == {
         "a/empty.png": "empty file",
-        "b/page.jpg": "not an image of a supported kind",
+        "b/page.jpg": "not an image in a supported format",
     }
     assert manifest.rejects == 2
     assert manifest.total("train") + manifest.total("test") == 40

@@ -79,11 +79,11 @@ def tiny(rng: random.Random) -> bytes:
 
 
 DAMAGES = {
-    truncated: ("damaged image", "not an image of a supported kind"),
+    truncated: ("damaged image", "not an image in a supported format"),
     flipped: ("damaged image",),
-    wrong_header: ("not an image of a supported kind",),
+    wrong_header: ("not an image in a supported format",),
     bomb: (f"more than {MAX_PIXELS} pixels",),
-    html: ("not an image of a supported kind",),
+    html: ("not an image in a supported format",),
     empty: ("empty file",),
     tiny: ("too small",),
 }

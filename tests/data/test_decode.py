@@ -125,10 +125,10 @@ def test_a_small_image_is_enlarged() -> None:
     ("data", "reason"),
     [
         (b"", "empty file"),
-        (b"<html>404</html>", "not an image of a supported kind"),
+        (b"<html>404</html>", "not an image in a supported format"),
         (encoded(picture(), "JPEG")[:500], "damaged image"),
         (encoded(picture(), "PNG")[:-200], "damaged image"),
-        (encoded(picture(), "ICO"), "not an image of a supported kind"),
+        (encoded(picture(), "ICO"), "not an image in a supported format"),
         (encoded(Image.new("1", (12000, 12000)), "PNG"), "more than 89000000 pixels"),
     ],
 )

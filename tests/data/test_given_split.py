@@ -21,8 +21,8 @@ import cnn
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
 from cnn.data.build import read_rejects
-from cnn.data.given_split import sides
-from cnn.data.listing import Side
+from cnn.data.given_split import subsets
+from cnn.data.listing import Subset
 from cnn.data.manifest import Manifest, read_manifest
 from cnn.data.preprocess import Origin, data_settings, preprocess
 from cnn.settings.schema import FOLDS
@@ -51,8 +51,8 @@ def test_test_images_that_cannot_be_used(official: Path, tmp_path: Path) -> None
     write_images(tmp_path / "fewer", {"cats": 3})
     (tmp_path / "file").touch()
     for tests, rule in {
-        train: "--test-images must be another folder than --images",
-        official: "--test-images must not hold the folder of --images",
+        train: "--test-images must be a different folder from --images",
+        official: "--test-images must not contain the folder of --images",
         tmp_path / "more": r"of the classes of --images \(cats, dogs\), but 'birds' is none",
         tmp_path / "fewer": "--test-images must hold images of every class, but 'dogs' has none",
         tmp_path / "file": "--test-images must be a folder that holds .* is a file",
@@ -62,7 +62,7 @@ def test_test_images_that_cannot_be_used(official: Path, tmp_path: Path) -> None
         with pytest.raises(InputError, match=rule):
             make(no_session(), train, tmp_path / "data", test_images=str(tests))
     settings = data_settings({"test_images": str(train)})
-    with pytest.raises(InputError, match="--test-images must come with --images or --kaggle"):
+    with pytest.raises(InputError, match="--test-images must be used with --images or --kaggle"):
         preprocess(no_session(), Origin(str), Directory(tmp_path / "data"), settings)
 
 
@@ -234,16 +234,16 @@ def test_a_manifest_of_before_is_read(noise_data: Path) -> None:
 
 
 def test_how_two_folders_lie_to_each_other(tmp_path: Path) -> None:
-    outside = Side(tested=True, prefix="../test/")
-    assert sides("x/train", "x/test") == sides("x/train/", "y/../test/") == (Side(), outside)
-    assert sides("s3://b/train", "test") == (Side(), outside)
-    below = (Side(without="c/test"), Side(tested=True, prefix="c/test/"))
-    assert sides("x", "x/c/test") == sides("s3://b/x/", "s3://b/x/c/test/") == below
-    assert sides("file:///x", "/x/c/test") == sides("/", "/c/test") == below
+    outside = Subset(tested=True, prefix="../test/")
+    assert subsets("x/train", "x/test") == subsets("x/train/", "y/../test/") == (Subset(), outside)
+    assert subsets("s3://b/train", "test") == (Subset(), outside)
+    below = (Subset(without="c/test"), Subset(tested=True, prefix="c/test/"))
+    assert subsets("x", "x/c/test") == subsets("s3://b/x/", "s3://b/x/c/test/") == below
+    assert subsets("file:///x", "/x/c/test") == subsets("/", "/c/test") == below
     (tmp_path / "link").symlink_to(tmp_path / "x")
-    assert sides(str(tmp_path / "x"), str(tmp_path / "link" / "c" / "test")) == below
+    assert subsets(str(tmp_path / "x"), str(tmp_path / "link" / "c" / "test")) == below
     # A name that only begins alike is another folder.
-    assert sides("x/te", "x/test") == (Side(), outside)
+    assert subsets("x/te", "x/test") == (Subset(), outside)
 
 
 def test_a_reader_finds_test_images_whose_folder_holds_one_of_its_name(

@@ -160,7 +160,7 @@ def test_blank_images_stay_and_are_named(data: Path, images: Path) -> None:
     )
     made = DataSet(str(data), manifest)
     assert made.blank() == found
-    line = f"6 images are blank or nearly so (such as 'a/blank-0.png'); all are named in {data}"
+    line = f"6 images are blank or nearly blank (such as 'a/blank-0.png'); see {data}"
     assert line in str(made)
     assert "mostly blank" not in str(made)
     few = manifest.model_copy(
@@ -199,9 +199,9 @@ def test_deep_images_in_the_test_part_alone_are_rejects(spark: Any, tmp_path: Pa
     assert (manifest.value_range, manifest.blank) == (None, 0)
     [(rejected, reason)] = read_rejects(Directory(tmp_path / "data"))
     assert rejected == path
-    assert reason == "more than 8 bits a channel, and no range for their values is known"
+    assert reason == "more than 8 bits per channel, but no known value range"
     assert len(stored(tmp_path / "data")) == 39
-    with pytest.raises(Unreadable, match="no range for their values is known"):
+    with pytest.raises(Unreadable, match="no known value range"):
         classifier(manifest, tmp_path / "run").pixels(root / path)
 
 

@@ -154,7 +154,7 @@ def test_a_later_run_resumes_what_an_interrupted_one_has_left(
     [
         (401, "but Kaggle refused them"),
         (403, "must permit someone/pets, but Kaggle refused it"),
-        (404, "--kaggle must be a data set on Kaggle, but someone/pets is not there"),
+        (404, "--kaggle must be a data set on Kaggle, but someone/pets was not found"),
         (503, "Kaggle answered with HTTP 503"),
     ],
 )
@@ -245,9 +245,9 @@ def packed(path: Path, *members: tuple[str, bytes, int]) -> Path:
 @pytest.mark.parametrize(
     ("name", "mode", "reason"),
     [
-        ("../outside.png", 0o644, "lies outside its folder"),
-        ("/etc/outside.png", 0o644, "lies outside its folder"),
-        ("a\\..\\..\\outside.png", 0o644, "lies outside its folder"),
+        ("../outside.png", 0o644, "is outside its folder"),
+        ("/etc/outside.png", 0o644, "is outside its folder"),
+        ("a\\..\\..\\outside.png", 0o644, "is outside its folder"),
         ("link.png", stat.S_IFLNK | 0o777, "is a link"),
         ("pipe.png", stat.S_IFIFO | 0o644, "is a link or another special file"),
     ],

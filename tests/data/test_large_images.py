@@ -76,11 +76,11 @@ def several_scans(content: bytearray) -> bytearray:
         # 200 megapixels of three planes in full are 1.2 GB of coefficients.
         (
             declaring(colour_jpeg(progressive=True, subsampling=0), 16_320, 12_240),
-            r"progressive JPEG that takes too much memory \(1143 MiB, at most 679\)",
+            r"progressive JPEG that needs too much memory \(1143 MiB, at most 679\)",
         ),
         (
             declaring(several_scans(colour_jpeg(subsampling=0)), 16_320, 12_240),
-            "progressive JPEG that takes too much memory",
+            "progressive JPEG that needs too much memory",
         ),
         # A 1/2 of this is what 2,048 pixels want, and that is too much.
         (declaring(colour_jpeg(), 60_000, 16_000), f"more than {MAX_PIXELS} pixels"),
@@ -124,5 +124,5 @@ def test_a_phone_photo_with_more_pictures_behind_it_is_its_first() -> None:
 def test_a_jpeg_of_12_bits_says_so() -> None:
     data = colour_jpeg()
     data[data.index(b"\xff\xc0") + 4] = 12
-    with pytest.raises(Unreadable, match=r"supported kind \(cannot handle 12-bit layers\)"):
+    with pytest.raises(Unreadable, match=r"supported format \(cannot handle 12-bit layers\)"):
         decode(bytes(data), Decoding(8, 1))

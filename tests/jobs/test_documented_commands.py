@@ -141,7 +141,7 @@ def test_your_own_images_and_the_run_again(mine: Path) -> None:
     assert (mine / "predictions" / "mine" / "predictions.csv").is_file()
     assert list((mine / "predictions" / "mine" / "predictions").glob("*.parquet"))
     (command,) = commands(RESUME)
-    assert "the run had finished" in run(command, mine)
+    assert "the run has already finished" in run(command, mine)
     before = set((mine / "runs").iterdir())
     (command,) = commands(AGAIN)
     run(f"{command} --max-trials 2", mine)

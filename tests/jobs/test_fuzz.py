@@ -21,7 +21,7 @@ from cnn.core.directory import Directory
 from cnn.core.errors import Error, InputError
 from cnn.data.manifest import read_manifest
 from cnn.model.card import read_card
-from cnn.rundir.heartbeat import read_brought, read_reached
+from cnn.rundir.heartbeat import read_host_progress, read_progress
 from cnn.rundir.result import RunResult, read_result
 from cnn.rundir.trials import read_trials, write_trial
 from cnn.search.journal import read_start, recover_trials
@@ -183,12 +183,12 @@ def test_what_running_trials_tell(tmp_path: Path, reached: bytes, brought: bytes
     run.write("running/00002.json", json.dumps(REACHED | {"number": 2}).encode())
     run.write("running/host-a.json", brought)
     run.write("running/host-b.json", json.dumps(BROUGHT).encode())
-    told = read_reached(run, [1, 2])
+    told = read_progress(run, [1, 2])
     assert told[2].epochs() == "2.5/6"
     assert set(told) <= {1, 2}
     assert 1 in told or reached != json.dumps(REACHED).encode()
     assert all(reach.number == number and reach.epochs() for number, reach in told.items())
-    shares = read_brought(run)
+    shares = read_host_progress(run)
     assert 0.5 in shares
     assert len(shares) <= 2
     assert all(0 <= share <= 1 for share in shares)

@@ -215,14 +215,14 @@ def test_the_session_is_left_as_it_was(notebook: dict[str, list[Any]]) -> None:
     [
         ({"data": "nowhere"}, r"data must name a data set"),
         ({"search": {"max_trails": 3}}, r"search.max_trails must .* did you mean max_trials"),
-        ({"search": {"patience": None}}, r"search.patience must be a value that TOML has"),
-        ({"space": {"filters": our_build}}, r"space.filters must be a value that TOML has"),
+        ({"search": {"patience": None}}, r"search.patience must be a value that TOML can hold"),
+        ({"space": {"filters": our_build}}, r"space.filters must be a value that TOML can hold"),
         ({"config": "nowhere.toml"}, r"config must name a readable file"),
         ({"build": "cnn.model:build"}, r"build must be a function"),
         ({"build": threading.Lock().acquire}, r"build must be a function that can be sent"),
         ({"build": our_build, "model": {"builder": "a:b"}}, r"build cannot be combined with"),
         ({"model": {"builder": "__main__:build"}}, r"__main__:build was passed in Python"),
-        ({"resume": True}, r"resume must come with out"),
+        ({"resume": True}, r"resume must be used with out"),
         (
             {"resume": True, "out": "x", "overwrite": True},
             r"resume cannot be combined with overwrite",

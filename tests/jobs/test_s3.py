@@ -70,7 +70,7 @@ def test_the_whole_path(submit: Run, s3: S3Server, data: str, stored: str, image
     assert not kinds & {"checkpoints", "running", "tested.json"}
     assert [trial.status for trial in read_trials(Directory(run))] == ["ok", "ok"]
     report_main([run])
-    assert "the run had finished" in does("jobs/tune.py", "--resume", run)
+    assert "the run has already finished" in does("jobs/tune.py", "--resume", run)
     assert does("jobs/predict.py", "--model", run, "--images", stored, "--out", out, "--csv")
     table = pq.read_table(f"{BUCKET}/path/out/predictions", filesystem=s3.files)
     assert len(table) == 60

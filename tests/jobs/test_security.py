@@ -144,7 +144,7 @@ def test_what_is_huge_is_refused_unread(tmp_path: Path) -> None:
     (tmp_path / "trials" / "00001.json").symlink_to("/dev/zero")
     started = time.monotonic()
     with memory_below(200 << 10):
-        with pytest.raises(InputError, match="it is wrong: it is larger than 16 MiB"):
+        with pytest.raises(InputError, match="it is invalid: it is larger than 16 MiB"):
             read_manifest(run)
         with pytest.raises(InputError, match=r"must name a TOML file, but .* is larger than 1 MiB"):
             load_settings([tmp_path / "settings.toml"])

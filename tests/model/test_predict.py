@@ -90,7 +90,7 @@ def test_every_file_is_a_prediction_or_a_reject(
     assert path == "cats/torn.png"
     assert "not an image" in reason
     assert "1 rejected" in predicted.stdout
-    assert "1 not an image of a supported kind" in predicted.stdout
+    assert "1 not an image in a supported format" in predicted.stdout
 
 
 def test_the_csv_says_the_same(root: Path, predicted: "CompletedProcess[str]") -> None:
@@ -211,7 +211,7 @@ def test_a_model_that_does_not_fit_its_card_is_refused(root: Path, tmp_path: Pat
     with pytest.raises(InputError, match=r"must match its model\.json"):
         Classifier.load(tmp_path)
     (tmp_path / "model.json").write_text(json.dumps({**card, "fit": "bend"}))
-    with pytest.raises(InputError, match="fit is wrong"):
+    with pytest.raises(InputError, match="fit is invalid"):
         Classifier.load(tmp_path)
     assert ModelCard.model_validate(card).precision == "float32"
 

@@ -49,7 +49,7 @@ def test_runs_stand_side_by_side(tmp_path: Path) -> None:
         assert expected in page.text, expected
     assert "Not the same data" not in page.text
     assert page.labels == [
-        "test accuracies with their intervals",
+        "test accuracies with their confidence intervals",
         "best validation accuracy over time",
     ]
     assert html == page_of(first, second)
@@ -66,8 +66,8 @@ def test_runs_without_a_curve_are_named_with_the_reason(tmp_path: Path) -> None:
     runs = [run_directory(tmp_path / name, result(), trials) for name, trials in of.items()]
     text = Page(page_of(*runs)).text
     assert "none/run has no curve: it has no trials." in text
-    assert "crashed/run has no curve: none of its trials came to a validation accuracy." in text
-    assert "stopped/run has no curve: none of its trials ran to its end." in text
+    assert "crashed/run has no curve: none of its trials has a validation accuracy." in text
+    assert "stopped/run has no curve: none of its trials was completed." in text
 
 
 def test_names_that_are_alike_stay_apart_in_plots(tmp_path: Path) -> None:
@@ -84,8 +84,8 @@ def test_another_networks_function_is_named(tmp_path: Path) -> None:
     tables = {"model": {"builder": "my.nets:wide"}, "space": {"depth": 7}}
     run.write("settings.toml", settings_text(**tables).encode())
     text = Page(page_of(run, run_named(tmp_path, "b"))).text
-    assert "a/run Made by my.nets:wide ." in text
-    assert text.count("Made by") == 1
+    assert "a/run Built by my.nets:wide ." in text
+    assert text.count("Built by") == 1
 
 
 def answered(folder: Path, name: str, wrong: range, **changes: Any) -> Directory:
@@ -113,7 +113,7 @@ def test_p_values_of_several_runs_are_corrected_for_all_pairs(tmp_path: Path) ->
     runs = [answered(tmp_path, "a", range(3)), answered(tmp_path, "b", range(3, 15))]
     runs.append(answered(tmp_path, "c", range(3)))
     text = Page(page_of(*runs)).text
-    assert "p = 0.035, corrected p = 0.11. The test does not tell them apart." in text
+    assert "p = 0.035, corrected p = 0.11. The difference is not significant." in text
     assert "a/run and c/run are right on the same images." in text
     assert "s method for all 3 pairs of these runs" in text
 
@@ -177,7 +177,7 @@ def test_the_command_writes_one_page(tmp_path: Path) -> None:
 
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     run = run_named(tmp_path, "a").uri
-    assert "is no folder" in refused(run, tmp_path / "none")
+    assert "is not a folder" in refused(run, tmp_path / "none")
     assert "--out" in refused(run, "--out", tmp_path / "x.html")
     assert "--out must name a file" in refused(run, run, "--out", tmp_path / "none" / "x.html")
     assert "--out must name a file" in refused(run, run, "--out", tmp_path)

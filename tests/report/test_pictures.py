@@ -50,10 +50,10 @@ def test_mistakes_uncertain_ones_and_samples_are_shown(tmp_path: Path) -> None:
     ]
     html = render_report(run_with(tmp_path, rows))
     page = Page(html)
-    assert "named comics, 99.0 % truly faces …/faces/worst.jpg" in page.text
-    assert "named faces, 87.5 % truly comics …/comics/second.jpg" in page.text
-    assert "The least certain right answers" in page.text
-    assert "named faces, 50.0 % truly faces …/faces/barely.jpg" in page.text
+    assert "predicted comics, 99.0 % actually faces …/faces/worst.jpg" in page.text
+    assert "predicted faces, 87.5 % actually comics …/comics/second.jpg" in page.text
+    assert "The least certain correct predictions" in page.text
+    assert "predicted faces, 50.0 % actually faces …/faces/barely.jpg" in page.text
     assert html.index("worst.jpg") < html.index("second.jpg") < html.index("barely.jpg")
     assert page.tags.count("img") == 5
     pictures = [reference for reference in page.references if not reference.startswith("#")]
@@ -74,7 +74,7 @@ def test_no_mistakes_is_said(tmp_path: Path) -> None:
     run = run_with(
         tmp_path, [picture("sample")], test={"accuracy": 1.0, "confusion": [[60, 0], [0, 60]]}
     )
-    assert "There were none on the test images." in Page(render_report(run)).text
+    assert "The network made no mistakes on the test images." in Page(render_report(run)).text
 
 
 def test_hostile_paths_and_names_are_text(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_missing_or_torn_file_is_said_in_a_sentence(
     text = Page(render_report(run)).text
     assert ("This run has no pictures.parquet" in text) is (content is None)
     assert ("pictures.parquet of this run cannot be read: " in text) is (content is not None)
-    assert "Mistakes in all: 1." in text
+    assert "Total mistakes: 1." in text
     assert "Traceback" not in text
 
 
@@ -150,7 +150,7 @@ def test_many_large_pictures_leave_the_page_below_2_mb(tmp_path: Path) -> None:
     )
     assert len(html) < 2_000_000
     text = Page(html).text
-    shown = len(re.findall("named comics, 87.5 % truly faces", text))
+    shown = len(re.findall("predicted comics, 87.5 % actually faces", text))
     assert f"{shown} of 24" in text
     # Each class has its samples, however little room there is.
     assert html.count('alt="comics"') >= 1

@@ -33,9 +33,9 @@ def confirmation(selection_bias: float, **fields: Any) -> dict[str, Any]:
     return {"confirmation": made | fields}
 
 
-def test_how_much_luck_flattered_the_best_is_said(tmp_path: Path) -> None:
+def test_the_selection_bias_of_the_best_is_said(tmp_path: Path) -> None:
     text = text_of(tmp_path, [trial(7)], phases=phase(**confirmation(0.02)))
-    assert "trial 7, scored 2 points worse on average with other seeds: so much was luck" in text
+    assert "trial of the search, 7, scored 2 points worse on average with other seeds" in text
     assert "7 94.0 % 93.0 %, 91.0 % 92.0 % 1.4 points" in text
     assert "3 93.0 % –, 90.0 % 90.0 % –" in text
     assert "chosen by its mean over other seeds" in text
@@ -46,15 +46,15 @@ def test_a_choice_in_which_one_has_no_mean_is_not_called_confirmed(tmp_path: Pat
     half["confirmation"]["candidates"][1]["mean"] = None
     text = text_of(tmp_path, phases=phase(**half))
     assert "chosen by its mean over other seeds" not in text
-    assert "somewhat flattered by luck" in text
+    assert "biased upwards by the selection" in text
 
 
 @pytest.mark.parametrize(("selection_bias", "said"), [(-0.01, "1 point better"), (0.0, "the same")])
-def test_a_best_that_was_not_flattered_is_said(
+def test_a_best_without_selection_bias_is_said(
     tmp_path: Path, selection_bias: float, said: str
 ) -> None:
     text = text_of(tmp_path, [trial(7)], phases=phase(**confirmation(selection_bias)))
-    assert f"scored {said} on average with other seeds: luck did not flatter it" in text
+    assert f"scored {said} on average with other seeds: no sign of selection bias" in text
 
 
 def test_losses_are_no_percentages(tmp_path: Path) -> None:
@@ -65,17 +65,17 @@ def test_losses_are_no_percentages(tmp_path: Path) -> None:
     assert "7 0.94 0.93, 0.91 0.92 0.0141" in text
 
 
-def test_without_repetitions_the_best_of_many_is_called_flattered(tmp_path: Path) -> None:
+def test_without_repetitions_the_best_of_many_is_called_biased(tmp_path: Path) -> None:
     text = text_of(tmp_path)
-    assert "score of the winner is the best of 8 and so somewhat flattered by luck" in text
-    assert "The best validation score is that of the best of 8 trials" in text
+    assert "score of the winner is the best of 8 and so biased upwards by the selection" in text
+    assert "The validation score of the best trial is the best of 8 and so biased upwards" in text
 
 
 def test_a_smaller_network_that_is_as_good_is_named(tmp_path: Path) -> None:
     found = {"number": 2, "params": {"filters": 8}, "accuracy": 0.93, "parameters": 1234}
     text = text_of(tmp_path, [trial(7)], phases=phase(simplest={**found, "standard_error": 0.02}))
     assert "A smaller network may do: trial 2 with 1,234 parameters instead of 53,858" in text
-    assert "came to 93.0 %, which is as good within one standard error (2 points)" in text
+    assert "reached 93.0 %, which is as good within one standard error (2 points)" in text
     assert "Its parameters: filters 8." in text
 
 
@@ -92,16 +92,16 @@ def test_cross_validation_is_said(tmp_path: Path) -> None:
 
 def test_a_run_of_one_trial_has_its_report(tmp_path: Path) -> None:
     text = text_of(tmp_path, [trial(7)])
-    assert "Only one trial came to a score" in text
-    assert "it takes 8 trials with a score to say, and there are 1" in text
+    assert "Only one trial has a score" in text
+    assert "it takes at least 8 trials with a score, and there are 1" in text
 
 
 @pytest.mark.parametrize(
     ("right", "count", "said"),
     [
         (18, 24, "± about 16 points: 24 test images are few."),
-        (190, 200, "cannot tell networks apart that are closer than that"),
-        (9900, 10000, "± about 0.2 points: 10,000 test images are many enough"),
+        (190, 200, "cannot distinguish networks that are closer than that"),
+        (9900, 10000, "± about 0.2 points: 10,000 test images are enough"),
     ],
 )
 def test_how_wide_the_interval_is_is_said_in_words(
@@ -119,9 +119,9 @@ def test_how_wide_the_interval_is_is_said_in_words(
 @pytest.mark.parametrize(
     ("validation", "said"),
     [
-        (0.99, "which the test bears out"),
-        (1.0, "more than the test bears out"),
-        (0.9, "less than the test found"),
+        (0.99, ", within the confidence interval of the test"),
+        (1.0, ", above the confidence interval of the test"),
+        (0.9, ", below the confidence interval of the test"),
     ],
 )
 def test_test_and_validation_are_compared(tmp_path: Path, validation: float, said: str) -> None:
@@ -130,7 +130,7 @@ def test_test_and_validation_are_compared(tmp_path: Path, validation: float, sai
 
 def test_the_network_is_compared_with_always_naming_the_larger_class(tmp_path: Path) -> None:
     text = text_of(tmp_path, [trial(7)], test={"roc_auc": 0.99999})
-    assert "accuracy 99.2 % 50.0 % 95 % interval 95.4 % to 99.9 % –" in text
+    assert "accuracy 99.2 % 50.0 % 95 % confidence interval 95.4 % to 99.9 % –" in text
     assert "balanced accuracy 99.2 % 50.0 % ROC AUC 0.9999 0.5" in text
     assert "recall, faces 98.3 % 100.0 % precision, faces 100.0 % 50.0 %" in text
 
@@ -143,8 +143,8 @@ def test_many_classes_have_no_matrix_but_each_its_recall(tmp_path: Path) -> None
         tmp_path, [trial(7)], data={"classes": names, "counts": {}}, test={"confusion": matrix}
     )
     assert "class-3 5 80.0 % 100.0 % class-0 5 100.0 % 100.0 %" in text
-    assert "true class named images share class-3 class-4 1 20.0 %" in text
-    assert "named class-3" not in text
+    assert "true class predicted images share class-3 class-4 1 20.0 %" in text
+    assert "predicted class-3" not in text
     assert "most likely" not in text
 
 
@@ -165,7 +165,7 @@ def test_the_parameter_that_decides_is_the_most_important() -> None:
     assert found is not None
     assert [one.name for one in found.each] == ["width", "noise"]
     assert found.explained > 0.8
-    assert found.believable
+    assert found.reliable
     assert found.each[0].mean > 10 * abs(found.each[1].mean)
     assert found == importances(searched(40))
 
@@ -181,7 +181,7 @@ def test_importances_of_nothing_but_noise_are_not_believable() -> None:
     ]
     found = importances(shuffled)
     assert found is not None
-    assert not found.believable
+    assert not found.reliable
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
@@ -198,7 +198,7 @@ def test_another_networks_function_is_named(tmp_path: Path) -> None:
     )
     text = Page(render_report(run)).text
     assert "depth 7" in text
-    assert "made by my.nets:wide" in text
+    assert "built by my.nets:wide" in text
     assert "The same in all: dropout 0.25." in text
 
 
@@ -209,8 +209,11 @@ def test_the_validation_score_has_its_interval(tmp_path: Path) -> None:
     assert "validation, final training 95.0 % 88.4 % to 97.8 %" in text
     assert "7 winner 90.0 % 81.5–94.8 % 0.06" in text
     assert "6 ok 85.0 % – 0.08" in text
-    assert "Trial 7 named 90.0 % of 80 validation images rightly: 95 % interval 81.5 %" in text
-    assert "not that the best of several was chosen" in text
+    assert (
+        "Trial 7 classified 90.0 % of 80 validation images correctly: 95 % confidence interval 81.5"
+        in text
+    )
+    assert "but not for the selection of the best trial" in text
 
 
 def test_balanced_accuracy_has_no_interval_and_that_is_said(tmp_path: Path) -> None:
@@ -323,4 +326,4 @@ def test_repetitions_are_marked_and_left_out_of_the_plots(tmp_path: Path) -> Non
     text = text_of(tmp_path, trials)
     assert "1 repetition with other seeds, not in these plots" in text
     assert "repeats 7" in text
-    assert "Only one trial came to a score" in text
+    assert "Only one trial has a score" in text

@@ -21,7 +21,7 @@ from cnn.report.page import render_report
 from cnn.rundir.finished import read_run
 from cnn.rundir.result import RESULT, RunResult, WinnerOutcome, read_result, write_result
 from cnn.search.journal import Start, write_start
-from cnn.start import Wanted, resume_run
+from cnn.start import RunRequest, resume_run
 from cnn.train.final import TEST_OUTCOME, TestedWinner, read_tested
 
 LAYER = {"name": "c", "kind": "Conv2D", "shape": [None, 62, 16], "parameters": 160}
@@ -34,13 +34,13 @@ SIMPLEST = {
 }
 # What earlier versions left: another number, none, or keys that came later.
 OLD: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "must have schema version 2, but has 1; a run is read by the version": lambda tree: (
+    "must have schema version 2, but has 1; use the version of this": lambda tree: (
         tree | {"schema_version": 1}
     ),
     "must have schema version 2, but has None": lambda tree: {"params": tree["params"]},
     "must have schema version 2, but has '2'": lambda tree: tree | {"schema_version": "2"},
     "must have schema version 2, but has True": lambda tree: tree | {"schema_version": True},
-    "must fit schema version 2, but does not: notes must be given": lambda tree: {
+    "must match schema version 2, but does not: notes must be given": lambda tree: {
         key: value for key, value in tree.items() if key != "notes"
     },
     "does not: test.roc_auc must be given": lambda tree: (
@@ -80,7 +80,7 @@ def test_a_result_of_another_schema_is_refused_by_all_who_read_it(
         lambda: render_report(run),
         lambda: render_comparison([read_run(run)] * 2),
         lambda: Run.load(run.uri),
-        lambda: resume_run(nullcontext(), run, Wanted()),  # type: ignore[arg-type]
+        lambda: resume_run(nullcontext(), run, RunRequest()),  # type: ignore[arg-type]
     ]
     for reader in readers:
         with pytest.raises(InputError) as raised:

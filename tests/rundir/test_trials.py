@@ -90,7 +90,7 @@ def test_a_torn_trial_file_is_said_and_not_trusted(tmp_path: Path) -> None:
     write_trial(run, bare_trial(0))
     path = tmp_path / "trials" / "00000.json"
     path.write_text(path.read_text()[:50])
-    with pytest.raises(Error, match=r"00000\.json is not a trial"):
+    with pytest.raises(Error, match=r"00000\.json is not a valid trial"):
         read_trials(run)
 
 

@@ -171,7 +171,7 @@ def test_resumed_it_is_the_same_runs(
     run, _ = tuned
     before = parents_and_children(client, str(run))
     done = submit("jobs/tune.py", "--resume", run, "--mlflow", server)
-    assert done.stdout.splitlines()[0] == "the run had finished"
+    assert done.stdout.splitlines()[0] == "the run has already finished"
     (run / RESULT).unlink()
     (parent,), (first, second) = before
     client.delete_run(second.info.run_id)

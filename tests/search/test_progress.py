@@ -13,7 +13,7 @@ from support.made_up import bare_trial
 from support.terminal import on_a_terminal
 
 from cnn.core.clock import about, duration, span
-from cnn.rundir.heartbeat import Reached
+from cnn.rundir.heartbeat import TrialProgress
 from cnn.rundir.trials import Status, TrialResult
 from cnn.search.hosts_progress import hosts_progress
 from cnn.search.pace import Pace
@@ -68,11 +68,11 @@ def test_on_a_terminal_a_table_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_running_trials_are_read_from_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     readers: set[str] = set()
 
-    def read(numbers: Collection[int]) -> dict[int, Reached]:
+    def read(numbers: Collection[int]) -> dict[int, TrialProgress]:
         readers.add(threading.current_thread().name)
         if len(numbers) < 2:
             raise OSError("a file system that is not there")
-        found = Reached(number=4, epoch=2.438, max_epochs=15, accuracy=0.875)
+        found = TrialProgress(number=4, epoch=2.438, max_epochs=15, accuracy=0.875)
         return {4: found.model_copy(update={"rungs": 1, "max_rungs": 3})}
 
     def work() -> None:
@@ -94,7 +94,7 @@ def test_running_trials_are_read_from_another_thread(monkeypatch: pytest.MonkeyP
 
 
 def test_a_file_system_that_hangs_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hang(numbers: Collection[int]) -> dict[int, Reached]:
+    def hang(numbers: Collection[int]) -> dict[int, TrialProgress]:
         time.sleep(20)
         return {}
 

@@ -23,7 +23,7 @@ from support.processes import descendants
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
 from cnn.rundir.trials import TrialResult, read_trials
-from cnn.start import Wanted, resume_run
+from cnn.start import RunRequest, resume_run
 
 TRIALS = 12
 # The others are run with --all.
@@ -97,7 +97,10 @@ def test_a_driver_killed_at_any_moment_loses_nothing(
     if moment == IN_CI:
         again = submit("jobs/tune.py", "--resume", run)
         assert again.returncode == 0
-        assert again.stdout.splitlines() == ["the run had finished", f"report: {run}/report.html"]
+        assert again.stdout.splitlines() == [
+            "the run has already finished",
+            f"report: {run}/report.html",
+        ]
 
 
 @pytest.mark.slow
@@ -274,25 +277,28 @@ def finished(submit: Run, noise_data: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.parametrize(
-    ("wanted", "message"),
+    ("request", "message"),
     [
-        (Wanted(flags={"max_trials": 19}), r"search\.max_trials of a finished run, .* 19"),
-        (Wanted(flags={"seed": 3}), r"must keep the run's search\.seed, 0, but got 3"),
-        (Wanted(assignments=["space.dropout=0.1"]), r"must keep the run's space\.dropout"),
-        (Wanted(assignments=["final.epochs=9"]), r"cannot change final\.epochs"),
-        (Wanted(assignments=["model.class_weights=balanced"]), r"run's model\.class_weights, none"),
-        (Wanted(flags={"timeout": 5.0}), r"search\.timeout .* best trial: --warm-start"),
+        (RunRequest(flags={"max_trials": 19}), r"search\.max_trials of a finished run, .* 19"),
+        (RunRequest(flags={"seed": 3}), r"must keep the run's search\.seed, 0, but got 3"),
+        (RunRequest(assignments=["space.dropout=0.1"]), r"must keep the run's space\.dropout"),
+        (RunRequest(assignments=["final.epochs=9"]), r"cannot change final\.epochs"),
+        (
+            RunRequest(assignments=["model.class_weights=balanced"]),
+            r"run's model\.class_weights, none",
+        ),
+        (RunRequest(flags={"timeout": 5.0}), r"search\.timeout .* best trial: --warm-start"),
     ],
 )
 def test_a_finished_run_does_not_take_other_settings_in_silence(
-    finished: Path, wanted: Wanted, message: str
+    finished: Path, request: RunRequest, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        resume_run(nullcontext(), Directory(finished), wanted)  # type: ignore[arg-type]
+        resume_run(nullcontext(), Directory(finished), request)  # type: ignore[arg-type]
 
 
 def test_a_finished_run_takes_its_own_settings(finished: Path, noise_data: Path) -> None:
-    own = Wanted(flags={"max_trials": 2, "seed": 0}, assignments=["search.epochs=2"])
+    own = RunRequest(flags={"max_trials": 2, "seed": 0}, assignments=["search.epochs=2"])
     data = Directory(noise_data)
     run = resume_run(nullcontext(), Directory(finished), own, data=data)  # type: ignore[arg-type]
     assert not run.new
@@ -310,7 +316,7 @@ def test_other_data_is_refused(submit: Run, unfinished: Path, tmp_path: Path) ->
     other = preprocess(submit, tmp_path)
     done = submit("jobs/tune.py", "--resume", unfinished, "--data", other)
     assert done.returncode == 2
-    assert "--resume must find the data that the run began on" in one_line(done.stderr)
+    assert "--resume must use the data that the run started with" in one_line(done.stderr)
 
 
 @pytest.mark.slow

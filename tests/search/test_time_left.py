@@ -13,7 +13,7 @@ from support.terminal import on_a_terminal
 
 from cnn.core.directory import Directory
 from cnn.core.display import OnStdout
-from cnn.rundir.heartbeat import Reached, Teller, read_reached, tell_testing
+from cnn.rundir.heartbeat import ProgressReporter, TrialProgress, read_progress, report_testing
 from cnn.rundir.result import WinnerOutcome
 from cnn.rundir.trials import EpochResult, TrialResult
 from cnn.search.forecast import Forecast, images_an_epoch
@@ -92,7 +92,7 @@ def test_before_a_trial_is_done_those_that_run_say_how_long_it_takes() -> None:
         left.launched(number)
     for step in range(12):
         clock.time = 105.0 + step
-        reached = Reached(number=0, epoch=0.125 * (step + 1), max_epochs=15)
+        reached = TrialProgress(number=0, epoch=0.125 * (step + 1), max_epochs=15)
         twin = reached.model_copy(update={"number": 1})
         left.reached({0: reached, 1: twin})
     said = left.text(4, 2, None)
@@ -154,7 +154,7 @@ def winner(run: Directory) -> WinnerProgress:
         images=1000,
         tested=250,
         expected=(20.0, 40.0),
-        read=partial(read_reached, run),
+        read=partial(read_progress, run),
         attempts=3,
     )
 
@@ -162,10 +162,10 @@ def winner(run: Directory) -> WinnerProgress:
 def train(run: Directory, pause: Callable[[], None]) -> WinnerOutcome:
     """What tells the driver in the winner's training, and what that comes to."""
     pause()
-    tell = Teller(run, 7, 15, 0, attempt=2)
-    tell.on_step(2.4)
+    reporter = ProgressReporter(run, 7, 15, 0, attempt=2)
+    reporter.on_step(2.4)
     pause()
-    tell_testing(run, 7, 250)
+    report_testing(run, 7, 250)
     pause()
     curve = [epoch.model_dump() for epoch in epochs(15, 0.9)]
     made = result(final={"epochs": curve}, test={"count": 250, "accuracy": 0.875})
@@ -211,8 +211,8 @@ def test_a_long_training_is_a_line_each_tenth(tmp_path: Path) -> None:
     run = Directory(tmp_path)
     progress = winner(run)
     assert progress.quiet_seconds == 60
-    tell = Teller(run, 7, 20, 0, attempt=1)
-    tell.on_step(2.5)
+    reporter = ProgressReporter(run, 7, 20, 0, attempt=1)
+    reporter.on_step(2.5)
     progress.refresh()
     assert progress.quiet_seconds == 10
     assert re.match(r"the winner: epoch 2\.5/20, about \d+ to \d+ s left$", progress.line())
