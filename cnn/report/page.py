@@ -15,7 +15,7 @@ from typing import Any
 from cnn.core.cli import Parser
 from cnn.core.directory import Directory, reachable
 from cnn.core.errors import Error, InputError
-from cnn.report import confusion, plots, plots_search, verdict
+from cnn.report import classes, plots, plots_search, verdict
 from cnn.report.axes import varied
 from cnn.report.comparison import render_comparison
 from cnn.report.cost import Clock, fill_slots, phase_costs
@@ -48,9 +48,9 @@ def render_report(directory: Directory) -> str:
         result=result,
         checks=verdict.checks(run),
         versus=verdict.versus_baseline(result),
-        confusion=confusion.by_class(result),
-        most_classes=confusion.MOST_CLASSES,
-        pairs=confusion.pairs(result),
+        confusion=classes.by_class(result),
+        most_classes=classes.MOST_CLASSES,
+        pairs=classes.pairs(result),
         selection=verdict.selection(run),
         pictures=read_pictures(directory, result.data.classes),
         model=run.settings.model,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnn.report.confusion import MOST_CLASSES, by_class
+from cnn.report.classes import MOST_CLASSES, by_class
 from cnn.report.formats import area, count, percent, points, readable, words
 from cnn.rundir.finished import FinishedRun, searched
 from cnn.rundir.result import ConfidenceInterval, PhaseResult, RunResult

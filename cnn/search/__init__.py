@@ -3,5 +3,6 @@
 `run_search` is a whole run and `run_phases` its phases in order; a `phase` searches, then confirms
 its best trials (`phase_rounds`). Configurations are drawn from a `space` by the `strategies`, and
 the `dispatcher` runs each trial as one Spark task. `stopping` ends a phase early, `winner` chooses
-the best trial, `journal` makes a killed run resumable, and `progress` shows how far the trials are.
+the best trial, and `journal` makes a killed run resumable. `progress` shows how far the trials are,
+`tensorboard` and `mlflow` log them.
 """

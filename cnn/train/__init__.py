@@ -2,7 +2,7 @@
 
 A `job` is what an executor is told. A `trial` trains one configuration (`fit`, `fit_parts`) on
 `batches` and may stop at a rung (`halving`). `final` trains the winner, alone or on several
-executors (`multi_worker`), saves it, and tests it once (`test_set`). A `checkpoint` lets another
-process continue a training. Drivers import this package too, so TensorFlow is imported inside
-functions.
+executors (`multi_worker`), saves it, and tests it once (`test_set`). `scores` has the loss and the
+confusion matrix. A `checkpoint` lets another process continue a training. Drivers import this
+package too, so TensorFlow is imported inside functions.
 """

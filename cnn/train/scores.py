@@ -1,4 +1,7 @@
-"""The evaluation of a network on images. It knows nothing of Spark or Hyperopt."""
+"""How well a network does on images: loss, accuracies and confusion matrix.
+
+It knows nothing of Spark or Hyperopt.
+"""
 
 import math
 from collections.abc import Callable
