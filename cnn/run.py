@@ -24,8 +24,8 @@ class Run:
     >>> low, high = finished.interval
     >>> low <= finished.test_accuracy <= high
     True
-    >>> finished.trials()["status"].tolist()
-    ['ok']
+    >>> int((finished.trials()["status"] == "ok").sum())
+    1
 
     `run.result` has everything in RUN/result.json by name, such as `run.result.test.confusion`.
     """

@@ -229,4 +229,3 @@ def test_a_single_file(submit: Run, root: Path, tmp_path: Path, scheme: str) -> 
     assert (row["path"], row["prediction"]) == (odd.name, expected.prediction)
     # It lies in no folder that says what it is.
     assert "accuracy" not in done.stdout
-    assert not (tmp_path / "out").exists()

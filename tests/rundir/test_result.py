@@ -150,7 +150,7 @@ def test_a_run_in_python_has_its_result_by_name(tmp_path: Path) -> None:
     assert run.result.baseline.class_name == "faces"
     html = run._repr_html_()
     assert "<b>Test accuracy 0.9917</b> on 120 images" in html
-    assert "Always saying faces gives 0.5000" in html
+    assert "Always predicting faces gives 0.5000" in html
 
 
 def test_a_report_needs_valid_settings_and_trials_of_their_phases(tmp_path: Path) -> None:
