@@ -53,7 +53,7 @@ def test_test_images_that_cannot_be_used(official: Path, tmp_path: Path) -> None
     for tests, rule in {
         train: "--test-images must be a different folder from --images",
         official: "--test-images must not contain the folder of --images",
-        tmp_path / "more": r"of the classes of --images \(cats, dogs\), but 'birds' is none",
+        tmp_path / "more": r"of the classes of --images \(cats, dogs\), but 'birds' is not one",
         tmp_path / "fewer": "--test-images must hold images of every class, but 'dogs' has none",
         tmp_path / "file": "--test-images must be a folder that holds .* is a file",
         tmp_path / "none": "--test-images must be a folder, but got",
@@ -215,7 +215,7 @@ def test_too_few_groups_beside_the_test_images(spark: Any, tmp_path: Path) -> No
     train = write_images(tmp_path / "train", {"a": 12, "b": 12})
     shutil.copytree(train / "b", tmp_path / "test" / "b")
     write_images(tmp_path / "test", {"a": 3}, seed=1)
-    with pytest.raises(InputError, match=r"two folds to train on, beside .* but 'b' has 0"):
+    with pytest.raises(InputError, match=r"two folds to train on, in addition .* but 'b' has 0"):
         make(spark, train, tmp_path / "data", test_images=str(tmp_path / "test"))
     assert not (tmp_path / "data").exists()
 

@@ -103,7 +103,7 @@ def test_what_is_in_use_stays_beyond_the_limit(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_too_small_is_said_before_anything_is_written(tmp_path: Path) -> None:
     kept = cache(tmp_path)
-    with pytest.raises(Error, match=r"must have 1,048,576,000 MiB .* but .* free; name another"):
+    with pytest.raises(Error, match=r"must have 1,048,576,000 MiB free .* MiB; name another"):
         kept.open("a", size=1_048_576_000 * MIB, build=write(1), check=is_whole)
     assert names(kept) == []
 
@@ -127,7 +127,7 @@ def test_it_is_this_users_alone(tmp_path: Path) -> None:
     with pytest.raises(Error, match="that its user alone can write to"):
         cache(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(Error, match=r"can be made, but got .*: Not a directory"):
+    with pytest.raises(Error, match=r"can be created, but got .*: Not a directory"):
         cache(tmp_path / "file")
     root.rmdir()
     (tmp_path / "elsewhere").mkdir(mode=0o700)
