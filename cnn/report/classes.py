@@ -11,7 +11,7 @@ _MOST_PAIRS = 20
 
 
 @dataclass(frozen=True)
-class Pair:
+class ConfusedPair:
     """Images of one class that were predicted as another; `share` is of the true class."""
 
     true: str
@@ -50,11 +50,11 @@ def by_class(result: RunResult) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["recall"] is None, row["recall"] or 0.0))
 
 
-def pairs(result: RunResult) -> tuple[list[Pair], int]:
+def pairs(result: RunResult) -> tuple[list[ConfusedPair], int]:
     """The pairs of classes confused most often, worst first, and the number of all such pairs."""
     classes = result.data.classes
     found = [
-        Pair(classes[true], classes[predicted], count, count / sum(counts))
+        ConfusedPair(classes[true], classes[predicted], count, count / sum(counts))
         for true, counts in enumerate(result.test.confusion)
         for predicted, count in enumerate(counts)
         if count and predicted != true

@@ -51,7 +51,7 @@ class Bar:
 
 
 @dataclass
-class Slots:
+class SlotBars:
     """The names of the slots, from top to bottom, and the trials on them."""
 
     names: list[str] = field(default_factory=list)
@@ -82,10 +82,10 @@ def begin(trial: TrialResult) -> float:
     return trial.started.timestamp() - max(0.0, trial.seconds.get("launch", 0.0))
 
 
-def fill_slots(trials: Sequence[TrialResult]) -> Slots:
+def fill_slots(trials: Sequence[TrialResult]) -> SlotBars:
     """Puts each trial on the first free slot of its host; the real slot is unknown."""
     clock = Clock(trials)
-    slots = Slots()
+    slots = SlotBars()
     hosts = sorted({trial.host for trial in trials if trial.host})
 
     def host_of(trial: TrialResult) -> str:

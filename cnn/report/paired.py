@@ -15,14 +15,18 @@ from typing import Any
 import numpy as np
 
 from cnn.rundir.finished import FinishedRun
-from cnn.rundir.test_predictions import TestPredictions, Unreadable, read_test_predictions
+from cnn.rundir.test_predictions import (
+    TestPredictions,
+    UnreadablePredictions,
+    read_test_predictions,
+)
 
 # The significance level.
 LEVEL = 0.05
 
 
 @dataclass(frozen=True)
-class Pair:
+class RunPair:
     """A run and the best run, with the images that only one of them classifies correctly."""
 
     best: str
@@ -46,7 +50,7 @@ class Group:
     images: int
     # The number of pairs of runs that the p-values are corrected for.
     comparisons: int
-    pairs: tuple[Pair, ...]
+    pairs: tuple[RunPair, ...]
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def paired_tests(names: Sequence[str], runs: Sequence[FinishedRun]) -> Paired:
     for name, run in zip(names, runs, strict=True):
         try:
             images, right = _tested(run)
-        except Unreadable as error:
+        except UnreadablePredictions as error:
             reasons[name] = f"it has {error}"
             continue
         alike.setdefault(images, []).append((name, right))
@@ -86,7 +90,7 @@ def _tested(run: FinishedRun) -> tuple[Any, np.ndarray]:
 def _order(answers: TestPredictions) -> np.ndarray:
     places = np.array(sorted(range(len(answers.paths)), key=answers.paths.__getitem__))
     if len(set(answers.paths)) < len(answers.paths):
-        raise Unreadable("two test images with the same path")
+        raise UnreadablePredictions("two test images with the same path")
     return places
 
 
@@ -102,7 +106,7 @@ def _group(own: Sequence[tuple[str, np.ndarray]]) -> Group:
         if name != best:
             key = (best, name) if (best, name) in found else (name, best)
             only = _only(best_right, right), _only(right, best_right)
-            pairs.append(Pair(best, name, *only, found[key], corrected[key]))
+            pairs.append(RunPair(best, name, *only, found[key], corrected[key]))
     return Group(best, len(best_right), len(found), tuple(pairs))
 
 

@@ -6,7 +6,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
 from cnn.core.console import shortened_distinctly
-from cnn.report.cost import Bar, Slots
+from cnn.report.cost import Bar, SlotBars
 from cnn.report.plots import INK, PAGE, PARTS, SOFT, STYLE, new_figure, svg, time_unit
 
 _WIDE = 11.0
@@ -23,7 +23,7 @@ _TITLES = {
 }
 
 
-def gantt(name: str, slots: Slots) -> str | None:
+def gantt(name: str, slots: SlotBars) -> str | None:
     """Plots each trial as a bar on its slot, divided into its parts."""
     if not slots.bars or not slots.span:
         return None
@@ -49,7 +49,7 @@ def gantt(name: str, slots: Slots) -> str | None:
         return svg(name, figure, "trials on their slots over time", columns=5, whole=whole)
 
 
-def _draw_part(axes: Axes, slots: Slots, part: str, title: str, length: float) -> None:
+def _draw_part(axes: Axes, slots: SlotBars, part: str, title: str, length: float) -> None:
     """Draws all rectangles of a part as one path, which keeps the file small."""
     corners: list[tuple[float, float]] = []
     for bar in slots.bars:

@@ -113,7 +113,7 @@ class CandidateResult(Frozen):
     spread: Score
 
 
-class Confirmation(Frozen):
+class ConfirmationResult(Frozen):
     """The repetitions with different seeds that confirm the choice of a phase's winner."""
 
     objective: Objective
@@ -144,7 +144,7 @@ class PhaseResult(Frozen):
     trials: dict[Status, Count]
     train_images: Count | None
     epochs: Count
-    confirmation: Confirmation | None
+    confirmation: ConfirmationResult | None
     simplest: Simplest | None
 
 

@@ -36,12 +36,12 @@ class TestPredictions:
         return self.labels == self.predictions
 
 
-class Unreadable(Exception):
+class UnreadablePredictions(Exception):
     """Why there are no predictions, in a few words that can follow "it has"."""
 
 
 def read_test_predictions(run: Directory) -> TestPredictions:
-    """Reads the predictions of a run. Raises Unreadable."""
+    """Reads the predictions of a run. Raises UnreadablePredictions."""
     table = _read(run, ["path", "label", "prediction"])
     paths = tuple(table["path"].to_pylist())
     return TestPredictions(paths, table["label"].to_numpy(), table["prediction"].to_numpy())
@@ -53,13 +53,13 @@ def _read(run: Directory, columns: list[str]) -> pa.Table:
     try:
         table = read_table(run, TESTED, schema, most_rows=_MAX_ROWS, most_bytes=_MAX_BYTES)
     except FileNotFoundError:
-        raise Unreadable(f"no {TESTED}") from None
+        raise UnreadablePredictions(f"no {TESTED}") from None
     except Malformed:
-        raise Unreadable(f"a {TESTED} of another kind") from None
+        raise UnreadablePredictions(f"a {TESTED} of another kind") from None
     except (OSError, ValueError, pa.ArrowException):
-        raise Unreadable(f"a {TESTED} that cannot be read") from None
+        raise UnreadablePredictions(f"a {TESTED} that cannot be read") from None
     if not len(table) or any(table[name].null_count for name in columns):
-        raise Unreadable(f"a {TESTED} of another kind")
+        raise UnreadablePredictions(f"a {TESTED} of another kind")
     return table
 
 

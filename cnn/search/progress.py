@@ -15,7 +15,7 @@ from cnn.rundir.heartbeat import TrialProgress
 from cnn.rundir.trials import TrialResult, best_trial
 from cnn.search.forecast import Forecast
 from cnn.search.time_left import TimeLeft, seconds_of
-from cnn.search.trials_table import Row, html_table, terminal_table
+from cnn.search.trials_table import TrialRow, html_table, terminal_table
 from cnn.settings.schema import Objective
 
 
@@ -174,18 +174,18 @@ class SearchProgress:
             lines.append(f"{len(self._running)} of {self.parallelism} slots busy, {self._left}")
         return lines
 
-    def _rows(self) -> list[Row]:
+    def _rows(self) -> list[TrialRow]:
         running, reached = self._running, self._reached
         return [_row(number, running[number], reached.get(number)) for number in sorted(running)]
 
-    def _best_row(self) -> Row | None:
+    def _best_row(self) -> TrialRow | None:
         best = self._best
         if best is None:
             return None
         epochs = f"{len(best.epochs)}/{best.max_epochs or len(best.epochs)}"
         accuracy = "-" if best.accuracy is None else f"{best.accuracy:.4f}"
         cells = (f"best: {best.number}", epochs, accuracy, "-", clock(seconds_of(best)))
-        return Row(cells, best.params)
+        return TrialRow(cells, best.params)
 
 
 def numbering(invalid: int, first: int) -> list[str]:
@@ -194,11 +194,11 @@ def numbering(invalid: int, first: int) -> list[str]:
     return [*said, f"numbers from {first} on"] if first else said
 
 
-def _row(number: int, running: _Running, found: TrialProgress | None) -> Row:
+def _row(number: int, running: _Running, found: TrialProgress | None) -> TrialRow:
     epoch, accuracy, rung = "-", "-", "-"
     if found is not None:
         epoch = found.epochs()
         accuracy = accuracy if found.accuracy is None else f"{found.accuracy:.4f}"
         rung = f"{found.rungs}/{found.max_rungs}" if found.max_rungs else rung
     time_running = clock(time.monotonic() - running.since)
-    return Row((str(number), epoch, accuracy, rung, time_running), running.params)
+    return TrialRow((str(number), epoch, accuracy, rung, time_running), running.params)

@@ -30,7 +30,7 @@ _MOST_HTML_ROWS = 20
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialRow:
     """A trial's row: its cells under `HEADINGS`, and its parameters."""
 
     cells: tuple[str, ...]
@@ -39,8 +39,8 @@ class Row:
 
 def terminal_table(
     console: Console,
-    rows: Sequence[Row],
-    best: Row | None,
+    rows: Sequence[TrialRow],
+    best: TrialRow | None,
     varying: Sequence[str],
     lines: Sequence[str],
 ) -> RenderableType:
@@ -66,7 +66,7 @@ def terminal_table(
 
 
 def html_table(
-    rows: Sequence[Row], best: Row | None, varying: Sequence[str], lines: Sequence[str]
+    rows: Sequence[TrialRow], best: TrialRow | None, varying: Sequence[str], lines: Sequence[str]
 ) -> str:
     """The table as HTML for a notebook: at most 20 running trials, the best so far, and `lines`."""
     names = in_order(varying)
@@ -89,7 +89,12 @@ def in_order(names: Sequence[str]) -> list[str]:
 
 
 def _table(
-    rows: Sequence[Row], best: Row | None, varying: Sequence[str], width: int, *, mark: bool
+    rows: Sequence[TrialRow],
+    best: TrialRow | None,
+    varying: Sequence[str],
+    width: int,
+    *,
+    mark: bool,
 ) -> list[Text]:
     """The headings and the rows.
 
@@ -119,7 +124,7 @@ def _table(
     return lines
 
 
-def _second_line(row: Row, names: Sequence[str]) -> str:
+def _second_line(row: TrialRow, names: Sequence[str]) -> str:
     return _INDENT + ", ".join(f"{_name(name)} {short(row.params.get(name))}" for name in names)
 
 

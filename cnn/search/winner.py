@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cnn.rundir.result import CandidateResult, Confirmation, Simplest
+from cnn.rundir.result import CandidateResult, ConfirmationResult, Simplest
 from cnn.rundir.trials import Key, TrialResult, best_trial, trial_key
 from cnn.settings.schema import Objective, PhaseSettings
 
@@ -59,7 +59,7 @@ def choose(phase: PhaseSettings, trials: Sequence[TrialResult]) -> TrialResult |
     return min(found, key=lambda c: (c.mean_key(phase.objective), c.trial.number)).trial
 
 
-def confirmation(phase: PhaseSettings, trials: Sequence[TrialResult]) -> Confirmation | None:
+def confirmation(phase: PhaseSettings, trials: Sequence[TrialResult]) -> ConfirmationResult | None:
     """What the repetitions with other seeds found; None if there are none."""
     found = candidates(phase, trials)
     if not any(candidate.repeats for candidate in found):
@@ -82,7 +82,7 @@ def confirmation(phase: PhaseSettings, trials: Sequence[TrialResult]) -> Confirm
     if first.score is not None and first.mean is not None:
         selection_bias = first.score - first.mean
         selection_bias = -selection_bias if objective == "val_loss" else selection_bias
-    return Confirmation(
+    return ConfirmationResult(
         objective=objective, candidates=tuple(entries), selection_bias=selection_bias
     )
 

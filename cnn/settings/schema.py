@@ -41,7 +41,7 @@ class ResourceProfile(Frozen):
     gpus: Annotated[FiniteFloat, Field(gt=0)] | None = None
 
 
-class Confirmation(Frozen):
+class ConfirmationSettings(Frozen):
     """How many of the best trials are trained again, and with how many other seeds."""
 
     top: PositiveInt = 3
@@ -90,7 +90,7 @@ class SearchSettings(Frozen):
     # Networks per trial, evaluated together on all images; auto: several if a class has few images.
     cross_validation: Literal["auto"] | Annotated[int, Field(ge=1, le=FOLDS)] = 1
     # Repetitions of the best trials with other seeds, before the winner is chosen.
-    confirm: Confirmation | None = None
+    confirm: ConfirmationSettings | None = None
     objective: Objective = "val_accuracy"
 
     @model_validator(mode="after")

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from cnn.train.batches import Images
     from cnn.train.fit import Fit, Progress
-    from cnn.train.fit_parts import Part
+    from cnn.train.fit_parts import TrainingPart
 
 # The outcome of the one test, kept until it is in result.json.
 TEST_OUTCOME = "tested.json"
@@ -250,7 +250,7 @@ def _train_once(
 
 def fit_winner(
     final: FinalJob,
-    own: "Part",
+    own: "TrainingPart",
     attempt: int,
     *,
     start: "Progress | None",

@@ -11,7 +11,7 @@ import numpy as np
 
 from cnn.rundir.trials import EpochResult, Key
 from cnn.settings.schema import Objective
-from cnn.train.fit_parts import Part, Parts
+from cnn.train.fit_parts import TrainingPart, TrainingParts
 from cnn.train.scores import Evaluation
 
 
@@ -92,7 +92,7 @@ class Cooldown:
 
 
 def fit(
-    parts: Sequence[Part],
+    parts: Sequence[TrainingPart],
     *,
     classes: int,
     batch_size: int,
@@ -137,7 +137,7 @@ def fit(
     Raises:
         Diverged: The loss is not finite.
     """
-    together = Parts(parts, batch_size, classes, seed, augment)
+    together = TrainingParts(parts, batch_size, classes, seed, augment)
     steps = together.steps
     # The number of steps since the start of the training -> the rung that is reached then.
     due = {max(1, math.ceil(rung * steps)): number for number, rung in enumerate(rungs)}

@@ -48,7 +48,7 @@ class OneMachine:
 
 
 @dataclass(frozen=True)
-class Part:
+class TrainingPart:
     """A compiled network with its training and validation images.
 
     A cross-validation has one part per fold. The parts are trained independently and validated
@@ -63,11 +63,11 @@ class Part:
     machines: Machines | None = None
 
 
-class Parts:
+class TrainingParts:
     """The parts of one training, trained step by step."""
 
     def __init__(
-        self, parts: Sequence[Part], batch_size: int, classes: int, seed: int, augment: bool
+        self, parts: Sequence[TrainingPart], batch_size: int, classes: int, seed: int, augment: bool
     ) -> None:
         self._models = [part.model for part in parts]
         self._validation = [part.validation for part in parts]

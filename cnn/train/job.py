@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cnn.train.batches import Images
     from cnn.train.checkpoint import Checkpoint
     from cnn.train.fit import Fit, Progress
-    from cnn.train.fit_parts import Machines, Part
+    from cnn.train.fit_parts import Machines, TrainingPart
 
 
 @dataclass(frozen=True)
@@ -148,19 +148,19 @@ def part(
     train: "Images",
     validation: "Images | None",
     machines: "Machines | None" = None,
-) -> "Part":
+) -> "TrainingPart":
     """A network and its images, with the class weights of the job."""
-    from cnn.train.fit_parts import Part, balanced_weights
+    from cnn.train.fit_parts import TrainingPart, balanced_weights
 
     weights = None
     if job.model.class_weights == "balanced":
         weights = balanced_weights(train.row_labels(), len(job.manifest.classes))
-    return Part(model, train, validation, weights, machines)
+    return TrainingPart(model, train, validation, weights, machines)
 
 
 def run_fit(
     job: Job,
-    parts: Sequence["Part"],
+    parts: Sequence["TrainingPart"],
     params: TrainingParams,
     *,
     reporter: ProgressReporter | None = None,

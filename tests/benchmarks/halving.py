@@ -93,7 +93,7 @@ def record(task: tuple[int, int, str]) -> None:
     from cnn.model.network import build, compile_model
     from cnn.train.batches import Images
     from cnn.train.fit import Diverged, Progress, fit
-    from cnn.train.fit_parts import Part
+    from cnn.train.fit_parts import TrainingPart
 
     pixels, labels = draw(TRAIN + VALIDATION, seed)
     train = Images(pixels, labels, np.arange(TRAIN))
@@ -120,7 +120,7 @@ def record(task: tuple[int, int, str]) -> None:
 
     with contextlib.suppress(Diverged):  # Its curve ends there.
         fit(
-            [Part(model, train, validation)],
+            [TrainingPart(model, train, validation)],
             classes=CLASSES,
             batch_size=params.batch_size,
             epochs=EPOCHS,

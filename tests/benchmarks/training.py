@@ -71,14 +71,14 @@ def ours(folder: Path, model: Any, count: int = IMAGES, epochs: int = EPOCHS) ->
 
     from cnn.train.batches import Images
     from cnn.train.fit import fit
-    from cnn.train.fit_parts import Part
+    from cnn.train.fit_parts import TrainingPart
 
     pixels, labels = draw(folder, count)
     images = Images(pixels, labels, np.arange(count))
 
     def run() -> None:
         options: dict[str, Any] = {"classes": 2, "batch_size": BATCH, "objective": "val_accuracy"}
-        fit([Part(model, images, None)], epochs=epochs, seed=0, **options)
+        fit([TrainingPart(model, images, None)], epochs=epochs, seed=0, **options)
 
     return run
 

@@ -11,7 +11,7 @@ from cnn.model.precision import cpu_flags, resolve
 from cnn.settings.params import ModelParams
 from cnn.settings.schema import CacheSettings, ModelSettings, PhaseSettings, Precision
 from cnn.train.batches import Images
-from cnn.train.fit_parts import Part
+from cnn.train.fit_parts import TrainingPart
 from cnn.train.job import Job, compiled, run_fit
 
 
@@ -41,7 +41,11 @@ def test_mixed_precision_is_as_good() -> None:
         for seed in range(4):
             model = compiled(job(precision), params, seed)
             fitted = run_fit(
-                job(precision), [Part(model, train, validation)], params, seed=seed, epochs=10
+                job(precision),
+                [TrainingPart(model, train, validation)],
+                params,
+                seed=seed,
+                epochs=10,
             )
             assert fitted.best is not None
             accuracies[precision].append(fitted.best.accuracy)

@@ -19,7 +19,7 @@ from cnn.search.hosts_progress import hosts_progress
 from cnn.search.pace import Pace
 from cnn.search.progress import SearchProgress
 from cnn.search.time_left import Running, seconds_left
-from cnn.search.trials_table import Row, terminal_table
+from cnn.search.trials_table import TrialRow, terminal_table
 from cnn.settings.params import ModelParams
 
 
@@ -136,8 +136,8 @@ def test_hosts_are_said_as_far_as_the_slowest_is() -> None:
 def drawn(width: int, height: int, running: int) -> list[str]:
     """The lines of a screen with so many trials running."""
     params = {"filters": [16, 32, 64], "batch_norm": True, "rate": 0.00123, "other": "x" * 30}
-    rows = [Row((str(n), "3/15", "0.8750", "1/3", "1:48"), params) for n in range(running)]
-    best = Row(("best: 4", "15/15", "0.9583", "-", "0:52"), params)
+    rows = [TrialRow((str(n), "3/15", "0.8750", "1/3", "1:48"), params) for n in range(running)]
+    best = TrialRow(("best: 4", "15/15", "0.9583", "-", "0:52"), params)
     console = Console(width=width, height=height, file=io.StringIO())
     lines = ["search: 7 of 200 trials done", "150 of 150 slots busy, about 12 to 18 min left"]
     console.print(terminal_table(console, rows, best, list(params), lines))
@@ -177,9 +177,9 @@ def test_as_many_columns_as_fit_and_the_rest_below_the_row() -> None:
 def test_all_that_the_default_space_varies_is_seen(width: int, height: int) -> None:
     params = ModelParams(learning_rate=0.00123456789, dropout=0.5499999, pooling="average")
     values = params.model_dump()
-    rows = [Row((str(n), "12.4/15", "0.8750", "1/3", "1:02:33"), values) for n in range(3)]
+    rows = [TrialRow((str(n), "12.4/15", "0.8750", "1/3", "1:02:33"), values) for n in range(3)]
     console = Console(width=width, height=height, file=io.StringIO())
-    best = Row(("best: 117", "15/15", "0.9583", "-", "0:52"), values)
+    best = TrialRow(("best: 117", "15/15", "0.9583", "-", "0:52"), values)
     console.print(terminal_table(console, rows, best, list(values), ["9 of 9 trials done"]))
     assert isinstance(console.file, io.StringIO)
     said = console.file.getvalue()

@@ -7,7 +7,7 @@ from support.made_up import bare_trial
 
 from cnn.rundir.trials import TrialResult
 from cnn.search.winner import choose, confirmation, expected_accuracy, simplest
-from cnn.settings.schema import Confirmation, PhaseSettings
+from cnn.settings.schema import ConfirmationSettings, PhaseSettings
 
 
 def trial(number: int, accuracy: float, **fields: Any) -> TrialResult:
@@ -16,7 +16,7 @@ def trial(number: int, accuracy: float, **fields: Any) -> TrialResult:
 
 
 def phase(**changes: Any) -> PhaseSettings:
-    confirm = Confirmation(top=2, seeds=2)
+    confirm = ConfirmationSettings(top=2, seeds=2)
     return PhaseSettings(**{"name": "search", "space": {}, "confirm": confirm, **changes})
 
 

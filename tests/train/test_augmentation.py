@@ -13,7 +13,7 @@ from cnn.train import augmentation
 from cnn.train.augmentation import augmented
 from cnn.train.batches import Batches, Images
 from cnn.train.fit import fit
-from cnn.train.fit_parts import Part
+from cnn.train.fit_parts import TrainingPart
 
 
 def pictures(count: int, size: int = 16, channels: int = 1) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_training_sees_changed_images_and_validation_does_not() -> None:
 
         model.train_on_batch = watched
         fit(
-            [Part(model, images, images)],
+            [TrainingPart(model, images, images)],
             classes=2,
             batch_size=16,
             epochs=1,

@@ -16,7 +16,7 @@ from cnn.train.batches import Images
 from cnn.train.checkpoint import Checkpoint
 from cnn.train.checkpoint_file import checkpoint_file, read_checkpoint, write_checkpoint
 from cnn.train.fit import Cooldown, Fit, Progress, fit
-from cnn.train.fit_parts import Part
+from cnn.train.fit_parts import TrainingPart
 
 MOST = 2**20
 # All that has a state of its own: moments, moving means, seeds.
@@ -54,7 +54,7 @@ def train(model: keras.Model, images: Images, **options: Any) -> Fit:
         "objective": "val_loss",
         "augment": PARAMS.augment,
     }
-    return fit([Part(model, images, images)], **fixed, rungs=(2,), **options)
+    return fit([TrainingPart(model, images, images)], **fixed, rungs=(2,), **options)
 
 
 # The second one cools down from the second epoch on.

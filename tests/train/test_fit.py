@@ -10,7 +10,7 @@ from cnn.model.network import build, compile_model, summary
 from cnn.settings.params import ModelParams, TrainingParams
 from cnn.train.batches import Batches, Images
 from cnn.train.fit import Cooldown, Diverged, Fit, Progress, fit
-from cnn.train.fit_parts import OneMachine, Part, balanced_weights
+from cnn.train.fit_parts import OneMachine, TrainingPart, balanced_weights
 from cnn.train.scores import evaluate, predict
 
 SMALL = ModelParams(conv_layers=1, filters=4, dense_units=16, learning_rate=0.003, batch_size=8)
@@ -61,7 +61,7 @@ def test_a_builder_of_ones_own_may_call_ours() -> None:
 def fitted(model: keras.Model, images: Images, **options: Any) -> Fit:
     """Fits on some images and validates on the same."""
     defaults = {"classes": 2, "batch_size": 8, "seed": 0, "objective": "val_accuracy"}
-    return fit([Part(model, images, images)], **{**defaults, **options})
+    return fit([TrainingPart(model, images, images)], **{**defaults, **options})
 
 
 def test_the_reports_network_has_its_layers() -> None:
@@ -133,7 +133,7 @@ def test_a_training_of_known_length_cools_down_at_its_end() -> None:
     for cooldown in (None, Cooldown(SMALL.learning_rate, 0.5)):
         model = model_for(SMALL)
         machines = Watched(model)
-        part = Part(model, images, None, machines=machines)
+        part = TrainingPart(model, images, None, machines=machines)
         found = fit(
             [part],
             classes=2,
@@ -258,7 +258,7 @@ def test_of_a_cross_validation_each_image_is_judged_by_the_network_that_has_not_
     images = bright_or_dark(30)
     folds = [np.arange(part, 30, 3) for part in range(3)]
     parts = [
-        Part(
+        TrainingPart(
             model_for(SMALL),
             Images(images.pixels, images.labels, np.setdiff1d(images.rows, rows)),
             Images(images.pixels, images.labels, rows),
@@ -278,8 +278,8 @@ def test_of_a_cross_validation_each_image_is_judged_by_the_network_that_has_not_
 def test_the_networks_of_a_cross_validation_train_as_they_would_alone() -> None:
     images = bright_or_dark(30)
     halves = [Images(images.pixels, images.labels, np.arange(i, 30, 2)) for i in range(2)]
-    together = [Part(model_for(SMALL), half, None) for half in halves]
-    alone = Part(model_for(SMALL), halves[0], None)
+    together = [TrainingPart(model_for(SMALL), half, None) for half in halves]
+    alone = TrainingPart(model_for(SMALL), halves[0], None)
     for parts in (together, [alone]):
         fit(parts, classes=2, batch_size=8, epochs=2, seed=0, objective="val_loss")
     for one, same in zip(together[0].model.get_weights(), alone.model.get_weights(), strict=True):
