@@ -120,7 +120,7 @@ def test_how_far_it_is_is_told_while_it_is_built_and_while_it_is_checked(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"size": 9}, "9x9x1 must be 81"),
+        ({"size": 9}, r"bytes instead of 81 \(9x9x1\)"),
         ({"counts": {"train": {"a": 50, "b": 50}}}, "96 rows instead of 100"),
         ({"counts": {"train": {"a": 10, "b": 10}}}, "more than 20 rows"),
         ({"classes": ("a",)}, "labels outside its classes"),

@@ -277,7 +277,7 @@ def finished(submit: Run, noise_data: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.parametrize(
-    ("request", "message"),
+    ("wanted", "message"),
     [
         (RunRequest(flags={"max_trials": 19}), r"search\.max_trials of a finished run, .* 19"),
         (RunRequest(flags={"seed": 3}), r"must keep the run's search\.seed, 0, but got 3"),
@@ -291,10 +291,10 @@ def finished(submit: Run, noise_data: Path, tmp_path_factory: pytest.TempPathFac
     ],
 )
 def test_a_finished_run_does_not_take_other_settings_in_silence(
-    finished: Path, request: RunRequest, message: str
+    finished: Path, wanted: RunRequest, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        resume_run(nullcontext(), Directory(finished), request)  # type: ignore[arg-type]
+        resume_run(nullcontext(), Directory(finished), wanted)  # type: ignore[arg-type]
 
 
 def test_a_finished_run_takes_its_own_settings(finished: Path, noise_data: Path) -> None:
