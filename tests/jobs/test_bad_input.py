@@ -43,10 +43,10 @@ def test_preprocess_flags(submit: Run, tmp_path: Path, arguments: list[str], exp
     ("counts", "arguments", "expected"),
     [
         ({}, [], "must hold images"),
-        ({"a": 30}, [], "must hold two classes or more"),
+        ({"a": 30}, [], "must hold at least two classes"),
         ({"a": 30, "b": 30, "c": 0}, [], "'c' has none"),
         ({"a": 30, "b": 30}, ["--classes", "a,z"], "'z' has none"),
-        ({"a": 30, "b": 30}, ["--classes", "a"], "two or more different folders"),
+        ({"a": 30, "b": 30}, ["--classes", "a"], "at least two different folders"),
         ({"a": 30, "b": 2}, [], "every class must have enough groups of images"),
     ],
 )
