@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from support.images import write_images
-from support.jobs import Run, clean_environment, one_line
-from support.paths import REPOSITORY
+from support.jobs import Run, one_line, started
 
 from cnn.core.directory import Directory
 from cnn.data.build import make_dataset, read_rejects
@@ -170,31 +169,19 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("kill") / "images", {"a": 400, "b": 400}, size=256)
 
 
-def command(images: Path, out: Path) -> list[str]:
-    script = str(REPOSITORY / "spark-submit.sh")
-    return [script, "jobs/preprocess.py", "--images", str(images), "--out", str(out), "--overwrite"]
-
-
 def start(images: Path, out: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(images, out),
-        cwd=REPOSITORY,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return started("jobs/preprocess.py", "--images", images, "--out", out, "--overwrite")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, float]:
     """The manifest of a run that nothing disturbs, and how long it takes."""
     out = tmp_path_factory.mktemp("whole") / "data"
-    started = time.monotonic()
+    began = time.monotonic()
     done = start(images, out)
     _, errors = done.communicate(timeout=300)
     assert done.returncode == 0, errors
-    return read_manifest(Directory(out)), time.monotonic() - started
+    return read_manifest(Directory(out)), time.monotonic() - began
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.images import write_images
-from support.jobs import PROXY, Run, clean_environment, one_line, tune
+from support.jobs import PROXY, Run, clean_environment, one_line, started, tune
 from support.no_locks import no_locks
 from support.paths import REPOSITORY
 
@@ -184,8 +184,6 @@ def test_warnings_that_are_errors_end_no_job(submit: Run, tmp_path: Path) -> Non
 def test_run_and_data_directories_without_file_locks(submit: Run, tmp_path: Path) -> None:
     place = tmp_path / "place"
     env = no_locks(tmp_path, place, errno.ENOSYS)
-    if env is None:
-        pytest.skip("needs cc")
     write_images(place / "images", {"cats": 30, "dogs": 30})
     words = ("--images", place / "images", "--out", place / "data", "--image-size", "32")
     done = submit("jobs/preprocess.py", *words, env=env)
@@ -209,14 +207,7 @@ def test_a_search_goes_on_when_nobody_reads_it(
     noise_data: Path, tmp_path: Path, live: bool
 ) -> None:
     run = tmp_path / "run"
-    job = subprocess.Popen(
-        [str(REPOSITORY / "spark-submit.sh"), *tune(noise_data, run)],
-        cwd=REPOSITORY,
-        env=clean_environment() | ({"FORCE_COLOR": "1"} if live else {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    job = started(*tune(noise_data, run), env={"FORCE_COLOR": "1"} if live else None)
     assert job.stdout is not None
     assert job.stderr is not None
     job.stdout.readline()

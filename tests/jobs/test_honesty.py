@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from support.images import write_images
-from support.jobs import Run, clean_environment, preprocess
-from support.paths import REPOSITORY
+from support.jobs import Run, preprocess, started
 
 from cnn.core.directory import Directory
 from cnn.model.picture_file import PICTURES
@@ -122,14 +120,7 @@ def test_a_driver_that_dies_among_repetitions_goes_on_with_them(
 ) -> None:
     run = tmp_path / "run"
     words = ["--set", CONFIRM, "--set", "final.attempts=1"]
-    process = subprocess.Popen(
-        [str(REPOSITORY / "spark-submit.sh"), *tune(noise_data, run, *words)],
-        cwd=REPOSITORY,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = started(*tune(noise_data, run, *words))
     assert process.stdout is not None
     # Two of the search, and the first of the repetitions.
     for line in process.stdout:
@@ -153,14 +144,7 @@ def test_a_driver_that_dies_after_the_test_does_not_open_it_again(
     submit: Run, noise_data: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    process = subprocess.Popen(
-        [str(REPOSITORY / "spark-submit.sh"), *tune(noise_data, run)],
-        cwd=REPOSITORY,
-        env=clean_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = started(*tune(noise_data, run))
     while not (run / "trials").exists():
         assert process.poll() is None
         time.sleep(0.05)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.jobs import Run, clean_environment, one_line
+from support.jobs import Run, clean_environment, one_line, started
 from support.paths import REPOSITORY
 
 from cnn.core.directory import Directory
@@ -34,16 +34,8 @@ INTERRUPTED = (
 )
 def test_what_was_finished_stays(noise_data: Path, tmp_path: Path, sent: int, code: int) -> None:
     run = tmp_path / "run"
-    command = [REPOSITORY / "spark-submit.sh", "jobs/tune.py", "--data", noise_data, "--out", run]
-    process = subprocess.Popen(
-        [*map(str, command), "--config", "conf/test.toml", "--max-trials", "100"],
-        cwd=REPOSITORY,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    job = ("jobs/tune.py", "--data", noise_data, "--out", run, "--config", "conf/test.toml")
+    process = started(*job, "--max-trials", "100")
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("trial 1:"):
@@ -70,25 +62,17 @@ def test_what_was_finished_stays(noise_data: Path, tmp_path: Path, sent: int, co
 def test_ctrl_c_twice_stops_at_once(noise_data: Path, tmp_path: Path) -> None:
     # Trials that take long to stop, in a directory whose name a shell must be told exactly.
     run = tmp_path / "it's a  run"
-    job = ["jobs/tune.py", "--data", noise_data, "--out", run, "--config", "conf/test.toml"]
+    job = ("jobs/tune.py", "--data", noise_data, "--out", run, "--config", "conf/test.toml")
     settings = ("search.epochs=100000", "search.patience=100000", "search.checkpoint_seconds=0")
-    process = subprocess.Popen(
-        [REPOSITORY / "spark-submit.sh", *map(str, job), *(f"--set={s}" for s in settings)],
-        cwd=REPOSITORY,
-        env=clean_environment() | {"CNN_TEST": str(run)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = started(*job, *(f"--set={s}" for s in settings), env={"CNN_TEST": str(run)})
     assert _becomes(lambda: (run / RUNNING).is_dir() and len(list((run / RUNNING).iterdir())))
     os.killpg(process.pid, signal.SIGINT)
     time.sleep(0.05)
-    started = time.monotonic()
+    began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     process.wait(timeout=30)
     assert process.returncode == 130
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - began < 2
     _, errors = process.communicate(timeout=30)
     said, _, command = one_line(errors).partition("resume with: ")
     assert said == INTERRUPTED.partition("resume with: ")[0]
@@ -115,15 +99,8 @@ def test_ctrl_c_twice_stops_at_once(noise_data: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_jvm_that_dies_makes_no_trial_a_failure(noise_data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = ["jobs/tune.py", "--data", noise_data, "--out", run, "--config", "conf/test.toml"]
-    process = subprocess.Popen(
-        [REPOSITORY / "spark-submit.sh", *map(str, command), "--max-trials", "100"],
-        cwd=REPOSITORY,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = ("jobs/tune.py", "--data", noise_data, "--out", run, "--config", "conf/test.toml")
+    process = started(*command, "--max-trials", "100")
     assert process.stdout is not None
     finished = (line for line in process.stdout if line.startswith("trial "))
     next(finished), next(finished)

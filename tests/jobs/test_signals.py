@@ -9,21 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.jobs import clean_environment, tune
-from support.paths import REPOSITORY
-
-
-def begun(words: list[str], env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """A job in a group of its own, as a shell starts one."""
-    return subprocess.Popen(
-        [str(REPOSITORY / "spark-submit.sh"), *words],
-        cwd=REPOSITORY,
-        env=clean_environment() | (env or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+from support.jobs import started, tune
 
 
 def until(job: subprocess.Popen[str], start: str) -> None:
@@ -47,7 +33,7 @@ LONG = ("--set", "final.epochs=100000", "--set", "final.data=all", "--set", "fin
 def test_ctrl_c_is_one_line_at_any_moment(
     noise_data: Path, tmp_path: Path, start: str, seconds: float
 ) -> None:
-    job = begun(tune(noise_data, tmp_path / "run", *LONG))
+    job = started(*tune(noise_data, tmp_path / "run", *LONG))
     until(job, start)
     time.sleep(seconds)
     os.killpg(job.pid, signal.SIGINT)
@@ -63,7 +49,7 @@ def test_ctrl_c_is_one_line_at_any_moment(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_ends_the_winners_training(noise_data: Path, tmp_path: Path, workers: int) -> None:
     words = tune(noise_data, tmp_path / "run", *LONG, "--final-workers", str(workers))
-    job = begun(["--master", "local[2]", *words])
+    job = started("--master", "local[2]", *words)
     until(job, "training the winner")
     time.sleep(10)
     job.terminate()

@@ -28,6 +28,21 @@ def preprocess(submit: Run, root: Path) -> Path:
     return root / "data"
 
 
+def started(
+    *words: str | Path, env: dict[str, str] | None = None, stderr: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
+    """A job that runs while the test goes on, in a process group of its own as in a shell."""
+    return subprocess.Popen(
+        [str(REPOSITORY / "spark-submit.sh"), *map(str, words)],
+        cwd=REPOSITORY,
+        env=clean_environment() | (env or {}),
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        start_new_session=True,
+    )
+
+
 def one_line(text: str) -> str:
     """The error line of a job's stderr, of which there must be exactly one and no traceback."""
     lines: Sequence[str] = [line for line in text.splitlines() if line.startswith("error: ")]

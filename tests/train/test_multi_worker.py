@@ -12,8 +12,7 @@ from typing import Any
 
 import pyspark
 import pytest
-from support.jobs import Run, clean_environment, one_line
-from support.paths import REPOSITORY
+from support.jobs import Run, one_line, started
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 MASTER = "local-cluster[2,1,2048]"
@@ -85,14 +84,8 @@ def test_more_workers_than_slots_are_refused_at_once(
 @pytest.mark.slow
 def test_a_killed_worker_costs_no_epoch_that_was_done(noise_data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    job = subprocess.Popen(
-        [str(REPOSITORY / "spark-submit.sh"), *command(noise_data, run, 2, epochs=150)],
-        cwd=REPOSITORY,
-        env=clean_environment() | SPARK_HOME,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    words = command(noise_data, run, 2, epochs=150)
+    job = started(*words, env=SPARK_HOME, stderr=subprocess.STDOUT)
     try:
         while not (run / "checkpoints" / "final-0.npz").exists():
             assert job.poll() is None, job.communicate()[0]
