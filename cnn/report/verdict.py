@@ -90,7 +90,7 @@ def versus_baseline(result: RunResult) -> list[tuple[str, str, str]]:
     interval = f"{percent(test.interval.low)} to {percent(test.interval.high)}"
     rows = [
         ("accuracy", percent(test.accuracy), percent(baseline.accuracy)),
-        ("95 % confidence interval", interval, "–"),
+        ("95 % interval", interval, "–"),
         ("balanced accuracy", percent(test.balanced_accuracy), percent(1 / len(classes))),
         ("ROC AUC", area(test.roc_auc), "0.5"),
     ]

@@ -130,7 +130,7 @@ def test_test_and_validation_are_compared(tmp_path: Path, validation: float, sai
 
 def test_the_network_is_compared_with_always_naming_the_larger_class(tmp_path: Path) -> None:
     text = text_of(tmp_path, [trial(7)], test={"roc_auc": 0.99999})
-    assert "accuracy 99.2 % 50.0 % 95 % confidence interval 95.4 % to 99.9 % –" in text
+    assert "accuracy 99.2 % 50.0 % 95 % interval 95.4 % to 99.9 % –" in text
     assert "balanced accuracy 99.2 % 50.0 % ROC AUC 0.9999 0.5" in text
     assert "recall, faces 98.3 % 100.0 % precision, faces 100.0 % 50.0 %" in text
 
