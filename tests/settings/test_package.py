@@ -1,0 +1,35 @@
+"""Settings and templates that come with the package are found however it comes."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pyspark
+from support.paths import REPOSITORY
+
+SITE_PACKAGES = Path(pyspark.__file__).parent.parent
+CODE = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import cnn
+from cnn.report.render import render
+from cnn.settings.toml import CONF, load_settings
+assert cnn.__file__.startswith(sys.argv[1]), cnn.__file__
+small = load_settings([CONF / "small.toml"])
+assert small != load_settings()
+assert "prefers-color-scheme" in render("style.css.j2")
+"""
+
+
+def test_a_zip_of_the_package_has_its_settings_and_templates(tmp_path: Path) -> None:
+    archive = tmp_path / "cnn.zip"
+    with zipfile.ZipFile(archive, "w") as package:
+        for folder in (REPOSITORY / "cnn", REPOSITORY / "cnn" / "conf"):
+            for path in folder.rglob("*"):
+                if path.is_file() and "__pycache__" not in path.parts:
+                    package.write(path, path.relative_to(REPOSITORY))
+    # -S: without site-packages, in which the package may be installed as well.
+    command = [sys.executable, "-S", "-c", CODE, str(archive), str(SITE_PACKAGES)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
