@@ -3,8 +3,6 @@
 import functools
 import os
 import re
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -297,9 +295,3 @@ def test_a_data_set_says_what_became_of_each_file(noise_data: Path) -> None:
     data = DataSet(str(noise_data), read_manifest(Directory(noise_data)))
     assert re.search(r"cats +24 train +6 test", str(data))
     assert data.rejects() == []
-
-
-def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = "import sys, cnn; print(cnn.Error, {'pyspark', 'numpy', 'keras'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "set()" in done.stdout

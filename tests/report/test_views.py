@@ -1,26 +1,18 @@
 """What the report says of the choice of the winner, the parameters, the cost and the network."""
 
 import re
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.made_up import START, epochs, result, run_directory, settings_text, trial
-from support.pages import Page
+from support.made_up import epochs, result, run_directory, searched, settings_text, trial
+from support.pages import Page, text_of
 
-from cnn.report.cost import Clock, fill_slots, phase_costs
-from cnn.report.importance import importances
 from cnn.report.page import render_report
-from cnn.rundir.trials import TrialResult
 
 
 def phase(**fields: Any) -> list[dict[str, Any]]:
     return [{"objective": "val_accuracy", **fields}]
-
-
-def text_of(folder: Path, trials: list[TrialResult] | None = None, **changes: Any) -> str:
-    return Page(render_report(run_directory(folder, result(**changes), trials))).text
 
 
 def confirmation(selection_bias: float, **fields: Any) -> dict[str, Any]:
@@ -148,47 +140,6 @@ def test_many_classes_have_no_matrix_but_each_its_recall(tmp_path: Path) -> None
     assert "most likely" not in text
 
 
-def searched(count: int) -> list[TrialResult]:
-    """Trials whose accuracy follows from one of two parameters that vary."""
-    return [
-        trial(
-            number,
-            params={"noise": (number * 7) % 11, "width": 2 ** (number % 4), "fixed": 1},
-            accuracy=0.6 + 0.1 * (number % 4),
-        )
-        for number in range(count)
-    ]
-
-
-def test_the_parameter_that_decides_is_the_most_important() -> None:
-    found = importances(searched(40))
-    assert found is not None
-    assert [one.name for one in found.each] == ["width", "noise"]
-    assert found.explained > 0.8
-    assert found.reliable
-    assert found.each[0].mean > 10 * abs(found.each[1].mean)
-    assert found == importances(searched(40))
-
-
-def test_importances_of_nothing_but_noise_are_not_believable() -> None:
-    trials = [
-        trial(n, params={"a": (n * 7) % 12, "b": (n * 5) % 12}, accuracy=0.5 + 0.1 * (n % 2))
-        for n in range(12)
-    ]
-    shuffled = [
-        t.model_copy(update={"accuracy": 0.5 + 0.01 * ((i * i * 31) % 7)})
-        for i, t in enumerate(trials)
-    ]
-    found = importances(shuffled)
-    assert found is not None
-    assert not found.reliable
-
-
-@pytest.mark.parametrize("count", [0, 1, 7])
-def test_few_trials_have_no_importances(count: int) -> None:
-    assert importances(searched(count)) is None
-
-
 def test_another_networks_function_is_named(tmp_path: Path) -> None:
     trials = [trial(n, params={"depth": n, "dropout": 0.25}) for n in (6, 7)]
     run = run_directory(tmp_path, result(params={"depth": 7}), trials)
@@ -221,67 +172,6 @@ def test_balanced_accuracy_has_no_interval_and_that_is_said(tmp_path: Path) -> N
     text = text_of(tmp_path, trials, phases=phase(objective="val_balanced_accuracy"))
     assert "The validation balanced accuracy, by which it was chosen, has no such interval" in text
     assert "7 winner 90.0 % 81.5–94.8 % 80.0 % 0.06" in text
-
-
-def timed(number: int, start: float, end: float, **fields: Any) -> TrialResult:
-    return trial(
-        number,
-        started=START + timedelta(seconds=start),
-        ended=START + timedelta(seconds=end),
-        **fields,
-    )
-
-
-def test_trials_are_laid_on_as_few_slots_as_they_need() -> None:
-    seconds = {"launch": 1.0, "data": 0.5, "compile": 2.0, "train": 3.0}
-    trials = [
-        timed(0, 1, 10, seconds=seconds),
-        timed(1, 1, 5),
-        timed(2, 5, 10, seconds={"train": 99.0}),
-        timed(3, 10, 10, status="invalid", error="no"),
-    ]
-    slots = fill_slots(trials)
-    assert slots.names == ["slot 1", "slot 2"]
-    assert {bar.trial.number: bar.slot for bar in slots.bars} == {0: 0, 1: 1, 2: 1, 3: 0}
-    assert slots.span == 10
-    assert slots.busy == pytest.approx((10 + 4 + 5) / 20)
-    first = next(bar for bar in slots.bars if bar.trial.number == 0)
-    assert first.parts == (
-        ("launch", 0, 1),
-        ("data", 1, 1.5),
-        ("compile", 1.5, 3.5),
-        ("train", 3.5, 6.5),
-        ("other", 6.5, 10),
-    )
-
-
-def test_slots_are_those_of_their_hosts() -> None:
-    trials = [timed(0, 0, 9, host="b"), timed(1, 0, 9, host="a"), timed(2, 9, 12, host="b")]
-    slots = fill_slots(trials)
-    assert slots.names == ["a, slot 1", "b, slot 1"]
-    assert {bar.trial.number: bar.slot for bar in slots.bars} == {0: 1, 1: 0, 2: 1}
-
-
-def test_the_time_of_an_interruption_is_left_out(tmp_path: Path) -> None:
-    trials = [timed(0, 0, 10), timed(1, 100_010, 100_020)]
-    clock = Clock(trials)
-    assert clock.at(trials[1].ended) == 20
-    assert fill_slots(trials).busy == 1
-    assert "interrupted and resumed" in text_of(tmp_path, trials)
-
-
-def test_what_stopping_early_saved_is_told_apart(tmp_path: Path) -> None:
-    known: dict[str, Any] = {"train_images": 100, "max_epochs": 10, "epochs": epochs(4, 0.8)}
-    trials = [
-        trial(0, **known),
-        trial(1, "pruned", rung=1, accuracy=0.7, loss=0.3, **known),
-        trial(2, **known, folds=5),
-        trial(3, "crashed", error="no", **known),
-    ]
-    cost = phase_costs(trials, ["search"])[0]
-    assert (cost.trials, cost.image_epochs) == (4, 400 + 400 + 2000 + 400)
-    assert (cost.saved_by_rungs, cost.saved_by_patience) == (600, 600 + 3000)
-    assert "search 4 35.0 s 3,200 600 3,600" in text_of(tmp_path, trials)
 
 
 def test_the_layers_are_drawn_with_their_shapes(tmp_path: Path) -> None:

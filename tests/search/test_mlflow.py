@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -11,58 +10,22 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 from support.jobs import Run, clean_environment, one_line
 from support.made_up import bare_trial
+from support.mlflow_server import QUIET, free_port, mlflow_server, parents_and_children
 
 from cnn.core.directory import Directory
 from cnn.rundir.result import RESULT
 from cnn.rundir.trials import TrialResult, read_trials
 from cnn.search.mlflow import REMEMBERED, MlflowLog, Remembered
 
-QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-}
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    root, port = tmp_path_factory.mktemp("mlflow"), free_port()
-    options = ["--backend-store-uri", f"sqlite:///{root}/db", "--workers", "1"]
-    options += ["--artifacts-destination", str(root / "artifacts")]
-    with (root / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--port", str(port), *options],
-            env=clean_environment() | QUIET,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        yield _up(f"http://127.0.0.1:{port}", root / "log")
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _up(uri: str, log: Path) -> str:
-    for _ in range(1200):
-        try:
-            with urlopen(f"{uri}/health", timeout=1):
-                return uri
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(log.read_text())
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as uri:
+        yield uri
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +47,6 @@ def tuned(
     done = submit(*command, "--mlflow", uri, f"--mlflow-experiment={run}")
     assert done.returncode == 0, done.stdout + done.stderr
     return run, done.stdout + done.stderr
-
-
-def parents_and_children(client: Any, experiment: str) -> tuple[list[Any], list[Any]]:
-    found = client.get_experiment_by_name(experiment)
-    runs = client.search_runs([found.experiment_id])
-    nested = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    return (
-        [run for run in runs if run not in nested],
-        sorted(nested, key=lambda run: int(run.data.tags["trial"])),
-    )
 
 
 def test_a_search_is_a_run_and_its_trials_are_nested(client: Any, tuned: tuple[Path, str]) -> None:

@@ -1,14 +1,11 @@
 """A driver killed at any moment: what it had finished is kept, the rest is done, nothing twice."""
 
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
@@ -16,9 +13,9 @@ from typing import Any
 
 import pytest
 from support.images import write_images
-from support.jobs import Run, clean_environment, one_line, preprocess
+from support.jobs import Run, one_line, preprocess
+from support.kills import kill_after, kill_when
 from support.paths import REPOSITORY
-from support.processes import descendants
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
@@ -132,40 +129,6 @@ def test_no_epoch_is_trained_twice(submit: Run, noise_data: Path, tmp_path: Path
     assert result["final"]["epochs"] == [epoch.model_dump() for epoch in trial.epochs]
     assert result["validation"]["loss"] == pytest.approx(trial.loss, rel=1e-5)
     assert not (run / "checkpoints").exists()
-
-
-def kill_after(arguments: list[str], seconds: float) -> None:
-    """Kills a job's driver after some time; returns when all that it had started is gone."""
-    until = time.monotonic() + seconds
-    kill_when(arguments, lambda: time.monotonic() >= until)
-
-
-def kill_when(arguments: list[str], ready: Callable[[], bool]) -> None:
-    """Starts a job and kills its driver; returns when all that it had started is gone."""
-    process = subprocess.Popen(
-        [str(REPOSITORY / "spark-submit.sh"), *arguments],
-        cwd=REPOSITORY,
-        env=clean_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    while not ready() and process.poll() is None:
-        time.sleep(0.005)
-    started = list(descendants(process.pid))
-    # The driver is a JVM and the Python process in it; what it has started is to notice by itself.
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for _ in range(100):
-        if not any(Path(f"/proc/{pid}").exists() for pid in started):
-            return
-        time.sleep(0.1)
-    left = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in started if _exists(pid)]
-    raise AssertionError(f"still there 10 s after their driver: {left}")
-
-
-def _exists(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
 
 
 @pytest.mark.slow

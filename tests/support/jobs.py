@@ -29,14 +29,17 @@ def preprocess(submit: Run, root: Path) -> Path:
 
 
 def started(
-    *words: str | Path, env: dict[str, str] | None = None, stderr: int = subprocess.PIPE
+    *words: str | Path,
+    env: dict[str, str] | None = None,
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
     """A job that runs while the test goes on, in a process group of its own as in a shell."""
     return subprocess.Popen(
         [str(REPOSITORY / "spark-submit.sh"), *map(str, words)],
         cwd=REPOSITORY,
         env=clean_environment() | (env or {}),
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=stderr,
         text=True,
         start_new_session=True,

@@ -281,3 +281,15 @@ def bare_trial(number: int = 0, status: str = "ok", **fields: Any) -> TrialResul
 
 
 CARD = card(16, ("a", "b"), filters=3).model_dump(mode="json")
+
+
+def searched(count: int) -> list[TrialResult]:
+    """Trials whose accuracy follows from one of two parameters that vary."""
+    return [
+        trial(
+            number,
+            params={"noise": (number * 7) % 11, "width": 2 ** (number % 4), "fixed": 1},
+            accuracy=0.6 + 0.1 * (number % 4),
+        )
+        for number in range(count)
+    ]

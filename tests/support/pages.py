@@ -4,8 +4,12 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+from cnn.report.page import render_report
+from cnn.rundir.trials import TrialResult
 from support.jobs import one_line
+from support.made_up import result, run_directory
 
 
 class Page(HTMLParser):
@@ -51,3 +55,7 @@ def refused(*arguments: str | Path) -> str:
     done = command(*arguments)
     assert done.returncode == 2, done.stderr
     return one_line(done.stderr)
+
+
+def text_of(folder: Path, trials: list[TrialResult] | None = None, **changes: Any) -> str:
+    return Page(render_report(run_directory(folder, result(**changes), trials))).text

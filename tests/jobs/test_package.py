@@ -1,4 +1,4 @@
-"""Settings and templates that come with the package are found however it comes."""
+"""The package as a whole: light to import, and complete however it comes."""
 
 import subprocess
 import sys
@@ -33,3 +33,9 @@ def test_a_zip_of_the_package_has_its_settings_and_templates(tmp_path: Path) -> 
     command = [sys.executable, "-S", "-c", CODE, str(archive), str(SITE_PACKAGES)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = "import sys, cnn; print(cnn.Error, {'pyspark', 'numpy', 'keras'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "set()" in done.stdout
