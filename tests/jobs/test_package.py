@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pyspark
+import pytest
 from support.paths import REPOSITORY
 
 SITE_PACKAGES = Path(pyspark.__file__).parent.parent
@@ -39,3 +40,14 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import sys, cnn; print(cnn.Error, {'pyspark', 'numpy', 'keras'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "set()" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["report.page", "rundir.result", "model.classifier", "data.decode", "data.arrays", "run"],
+)
+def test_what_needs_no_session_imports_neither_spark_nor_a_framework(module: str) -> None:
+    heavy = {"pyspark", "py4j", "hyperopt", "keras", "tensorflow"}
+    code = f"import sys, cnn.{module}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
