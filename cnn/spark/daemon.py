@@ -17,11 +17,12 @@ import signal
 import sys
 import tempfile
 import zipimport
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from pyspark.daemon import manager
+from pyspark import daemon
 
 # The environment variable of tasks with the modules to import, separated by commas.
 PRELOAD = "CNN_PRELOAD"
@@ -63,6 +64,18 @@ def kill_stopped_workers(_signal: int, _frame: FrameType | None) -> None:
                 os.kill(int(pid), signal.SIGKILL)
 
 
+def without_orphans(worker: Callable[..., int]) -> Callable[..., int]:
+    """pyspark's worker, which ends without a traceback if the JVM that asked for it is gone."""
+
+    def run(*arguments: Any) -> int:
+        try:
+            return worker(*arguments)
+        except ConnectionError:
+            return 1
+
+    return run
+
+
 def main() -> None:
     """Serves Spark's requests for workers until Spark ends it."""
     named = os.environ.get(PRELOAD, "")
@@ -72,4 +85,5 @@ def main() -> None:
         # A timer and not a thread, because this process forks; workers do not inherit it.
         signal.signal(signal.SIGALRM, kill_stopped_workers)
         signal.setitimer(signal.ITIMER_REAL, _CHECK_SECONDS, _CHECK_SECONDS)
-    manager()
+    daemon.worker = without_orphans(daemon.worker)
+    daemon.manager()
