@@ -252,21 +252,30 @@ def _how_to_resume(started: Sequence[Directory], packed: bytes | None) -> str:
     return f"finished work is on disk; resume with: {call}"
 
 
+# What py4j logs if it is interrupted while it waits for the JVM, and then closes its connection.
+_OF_INTERRUPTS = (
+    "KeyboardInterrupt while sending command",
+    "Exception occurred while shutting down connection",
+)
+
+
 @contextmanager
 def _one_line_interrupt(advice: Callable[[], str]) -> Iterator[None]:
-    """Turns an interrupt into one line and keeps py4j from logging its traceback."""
-    root = logging.getLogger()
-    root.addFilter(_is_no_interrupt)
+    """Turns an interrupt into one line and keeps py4j from logging its tracebacks."""
+    loggers = [logging.getLogger(name) for name in (None, "py4j.clientserver")]
+    for logger in loggers:
+        logger.addFilter(_is_no_interrupt)
     try:
         yield
     except KeyboardInterrupt:
         raise Interrupted(advice()) from None
     finally:
-        root.removeFilter(_is_no_interrupt)
+        for logger in loggers:
+            logger.removeFilter(_is_no_interrupt)
 
 
 def _is_no_interrupt(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith("KeyboardInterrupt while sending command")
+    return not str(record.msg).startswith(_OF_INTERRUPTS)
 
 
 @contextmanager
