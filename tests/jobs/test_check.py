@@ -13,7 +13,7 @@ def test_check_says_what_there_is(submit: Run, tmp_path: Path) -> None:
     done = submit("--master", "local[2]", "check", env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
-    assert rows["slots"] == "2 on 1 executor, 2 cores each, 1 a task"
+    assert rows["slots"] == "2 on 1 executor, 2 cores each, 1 per task"
     assert rows["proxies"] == "https_proxy 127.0.0.1:9"
     assert rows["Keras"].endswith(" on tensorflow, channels_last")
     assert rows["Spark"].endswith(", local[2]")

@@ -86,7 +86,7 @@ def test_a_killed_driver_is_missed_after_its_lease(
 ) -> None:
     second = submit("jobs/tune.py", "--resume", place.uri, env=s3.env)
     assert second.returncode == 2
-    assert "another is at work" in one_line(second.stderr)
+    assert "but another is using" in one_line(second.stderr)
     begun.kill()
     finished = {name: place.read(name) for name in place.files() if name.startswith("trials/")}
     done = submit("jobs/tune.py", "--resume", place.uri, env=s3.env)
