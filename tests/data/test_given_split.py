@@ -132,6 +132,7 @@ def test_spark_reads_one_of_two_places(spark: Any, official: Path, tmp_path: Pat
     assert made.rejects() == [("dogs/copy.png", "identical bytes in cats and dogs")]
 
 
+@pytest.mark.slow
 def test_an_official_test_set_on_s3(submit: Run, s3: S3Server, official: Path) -> None:
     store, data = Directory(f"s3://{BUCKET}/official"), Directory(f"s3://{BUCKET}/data")
     for path in official.rglob("*.png"):

@@ -49,7 +49,7 @@ LIMITS = {
     "spark.python.worker.killOnIdleTimeout": "true",
 }
 # Those that run without --all: one that a job outlives, and one after which it runs again.
-IN_CI = [("preprocess", "read-only for a while"), ("tune", "executor killed")]
+IN_CI = [("tune", "executor killed")]
 ROUNDS = {"preprocess": 1, "tune": 2, "final": 2, "predict": 1}
 MOST_SECONDS = 400
 

@@ -30,6 +30,7 @@ def bright_or_dark(count: int) -> Images:
     return Images(pixels.clip(0, 255).astype(np.uint8)[..., None], labels, np.arange(count))
 
 
+@pytest.mark.slow
 def test_mixed_precision_is_as_good() -> None:
     images = bright_or_dark(240)
     train = Images(images.pixels, images.labels, np.arange(160))

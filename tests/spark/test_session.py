@@ -159,6 +159,7 @@ def test_what_interrupts_a_job_ends_it_at_once_and_the_session_still_answers() -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.slow
 def test_a_worker_that_is_stopped_does_not_hold_its_task_for_ever() -> None:
     done = in_a_session(
         "import os, signal\n"

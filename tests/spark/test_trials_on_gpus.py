@@ -21,6 +21,7 @@ def two_gpus(tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_a_task_sees_the_gpu_that_spark_gave_it(two_gpus: dict[str, str]) -> None:
     seen = search("local-cluster[1,2,1024]", two_gpus | {"spark.task.resource.gpu.amount": "1"})
     assert seen.slots == 2
