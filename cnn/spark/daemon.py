@@ -64,8 +64,11 @@ def kill_stopped_workers(_signal: int, _frame: FrameType | None) -> None:
                 os.kill(int(pid), signal.SIGKILL)
 
 
-def without_orphans(worker: Callable[..., int]) -> Callable[..., int]:
-    """pyspark's worker, which ends without a traceback if the JVM that asked for it is gone."""
+def quiet_if_orphaned(worker: Callable[..., int]) -> Callable[..., int]:
+    """pyspark's worker, which ends without a traceback if the JVM that asked for it is gone.
+
+    Errors of a task itself do not reach this function: the worker sends them to the JVM.
+    """
 
     def run(*arguments: Any) -> int:
         try:
@@ -85,5 +88,5 @@ def main() -> None:
         # A timer and not a thread, because this process forks; workers do not inherit it.
         signal.signal(signal.SIGALRM, kill_stopped_workers)
         signal.setitimer(signal.ITIMER_REAL, _CHECK_SECONDS, _CHECK_SECONDS)
-    daemon.worker = without_orphans(daemon.worker)
+    daemon.worker = quiet_if_orphaned(daemon.worker)
     daemon.manager()
