@@ -1,6 +1,7 @@
 """Ended from outside: what is finished is on disk, the exit code says why, nothing else is left."""
 
 import contextlib
+import logging
 import os
 import shlex
 import signal
@@ -11,14 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import py4j
 import pytest
 from support.jobs import Run, clean_environment, one_line, started
 from support.paths import REPOSITORY
 
+from cnn.api import Interrupted, _one_line_interrupt
 from cnn.core.directory import Directory
 from cnn.rundir.heartbeat import RUNNING
 from cnn.rundir.trials import read_trials
 
+# What py4j logs of an interrupted call, and of its connection, which it closes then.
+OF_CALLS = "KeyboardInterrupt while sending command."
+OF_CONNECTIONS = "Exception occurred while shutting down connection"
 INTERRUPTED = (
     "error: interrupted; finished work is on disk; "
     "resume with: ./spark-submit.sh jobs/tune.py --resume {}"
@@ -178,3 +184,21 @@ def test_a_run_directory_that_executors_cannot_see_is_refused(
     assert done.returncode == 2
     assert "--out must be a directory that every executor can see" in one_line(done.stderr)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_call_logs_no_traceback_of_py4j(caplog: pytest.LogCaptureFixture) -> None:
+    said = "\n".join(file.read_text() for file in Path(py4j.__file__).parent.glob("*.py"))
+    # py4j itself must not have changed its words.
+    assert OF_CALLS in said
+    assert OF_CONNECTIONS in said
+
+    def interrupted() -> None:
+        with _one_line_interrupt(lambda: "call it again"):
+            logging.getLogger().error(OF_CALLS)
+            logging.getLogger("py4j.clientserver").error(OF_CONNECTIONS)
+            logging.getLogger("py4j.clientserver").error("another error")
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="call it again"):
+        interrupted()
+    assert caplog.messages == ["another error"]
