@@ -48,7 +48,7 @@ LIMITS = {
     "spark.python.worker.idleTimeoutSeconds": "60",
     "spark.python.worker.killOnIdleTimeout": "true",
 }
-# Those that run without --all: one that a job outlives, and one after which it runs again.
+# What runs without --all.
 IN_CI = [("tune", "executor killed")]
 ROUNDS = {"preprocess": 1, "tune": 2, "final": 2, "predict": 1}
 MOST_SECONDS = 400
