@@ -22,6 +22,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     def choices(key: str) -> tuple[str, ...]:
         return get_args(DataSettings.model_fields[key].annotation)
 
+    def default(key: str) -> object:
+        return DataSettings.model_fields[key].default
+
     parser = Parser(description="Decodes images, one folder per class, into a data directory.")
     add = parser.add_argument
     images = parser.add_mutually_exclusive_group()
@@ -49,8 +52,18 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add("--out", metavar="DATA", default="data", help="the data directory; default: %(default)s")
     add("--classes", metavar="A,B", help="the classes, in the order of their labels")
-    add("--image-size", type=int, default=128, help="width and height; default: %(default)s")
-    add("--color-mode", choices=choices("color_mode"), default="grayscale")
+    add(
+        "--for",
+        metavar="NAME|PATH",
+        help="a backbone: sets the two options below to what it takes, unless they are given; a "
+        "name of docs/backbones.md, or the path or URI of a .keras file",
+    )
+    add("--image-size", type=int, help=f"width and height; default: {default('image_size')}")
+    add(
+        "--color-mode",
+        choices=choices("color_mode"),
+        help=f"default: {default('color_mode')}",
+    )
     add(
         "--fit",
         choices=choices("fit"),
@@ -73,8 +86,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add(
         "--test-fraction",
         type=float,
-        help="the fraction of images in the test split; "
-        f"default: {DataSettings.model_fields['test_fraction'].default}",
+        help=f"the fraction of images in the test split; default: {default('test_fraction')}",
     )
     add(
         "--test-images",
@@ -144,6 +156,11 @@ def main(arguments: Sequence[str]) -> None:
     given = {key: value for key, value in named.items() if value is not None}
     if args.classes is not None:
         given["classes"] = tuple(args.classes.split(","))
+    backbone = getattr(args, "for")
+    if backbone is not None:
+        from cnn.model.backbone_card import image_settings
+
+        given = image_settings(backbone, given)
     settings = data_settings(given)
     made = preprocess(
         spark_session("cnn preprocess", PREPROCESS),

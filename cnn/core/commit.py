@@ -31,7 +31,7 @@ def claim(out: Directory, marker: str) -> Iterator[None]:
     taken = InputError(
         "{} must have one writer at a time, but another process is writing {}", OUT, out.uri
     )
-    with _no_new_folders(out.local_path), held(out, taken):
+    with no_new_folders(out.local_path), held(out, taken):
         for partial in out.all_beside("partial"):
             if partial.exists(_COMPLETE):
                 _replace(partial, out, marker)
@@ -46,7 +46,7 @@ def claim(out: Directory, marker: str) -> Iterator[None]:
 
 
 @contextmanager
-def _no_new_folders(path: Path | None) -> Iterator[None]:
+def no_new_folders(path: Path | None) -> Iterator[None]:
     """Removes parent folders of a path that were created inside the block and are still empty."""
     above = path.parents if path else ()
     new_folders = [folder for folder in above if not folder.exists()]

@@ -33,7 +33,7 @@ def check_model_file(run: Directory) -> None:
         raise InputError(f"{where}, but it is not a regular file")
     with filesystem.open_input_file(path) as file:
         try:
-            config = _read_config(cast(Any, file))
+            config = read_config(cast(Any, file))
         except ValueError as error:
             raise InputError(f"{where}, but: {error}") from None
     found = foreign_part(config)
@@ -60,7 +60,7 @@ def foreign_part(config: Any) -> str | None:
     return None
 
 
-def _read_config(file: Any) -> Any:
+def read_config(file: Any) -> Any:
     """The configuration in a model file. Raises ValueError with one line."""
     try:
         with zipfile.ZipFile(file) as archive:

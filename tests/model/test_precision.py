@@ -33,8 +33,8 @@ def bright_or_dark(count: int) -> Images:
 @pytest.mark.slow
 def test_mixed_precision_is_as_good() -> None:
     images = bright_or_dark(240)
-    train = Images(images.pixels, images.labels, np.arange(160))
-    validation = Images(images.pixels, images.labels, np.arange(160, 240))
+    train = Images(images.inputs, images.labels, np.arange(160))
+    validation = Images(images.inputs, images.labels, np.arange(160, 240))
     params = ModelParams(conv_layers=1, filters=8, dense_units=16, batch_size=8)
     accuracies: dict[Precision, list[float]] = {"float32": [], "bfloat16": []}
     losses: dict[Precision, list[float]] = {"float32": [], "bfloat16": []}
@@ -44,7 +44,7 @@ def test_mixed_precision_is_as_good() -> None:
             fitted = run_fit(
                 job(precision),
                 [TrainingPart(model, train, validation)],
-                params,
+                params.batch_size,
                 seed=seed,
                 epochs=10,
             )
