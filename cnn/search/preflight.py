@@ -45,12 +45,14 @@ def check_inputs(data: Directory, settings: Settings, build: bytes | None = None
     folds, labels = _read_columns(data, manifest)
     _check_bytes(data, manifest)
     for phase in settings.phases:
-        if phase.fix is None:
+        if phase.origin is None:
             space = SearchSpace(phase, kind=kind)
             _check_points(space)
             if settings.model.is_built_in:
                 space.check_possible(lambda params: params.impossible(manifest.size))
-        _check_validation(phase, manifest, folds, labels, winners=settings.phases[-1])
+        networks = phase.networks(manifest.smallest_class(TRAIN), settings.few_images)
+        is_last = phase is settings.phases[-1]
+        _check_validation(phase, manifest, folds, labels, networks=networks, is_last=is_last)
     return manifest
 
 
@@ -152,10 +154,10 @@ def _check_validation(
     folds: np.ndarray,
     labels: np.ndarray,
     *,
-    winners: PhaseSettings,
+    networks: int,
+    is_last: bool,
 ) -> None:
     subset = phase.train_images, phase.subset_seed
-    networks = phase.networks(manifest.smallest_class(TRAIN))
     for part in range(networks if networks > 1 else 0):
         train, _ = choose(folds, range(part, FOLDS, networks), *subset)
         for label, name in enumerate(manifest.classes):
@@ -164,7 +166,7 @@ def _check_validation(
                     "every class must have images in at least two parts of a cross-validation, but "
                     f"{name!r} does not with cross_validation = {networks}"
                 )
-    if networks > 1 and phase is not winners:
+    if networks > 1 and not is_last:
         return
     sides = choose(folds, phase.validation_folds, *subset)
     for side, rows in zip(("train", "validate"), sides, strict=True):
@@ -256,7 +258,7 @@ def check_visible(
         )
 
 
-def remarks(phase: PhaseSettings, manifest: Manifest) -> list[str]:
+def remarks(phase: PhaseSettings, manifest: Manifest, few_images: int) -> list[str]:
     """Notes on settings that take effect in an unexpected way."""
     found = []
     available, smallest = manifest.total(TRAIN), manifest.smallest_class(TRAIN)
@@ -265,7 +267,7 @@ def remarks(phase: PhaseSettings, manifest: Manifest) -> list[str]:
             f"phase {phase.name} uses all {available} training images, "
             f"fewer than the {phase.train_images} of train_images"
         )
-    networks = phase.networks(smallest)
+    networks = phase.networks(smallest, few_images)
     if phase.cross_validation == "auto" and networks > 1:
         found.append(
             f"phase {phase.name} trains {networks} networks per trial, each validated on another "

@@ -10,6 +10,7 @@ from hyperopt import base, hp, rand
 from pydantic import ValidationError
 
 from cnn.core.errors import InputError
+from cnn.search.conditions import SWITCHES, ConditionalGrid, depends, has, may_have, possible
 from cnn.search.grid import GRID, Grid
 from cnn.search.hyperopt_documents import Point, Vals, point_of
 from cnn.settings.dimension import Dimension
@@ -43,6 +44,7 @@ class SearchSpace:
         dimensions = dict(phase.space)
         for name, value in (found or {}).items():
             dimensions.setdefault(name, Dimension(choices=(value,)))
+        dimensions = possible(kind, dimensions)
         self._same = {n: d.same_as for n, d in dimensions.items() if d.same_as is not None}
         self._fixed = {
             n: d.choices[0]
@@ -54,7 +56,9 @@ class SearchSpace:
             for name, dimension in sorted(dimensions.items())
             if name not in self._same and name not in self._fixed
         }
-        self._grid = Grid(self._varying, self._fixed)
+        # Not the points of a grid search, but which parameters are numbers of layers.
+        self._layers = Grid(self._varying, self._fixed)
+        self._grid = ConditionalGrid(kind, self._varying, self._fixed)
         self.is_grid = phase.strategy == "grid" or not self._varying
 
     @property
@@ -66,17 +70,50 @@ class SearchSpace:
         """The space as a Hyperopt expression; `params` takes the points drawn from it."""
         if self.is_grid:
             return {GRID: hp.randint(GRID, self._grid.size())}
-        nodes = {name: _variable(name, d) for name, d in self._varying.items() if not d.per_layer}
-        for depth, names in self._grid.layered().items():
-            depths = self._grid.depths(depth)
+        return self._nodes(list(self._varying), dict(self._fixed), {})
+
+    def _nodes(self, names: list[str], known: Point, made: dict[str, Any]) -> dict[str, Any]:
+        """Hyperopt's nodes of some parameters, of configurations with the values `known`.
+
+        `made` has the nodes by label, because Hyperopt takes only one node with a label.
+        """
+        switch = next((n for n in SWITCHES if n in names and self._varying[n].choices), None)
+        if switch is None:
+            return self._independent_nodes(names, made)
+        others = [name for name in names if name != switch]
+        dependent = [name for name in others if depends(self._kind, name, switch, known)]
+        nodes = self._nodes([name for name in others if name not in dependent], known, made)
+        if switch not in made:
+            branches = []
+            for value in self._varying[switch].choices or ():
+                values = {**known, switch: value}
+                own = [name for name in dependent if may_have(self._kind, name, values)]
+                branches.append({switch: value, **self._nodes(own, values, made)})
+            made[switch] = hp.choice(switch, branches)
+        nodes[switch] = made[switch]
+        return nodes
+
+    def _independent_nodes(self, names: list[str], made: dict[str, Any]) -> dict[str, Any]:
+        def variable(label: str, dimension: Dimension) -> Any:
+            if label not in made:
+                made[label] = _variable(label, dimension)
+            return made[label]
+
+        plain = {name: self._varying[name] for name in names if not self._varying[name].per_layer}
+        nodes = {name: variable(name, dimension) for name, dimension in plain.items()}
+        for depth, widths in self._layers.layered().items():
+            if not set(widths) <= set(names):
+                continue
+            depths = self._layers.depths(depth)
             layers = {
-                name: [_variable(f"{name}.{i}", self._varying[name]) for i in range(max(depths))]
-                for name in names
+                name: [variable(f"{name}.{i}", self._varying[name]) for i in range(max(depths))]
+                for name in widths
             }
             # A shallower network has no variables for the layers that it lacks, so that TPE does
             # not learn from values without effect.
             branches = [
-                {depth: count, **{name: layers[name][:count] for name in names}} for count in depths
+                {depth: count, **{name: layers[name][:count] for name in widths}}
+                for count in depths
             ]
             nodes[depth] = branches[0] if len(branches) == 1 else hp.choice(depth, branches)
         return nodes
@@ -89,10 +126,7 @@ class SearchSpace:
         """
         if self.is_grid:
             point = next(itertools.islice(self._grid.points(), int(point[GRID]), None))
-        drawn: dict[str, Any] = {}
-        for name, value in point.items():
-            drawn |= value if isinstance(value, Mapping) else {name: value}
-        return self._complete(drawn)
+        return self._complete(_flat(point))
 
     def encode(self, params: Point) -> Vals:
         """A configuration in Hyperopt's encoding: the inverse of `params`.
@@ -100,30 +134,41 @@ class SearchSpace:
         Raises:
             InputError: The configuration is outside the space; the error names the parameter.
         """
-        drawn = {}
+        drawn, values = {}, {**self._fixed, **params}
         for name in self._varying:
+            if not has(self._kind, name, values):
+                continue
             if name not in params:
                 raise InputError(f"{name} must be given because it varies")
             drawn[name] = params[name]
         vals = self._encoded_index(drawn) if self.is_grid else self._encoded_values(drawn)
         whole = self._complete(drawn).model_dump()
         for name, value in params.items():
+            if name in self.phase.space and name not in whole:
+                raise InputError(f"{name} must be left out, because no such network has it")
             if name in self.phase.space and _text(value) != _text(whole[name]):
                 raise InputError(f"{name} must be {whole[name]} in this space, but got {value}")
         return vals
 
     def _encoded_index(self, drawn: Point) -> Vals:
         for index, point in enumerate(self._grid.points()):
-            if all(_text(point[name]) == _text(drawn[name]) for name in point):
+            same = (name in point and _text(point[name]) == _text(drawn[name]) for name in drawn)
+            if all(same):
                 return {GRID: [index]}
         raise InputError(f"a point must be in the grid, but got {drawn}")
 
     def _encoded_values(self, drawn: Point) -> Vals:
         plain = {name: d for name, d in self._varying.items() if d.per_layer is None}
-        vals: Vals = {name: [self._encoded(name, drawn[name])] for name in plain}
-        for depth_name, names in self._grid.layered().items():
-            depth = int(drawn.get(depth_name, self._fixed.get(depth_name)))
+        vals: Vals = {
+            name: [self._encoded(name, drawn[name])] if name in drawn else [] for name in plain
+        }
+        for depth_name, names in self._layers.layered().items():
+            most = max(self._layers.depths(depth_name))
             for name in names:
+                if name not in drawn:
+                    vals |= {f"{name}.{i}": [] for i in range(most)}
+                    continue
+                depth = int(drawn.get(depth_name, self._fixed.get(depth_name)))
                 widths = drawn[name]
                 if not isinstance(widths, list | tuple):
                     widths = [widths] * depth
@@ -131,7 +176,7 @@ class SearchSpace:
                     raise InputError(
                         f"{name} must have one entry for each of {depth} layers, but got {widths}"
                     )
-                for i in range(max(self._grid.depths(depth_name))):
+                for i in range(most):
                     vals[f"{name}.{i}"] = [self._encoded(name, widths[i])] if i < depth else []
         return vals
 
@@ -183,9 +228,11 @@ class SearchSpace:
 
     def _complete(self, drawn: Point) -> TrainingParams:
         values = {**self._fixed, **{n: self._plain(n, v) for n, v in drawn.items()}}
+        values = {name: value for name, value in values.items() if has(self._kind, name, values)}
         for name, other in self._same.items():
-            value = values[other]
-            values[name] = value[-1] if isinstance(value, list | tuple) else value
+            if other in values:
+                value = values[other]
+                values[name] = value[-1] if isinstance(value, list | tuple) else value
         try:
             return self._kind.model_validate(values)
         except ValidationError as error:
@@ -205,7 +252,7 @@ class SearchSpace:
         dimension = self._varying[name]
         depth = any(d.per_layer == name for d in self._varying.values())
         if dimension.choices is not None or depth:
-            options = self._grid.depths(name) if depth else dimension.choices
+            options = self._layers.depths(name) if depth else dimension.choices
             assert options is not None
             for index, option in enumerate(options):
                 if _text(option) == _text(value):
@@ -233,6 +280,14 @@ def _variable(name: str, dimension: Dimension) -> Any:
     if dimension.log:
         return hp.loguniform(name, math.log(low), math.log(high))
     return hp.uniform(name, low, high)
+
+
+def _flat(point: Point) -> dict[str, Any]:
+    """The values of a drawn point, in which a parameter comes with those that depend on it."""
+    found: dict[str, Any] = {}
+    for name, value in point.items():
+        found |= _flat(value) if isinstance(value, Mapping) else {name: value}
+    return found
 
 
 def _text(value: Any) -> str:

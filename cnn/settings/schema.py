@@ -11,14 +11,13 @@ from pydantic import (
     BeforeValidator,
     Field,
     FiniteFloat,
-    ValidationError,
     model_validator,
 )
 
-from cnn.core.near_misses import unknown_parameter
 from cnn.settings.dimension import Dimension, Space
-from cnn.settings.params import ModelParams, TrainingParams
-from cnn.settings.validation import MOST, Frozen, PositiveInt, as_tuple, explain
+from cnn.settings.params import NO_BACKBONE, ModelParams, TrainingParams
+from cnn.settings.space_check import check_space, check_start, check_without_backbone
+from cnn.settings.validation import MOST, Frozen, PositiveInt, as_tuple
 
 FOLDS = 10
 # The file of a run directory with its settings.
@@ -48,9 +47,14 @@ class ConfirmationSettings(Frozen):
     seeds: PositiveInt = 3
 
 
-# With fewer training images in a class, too few are left for validation.
+# With fewer training images in a class, too few are left for validation. With a backbone, whose
+# features are computed once, a cross-validation costs little, so it is used for larger sets too.
 FEW_IMAGES = 100
+FEW_IMAGES_WITH_BACKBONE = 1000
 FOLDS_OF_FEW = 5
+
+# Epochs and patience of one training.
+Schedule = tuple[int, int | None]
 
 
 class SearchSettings(Frozen):
@@ -83,6 +87,13 @@ class SearchSettings(Frozen):
     epochs: PositiveInt = 10
     patience: PositiveInt | None = None
     min_steps: Annotated[int, Field(ge=0, le=MOST)] = 0
+    # With a backbone: epochs, steps and patience of the head, epochs of fine-tuning, and the first
+    # fraction of these, in which the learning rate rises from 0.
+    head_epochs: PositiveInt = 200
+    head_steps: PositiveInt = 2000
+    head_patience: PositiveInt | None = 20
+    fine_tune_epochs: PositiveInt = 8
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     checkpoint_seconds: Annotated[FiniteFloat, Field(ge=0)] = 30.0
     train_images: PositiveInt | None = None
     subset_seed: Seed = 0
@@ -101,8 +112,8 @@ class SearchSettings(Frozen):
             )
         return self
 
-    def schedule(self, images: int, batch_size: int) -> tuple[int, int | None]:
-        """Epochs and patience of a training on `images` images.
+    def schedule(self, images: int, batch_size: int) -> Schedule:
+        """Epochs and patience of a training from scratch on `images` images.
 
         With few images an epoch has few steps: both are increased until there are `min_steps`.
         """
@@ -111,10 +122,15 @@ class SearchSettings(Frozen):
         patience = None if self.patience is None else math.ceil(self.patience * stretch)
         return math.ceil(self.epochs * stretch), patience
 
-    def networks(self, smallest_class: int) -> int:
-        """How many networks a trial trains; `smallest_class` is the image count of that class."""
+    def networks(self, smallest_class: int, few_images: int = FEW_IMAGES) -> int:
+        """The number of networks of a trial.
+
+        Args:
+            smallest_class: The number of images of the smallest class.
+            few_images: Below this number, "auto" means a cross-validation (`Settings.few_images`).
+        """
         if self.cross_validation == "auto":
-            return FOLDS_OF_FEW if smallest_class < FEW_IMAGES else 1
+            return FOLDS_OF_FEW if smallest_class < few_images else 1
         return self.cross_validation
 
 
@@ -125,6 +141,27 @@ class PhaseSettings(SearchSettings):
     space: Space
     # The name of an earlier phase, whose best values hold for all parameters not in `space`.
     fix: str | None = None
+    # The name of an earlier phase, whose best networks are trained on; it fixes parameters too.
+    start: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "PhaseSettings":
+        if self.start is not None and self.fix not in {None, self.start}:
+            raise ValueError(
+                f"fix must name the phase of start, {self.start!r}, or be left out, but got "
+                f"{self.fix!r}"
+            )
+        return self
+
+    @property
+    def origin(self) -> str | None:
+        """The earlier phase whose best values hold for all parameters not in `space`."""
+        return self.start or self.fix
+
+    def backbones(self) -> tuple[str, ...]:
+        """The backbones that the space names, without "none"."""
+        named = self.space.get("backbone")
+        return tuple(name for name in (named.choices or ()) if name != NO_BACKBONE) if named else ()
 
     def first_rung(self, images: int, batch_size: int) -> float:
         """The number of epochs before the first rung: `grace_epochs`, and at least `min_steps`.
@@ -194,6 +231,14 @@ class ModelSettings(Frozen):
         return ModelParams if self.is_built_in else TrainingParams
 
 
+class FeatureSettings(Frozen):
+    """The features of the images: what a frozen backbone makes of them, computed once."""
+
+    # Changed versions of each training image, from which heads are trained if `augment` is true.
+    views: Annotated[int, Field(ge=0, le=64)] = 4
+    dtype: Literal["float16", "float32"] = "float16"
+
+
 class CacheSettings(Frozen):
     """Where each host keeps the images' pixels as arrays, and how much it keeps."""
 
@@ -209,7 +254,28 @@ class Settings(Frozen):
     phases: Annotated[tuple[PhaseSettings, ...], Field(min_length=1)]
     final: FinalSettings = FinalSettings()
     model: ModelSettings = ModelSettings()
+    features: FeatureSettings = FeatureSettings()
     cache: CacheSettings = CacheSettings()
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """All backbones that the phases name, without "none"."""
+        return tuple(dict.fromkeys(name for phase in self.phases for name in phase.backbones()))
+
+    @property
+    def few_images(self) -> int:
+        """With fewer images in a class, `cross_validation = "auto"` is a cross-validation."""
+        return FEW_IMAGES_WITH_BACKBONE if self.backbones else FEW_IMAGES
+
+    def phase(self, name: str) -> PhaseSettings:
+        """The phase of that name."""
+        return next(phase for phase in self.phases if phase.name == name)
+
+    def _has_backbone(self, phase: PhaseSettings) -> bool:
+        """Whether a phase has backbones, or the earlier phase whose values hold for it."""
+        return bool(phase.backbones()) or (
+            phase.origin is not None and self._has_backbone(self.phase(phase.origin))
+        )
 
     @model_validator(mode="after")
     def _phases_fit_together(self) -> "Settings":
@@ -217,68 +283,18 @@ class Settings(Frozen):
         for phase in self.phases:
             if phase.name in seen:
                 raise ValueError(f"phases must have different names, but got {phase.name} twice")
-            if phase.fix is not None and phase.fix not in seen:
-                raise ValueError(f"fix must name an earlier phase, but got {phase.fix!r}")
-            self._check_space(phase)
+            for key in ("fix", "start"):
+                named = getattr(phase, key)
+                if named is not None and named not in seen:
+                    raise ValueError(f"{key} must name an earlier phase, but got {named!r}")
+            if phase.start is not None:
+                check_start(phase, self.phase(phase.start))
+            if self.model.is_built_in and not self._has_backbone(phase):
+                check_without_backbone(phase)
+            check_space(phase, self.model.params_kind)
             seen.add(phase.name)
         if len({phase.timeout for phase in self.phases}) > 1:
             raise ValueError(
                 "timeout must be set in [search], because it applies to the whole search"
             )
         return self
-
-    def _check_space(self, phase: PhaseSettings) -> None:
-        kind = self.model.params_kind
-        for key, dimension in phase.space.items():
-            if key not in kind.model_fields:
-                self._check_name(key)
-            if dimension.same_as is not None and (
-                dimension.same_as not in phase.space
-                or phase.space[dimension.same_as].same_as is not None
-            ):
-                raise ValueError(
-                    f"space.{key}.same_as must name a parameter of the space that has no same_as "
-                    f"itself, but got {dimension.same_as!r}"
-                )
-            if dimension.per_layer is not None:
-                self._check_depth(phase, key, dimension.per_layer)
-            values = (
-                dimension.choices
-                if dimension.choices is not None
-                else [v for v in (dimension.low, dimension.high) if v is not None]
-            )
-            for value in values:
-                try:
-                    kind.model_validate({key: value})
-                except ValidationError as error:
-                    raise ValueError(f"space.{explain(error, kind)}") from None
-            continuous = dimension.low is not None and not dimension.integer
-            if phase.strategy == "grid" and continuous and dimension.steps is None:
-                raise ValueError(
-                    f"space.{key} must have choices or steps in a grid search, "
-                    "but got a continuous range"
-                )
-
-    def _check_name(self, key: str) -> None:
-        if self.model.is_built_in:
-            raise ValueError(unknown_parameter(f"space.{key}", key, ModelParams().model_dump()))
-        if hasattr(TrainingParams, key):
-            raise ValueError(
-                f"space.{key} must have another name, because params.{key} is a method of every "
-                f"configuration, but got {key!r}"
-            )
-
-    @staticmethod
-    def _check_depth(phase: PhaseSettings, key: str, name: str) -> None:
-        depth = phase.space.get(name)
-        if depth is None and phase.fix is not None:
-            return
-        counts = depth is not None and depth.same_as is None and depth.per_layer is None
-        if counts and depth is not None:
-            values = depth.choices if depth.choices is not None else (depth.low, depth.high)
-            counts = all(isinstance(value, int) and value > 0 for value in values)
-        if not counts:
-            raise ValueError(
-                f"space.{key}.per_layer must name a parameter of the space whose values are "
-                f"numbers of layers, but got {name!r}"
-            )

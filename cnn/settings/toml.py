@@ -18,6 +18,7 @@ from cnn.settings.schema import (
     DEFAULT_BUILDER,
     SETTINGS,
     CacheSettings,
+    FeatureSettings,
     FinalSettings,
     ModelSettings,
     SearchSettings,
@@ -39,6 +40,7 @@ _TABLES: dict[str, type[Frozen]] = {
     "space": ModelParams,
     "final": FinalSettings,
     "model": ModelSettings,
+    "features": FeatureSettings,
     "cache": CacheSettings,
 }
 
@@ -253,6 +255,7 @@ def _shared(search: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def _space(shared: dict[str, Any], phase: dict[str, Any]) -> Any:
-    """The shared space with the phase's own parameters, or with `fix` only the phase's own."""
+    """The shared space with the phase's own parameters; with `fix` or `start` only these."""
     own = phase.get("space", {})
-    return own if "fix" in phase or not isinstance(own, dict) else {**shared, **own}
+    alone = {"fix", "start"} & phase.keys() or not isinstance(own, dict)
+    return own if alone else {**shared, **own}
