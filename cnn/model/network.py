@@ -1,9 +1,11 @@
 """Builds the network from parameters, with Keras 3's own interface, so that any backend runs it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from cnn.model.optimizer import TwoRateAdam
 from cnn.model.pixel_scaling import scale_pixels
 from cnn.settings.params import ModelParams, TrainingParams
 
@@ -66,17 +68,27 @@ def build(params: TrainingParams, *, size: int, channels: int, classes: int) -> 
     return keras.Model(inputs, outputs, name="cnn")
 
 
-def compile_model(model: keras.Model, params: TrainingParams) -> None:
+def compile_model(
+    model: keras.Model, params: TrainingParams, slow: Sequence[keras.Variable] = ()
+) -> None:
     """Compiles a network with Adam and categorical cross-entropy.
 
     With two classes this equals binary cross-entropy. Keras's loss of that name is not used: in
     TensorFlow's graphs it takes the logits of the softmax and applies sigmoids to them instead.
+
+    Args:
+        model: The network.
+        params: Its configuration.
+        slow: Variables that learn at `backbone_rate` times the learning rate.
     """
-    model.compile(
-        optimizer=keras.optimizers.Adam(params.learning_rate),
-        loss="categorical_crossentropy",
-        metrics=["accuracy"],
-    )
+    optimizer = keras.optimizers.Adam(params.learning_rate)
+    loss: str | keras.losses.Loss = "categorical_crossentropy"
+    if isinstance(params, ModelParams):
+        if slow:
+            optimizer = TwoRateAdam(params.learning_rate, slow, params.backbone_rate)
+        if params.label_smoothing:
+            loss = keras.losses.CategoricalCrossentropy(label_smoothing=params.label_smoothing)
+    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
 
 
 def layers(model: keras.Model) -> list[dict[str, Any]]:

@@ -22,9 +22,12 @@ WINDOW_BYTES = 2**28
 
 @dataclass(frozen=True)
 class Images:
-    """Some rows of arrays: pixels uint8 (n, size, size, channels), labels (n,), rows int (m,)."""
+    """Some rows of arrays: inputs of a network (n, ...), labels (n,), rows int (m,).
 
-    pixels: np.ndarray
+    The inputs are pixels, uint8 (n, size, size, channels), or features (n, features).
+    """
+
+    inputs: np.ndarray
     labels: np.ndarray
     rows: np.ndarray
 
@@ -58,7 +61,9 @@ def shuffled(
     return order, on_disk
 
 
-# From (pixels, rows, epoch) to the pixels that the network is trained on.
+# The inputs, the one-hot labels, and with class weights the weights of the images.
+Batch = tuple[np.ndarray, ...]
+# From (inputs, rows, epoch) to the inputs that the network is trained on.
 Change = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
@@ -88,7 +93,7 @@ class Batches:
         self._class_weights = class_weights
         self._share = share
         self._change = change
-        self._row_bytes = max(1, images.pixels[:1].nbytes)
+        self._row_bytes = max(1, images.inputs[:1].nbytes)
         self._block = max(1, BLOCK_BYTES // self._row_bytes)
         self._window = max(self._block, WINDOW_BYTES // self._row_bytes)
 
@@ -96,12 +101,12 @@ class Batches:
         whole, rest = divmod(len(self._images), self._batch_size)
         return whole + (rest >= self._share[1])
 
-    def epoch(self, number: int) -> Iterator[tuple[np.ndarray, ...]]:
+    def epoch(self, number: int) -> Iterator[Batch]:
         """Yields the batches of epoch `number` (from 1); the last one may be smaller.
 
-        A batch is pixels, uint8 (batch, size, size, channels), one-hot labels, float32 (batch,
-        classes), and with class weights the images' weights, float32 (batch,). The order depends
-        only on the seed and the epoch.
+        A batch is inputs, (batch, ...), one-hot labels, float32 (batch, classes), and with class
+        weights the images' weights, float32 (batch,). The order depends only on the seed and the
+        epoch.
         """
         order, on_disk = shuffled(
             self._images.rows,
@@ -115,27 +120,27 @@ class Batches:
             # The order within a batch does not matter, and a file is read faster in one direction.
             rows = np.sort(order[first : first + self._batch_size][part::parts])
             labels = self._images.labels[rows]
-            pixels = self._images.pixels[rows]
+            inputs = self._images.inputs[rows]
             if self._change is not None:
-                pixels = self._change(pixels, rows, number)
-            batch = (pixels, self._one_hot[labels])
+                inputs = self._change(inputs, rows, number)
+            batch = (inputs, self._one_hot[labels])
             weights = self._class_weights
             yield batch if weights is None else (*batch, weights[labels])
 
     def _read_ahead(self, on_disk: np.ndarray, first: int) -> None:
         """Asks the system to read the rows one window ahead; this is free for rows in memory."""
-        pixels = self._images.pixels
-        if not isinstance(pixels.base, mmap.mmap) or len(on_disk) <= self._window:
+        inputs = self._images.inputs
+        if not isinstance(inputs.base, mmap.mmap) or len(on_disk) <= self._window:
             return
-        assert isinstance(pixels, np.memmap)
+        assert isinstance(inputs, np.memmap)
         ahead = first + self._window
         rows = on_disk[ahead if first else 0 : ahead + self._batch_size]
         # The map begins at a page boundary, but the array begins after the file's header.
-        offset = pixels.offset % mmap.ALLOCATIONGRANULARITY
+        offset = inputs.offset % mmap.ALLOCATIONGRANULARITY
         gaps = np.diff(rows)
         for near in np.split(rows, np.flatnonzero((gaps < 0) | (gaps > self._block)) + 1):
             if len(near):
                 begin = offset + int(near[0]) * self._row_bytes
                 begin -= begin % mmap.PAGESIZE
                 end = offset + (int(near[-1]) + 1) * self._row_bytes
-                pixels.base.madvise(mmap.MADV_WILLNEED, begin, end - begin)
+                inputs.base.madvise(mmap.MADV_WILLNEED, begin, end - begin)

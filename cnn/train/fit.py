@@ -74,21 +74,30 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Cooldown:
-    """A learning rate that falls linearly to zero over the last `share` of all steps.
+class LearningRate:
+    """A learning rate that rises from 0 over the first steps and falls to 0 over the last.
 
     At a constant learning rate the weights fluctuate around a minimum, so the quality of the last
     epoch is random. Without validation images to choose the best epoch, a cooldown ends the
-    training closer to the minimum (Hägele et al., 2024, arXiv:2405.18392).
+    training closer to the minimum (Hägele et al., 2024, arXiv:2405.18392). A warm-up keeps the
+    first gradients of a fine-tuning, which are large, from destroying what the backbone has learnt
+    (Goyal et al., 2017, arXiv:1706.02677).
+
+    >>> rate = LearningRate(0.1, warmup=0.5, cooldown=0.25)
+    >>> [round(rate.at(step, 8), 3) for step in range(8)]
+    [0.025, 0.05, 0.075, 0.1, 0.1, 0.1, 0.1, 0.05]
     """
 
-    learning_rate: float
-    # Greater than 0 and at most 1.
-    share: float
+    base: float
+    # Shares of all steps, from 0 to 1.
+    warmup: float = 0.0
+    cooldown: float = 0.0
 
-    def rate(self, step: int, steps: int) -> float:
+    def at(self, step: int, steps: int) -> float:
         """The learning rate of a step, counted from 0, of `steps`."""
-        return self.learning_rate * min(1.0, (steps - step) / steps / self.share)
+        rising = (step + 1) / steps / self.warmup if self.warmup else 1.0
+        falling = (steps - step) / steps / self.cooldown if self.cooldown else 1.0
+        return self.base * min(1.0, rising, falling)
 
 
 def fit(
@@ -99,9 +108,8 @@ def fit(
     epochs: int,
     seed: int,
     objective: Objective,
-    augment: bool = False,
     patience: int | None = None,
-    cooldown: Cooldown | None = None,
+    learning_rate: LearningRate | None = None,
     rungs: Sequence[float] = (),
     go_on: Callable[[int, Key], bool] = lambda rung, key: True,
     start: Progress | None = None,
@@ -119,13 +127,11 @@ def fit(
         classes: The number of classes.
         batch_size: The number of images in a batch.
         epochs: The largest number of epochs, including those before `start`.
-        seed: Determines the order of the images and their changes.
+        seed: Determines the order of the images.
         objective: What epochs are ranked by.
-        augment: Whether training images are changed, differently in each epoch
-            (`cnn.train.augmentation`).
         patience: After this many epochs without improvement the training ends.
-        cooldown: Lowers the learning rate at the end of a training that does not stop early;
-            afterwards the optimizer has its original learning rate again.
+        learning_rate: How the learning rate changes in a training that does not stop early;
+            afterwards the optimizers have its base again. By default it does not change.
         rungs: When the training may be stopped, in epochs or parts of one, ascending.
         go_on: Called with a rung's index and the best result so far when the rung is reached, and
             with the same values again before each later epoch; the training stops on False.
@@ -137,12 +143,12 @@ def fit(
     Raises:
         Diverged: The loss is not finite.
     """
-    together = TrainingParts(parts, batch_size, classes, seed, augment)
+    together = TrainingParts(parts, batch_size, classes, seed)
     steps = together.steps
     # The number of steps since the start of the training -> the rung that is reached then.
     due = {max(1, math.ceil(rung * steps)): number for number, rung in enumerate(rungs)}
     progress = start or Progress()
-    rate = None if cooldown is None else partial(cooldown.rate, steps=epochs * steps)
+    rate = None if learning_rate is None else partial(learning_rate.at, steps=epochs * steps)
     stopped_at, first_step = None, None
     while len(progress.epochs) < epochs:
         if patience is not None and progress.stale_epochs() >= patience:
@@ -151,20 +157,24 @@ def fit(
             stopped_at = progress.last_rung[0]
             break
         epoch, started = len(progress.epochs) + 1, time.monotonic()
-        after, sums = epoch * steps, np.zeros(3)
-        for step, step_sums in enumerate(together.epoch(epoch, rate), after - steps + 1):
+        before, sums = (epoch - 1) * steps, np.zeros(3)
+        after, last_step = before + steps, before
+        for done, step_sums in together.epoch(epoch, rate):
             sums += step_sums
             if first_step is None:
                 first_step = time.monotonic() - started
+            step = before + done
             on_step(step / steps)
-            if step not in due or step == after:
+            passed = [due[one] for one in range(last_step + 1, step + 1) if one in due]
+            last_step = step
+            if not passed or step == after:
                 continue
             found = together.evaluate()
             if found is None:
                 continue
             if not math.isfinite(found.loss):
                 raise Diverged(epoch)
-            reached = due[step], min(progress.best_key(objective), found.key(objective))
+            reached = passed[-1], min(progress.best_key(objective), found.key(objective))
             if not go_on(*reached):
                 best = progress.best or found
                 return Fit(progress.epochs, progress.best_epoch, best, reached[0], first_step)
@@ -173,14 +183,14 @@ def fit(
         last = together.evaluate()
         result = _epoch_result(epoch, loss, accuracy, last, time.monotonic() - started)
         progress = progress.after(result, last, objective, together.weights)
-        if after in due and last is not None:
-            reached = due[after], progress.best_key(objective)
+        if passed and last is not None:
+            reached = passed[-1], progress.best_key(objective)
             progress = dataclasses.replace(progress, last_rung=reached)
         on_epoch(progress)
         if not math.isfinite(loss) or (last and not math.isfinite(last.loss)):
             raise Diverged(epoch)
-    if cooldown is not None:
-        together.set_learning_rate(cooldown.learning_rate)
+    if learning_rate is not None:
+        together.set_learning_rate(learning_rate.base)
     on_end(progress)
     if progress.best_weights is not None:
         together.set_weights(progress.best_weights)

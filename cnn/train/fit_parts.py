@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Protocol
 
 import keras
 import numpy as np
 
-from cnn.train.augmentation import augmented
-from cnn.train.batches import Batches, Images
+from cnn.train.batches import Batch, Batches, Change, Images
 from cnn.train.scores import Evaluation, evaluate
 
 
@@ -19,9 +17,14 @@ class Machines(Protocol):
 
     # The index of this machine's share, and the number of shares.
     share: tuple[int, int]
+    # How many steps it takes in one call.
+    steps_a_call: int
 
-    def train(self, batch: tuple[np.ndarray, ...]) -> np.ndarray:
-        """Trains one step; returns the whole batch's sum of losses, hits, and number of images."""
+    def train(self, batches: Sequence[Batch], rates: Sequence[float] | None) -> np.ndarray:
+        """Trains a step on each batch, at its learning rate if `rates` are given.
+
+        Returns the sum of the losses, the hits and the number of images, over all batches.
+        """
 
     def evaluate(self, images: Images, classes: int) -> Evaluation:
         """Evaluates the network on all of `images`."""
@@ -34,11 +37,15 @@ class OneMachine:
     """
 
     share = (0, 1)
+    steps_a_call = 1
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
 
-    def train(self, batch: tuple[np.ndarray, ...]) -> np.ndarray:
+    def train(self, batches: Sequence[Batch], rates: Sequence[float] | None) -> np.ndarray:
+        (batch,) = batches
+        if rates is not None:
+            (self._model.optimizer.learning_rate,) = rates
         # The means are those of this batch alone, since Keras resets its metrics.
         logs = self._model.train_on_batch(*batch, return_dict=True)
         return len(batch[0]) * np.array([logs["loss"], logs["accuracy"], 1.0])
@@ -61,19 +68,24 @@ class TrainingPart:
     class_weights: np.ndarray | None = None
     # None for this machine alone.
     machines: Machines | None = None
+    # What is done to the training images of each batch.
+    change: Change | None = None
+
+    def where(self) -> Machines:
+        """The machines that compute it."""
+        return self.machines or OneMachine(self.model)
 
 
 class TrainingParts:
     """The parts of one training, trained step by step."""
 
     def __init__(
-        self, parts: Sequence[TrainingPart], batch_size: int, classes: int, seed: int, augment: bool
+        self, parts: Sequence[TrainingPart], batch_size: int, classes: int, seed: int
     ) -> None:
         self._models = [part.model for part in parts]
         self._validation = [part.validation for part in parts]
-        self._machines = [part.machines or OneMachine(part.model) for part in parts]
+        self._machines = [part.where() for part in parts]
         self._classes = classes
-        change = partial(augmented, seed=seed) if augment else None
         self._batches = [
             Batches(
                 part.train,
@@ -82,10 +94,11 @@ class TrainingParts:
                 seed=seed,
                 class_weights=part.class_weights,
                 share=machines.share,
-                change=change,
+                change=part.change,
             )
             for part, machines in zip(parts, self._machines, strict=True)
         ]
+        self._steps_a_call = min(machines.steps_a_call for machines in self._machines)
         # The steps of an epoch; folds may differ by one batch.
         self.steps = max(map(len, self._batches))
 
@@ -94,18 +107,27 @@ class TrainingParts:
         for model in self._models:
             model.optimizer.learning_rate = rate
 
-    def epoch(self, number: int, rate: Callable[[int], float] | None) -> Iterator[np.ndarray]:
-        """Trains epoch `number` (from 1), one step of all parts at a time.
+    def epoch(
+        self, number: int, rate: Callable[[int], float] | None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Trains epoch `number` (from 1): all parts one step, or as many as they take in one call.
 
-        Yields the sums of `Machines.train` over the parts. `rate` gives the learning rate of a
-        step, counted from 0 since the start of the training.
+        Yields the steps done in the epoch, and the sums of `Machines.train` over the parts since
+        the last time. `rate` gives the learning rate of a step, counted from 0 since the start of
+        the training.
         """
         together = zip_longest(*(own.epoch(number) for own in self._batches))
-        for step, batches in enumerate(together, (number - 1) * self.steps):
-            if rate:
-                self.set_learning_rate(rate(step))
-            pairs = zip(self._machines, batches, strict=True)
-            yield np.sum([own.train(batch) for own, batch in pairs if batch is not None], axis=0)
+        first, done = (number - 1) * self.steps, 0
+        while group := list(islice(together, self._steps_a_call)):
+            rates = [rate(first + done + place) for place in range(len(group))] if rate else None
+            own_batches = ([batch for batch in own if batch] for own in zip(*group, strict=True))
+            yielded = [
+                machines.train(batches, rates)
+                for machines, batches in zip(self._machines, own_batches, strict=True)
+                if batches
+            ]
+            done += len(group)
+            yield done, np.sum(yielded, axis=0)
 
     def evaluate(self) -> Evaluation | None:
         """Evaluates all validation images together; None if there are none."""

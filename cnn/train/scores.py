@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnn.model.card import EVALUATION_BATCH
+from cnn.model.card import evaluation_batch
 from cnn.rundir.trials import Key, objective_key
 from cnn.settings.schema import Objective
 from cnn.train.batches import Images
@@ -46,6 +46,15 @@ class Evaluation:
             count=count,
         )
 
+    def means(self) -> dict[str, Any]:
+        """The scores as fields of `cnn.rundir.result.Metrics`."""
+        return {
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "balanced_accuracy": self.balanced_accuracy,
+            "count": self.count,
+        }
+
     def key(self, objective: Objective) -> Key:
         """The rank by an objective; smaller is better."""
         return objective_key(
@@ -56,22 +65,29 @@ class Evaluation:
         )
 
 
-def predict(on_batch: Callable[[np.ndarray], Any], images: Images) -> np.ndarray:
+def predict(on_batch: Callable[[np.ndarray], Any], images: Images, batch_size: int) -> np.ndarray:
     """The probabilities of images, float32 (n, classes), in the order of their rows.
 
     `on_batch` is a model's `predict_on_batch` or an equivalent.
     """
     return np.concatenate(
         [
-            np.asarray(on_batch(images.pixels[images.rows[i : i + EVALUATION_BATCH]]))
-            for i in range(0, len(images), EVALUATION_BATCH)
+            np.asarray(on_batch(images.inputs[images.rows[i : i + batch_size]]))
+            for i in range(0, len(images), batch_size)
         ]
     )
 
 
+def batch_of(model: "keras.Model") -> int:
+    """The batch size for a network when nothing is trained: by what it or its backbone sees."""
+    parts = (layer for layer in model.layers if hasattr(layer, "layers"))
+    shapes = [model.input_shape, *(part.input_shape for part in parts)]
+    return evaluation_batch(max((s[1] or 1 for s in shapes if len(s) == 4), default=1))
+
+
 def evaluate(model: "keras.Model", images: Images, *, classes: int) -> Evaluation:
     """A model's scores on images."""
-    probabilities = predict(model.predict_on_batch, images)
+    probabilities = predict(model.predict_on_batch, images, batch_of(model))
     return Evaluation.of(*score(probabilities, images.row_labels(), classes))
 
 

@@ -1,6 +1,7 @@
 """Augmentation belongs to what a training is shown: seeded by image, and no part of the network."""
 
 import doctest
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ from cnn.model.network import build, compile_model
 from cnn.settings.params import ModelParams
 from cnn.train import augmentation
 from cnn.train.augmentation import augmented
-from cnn.train.batches import Batches, Images
+from cnn.train.batches import Batches, Change, Images
 from cnn.train.fit import fit
 from cnn.train.fit_parts import TrainingPart
 
@@ -60,7 +61,7 @@ def test_changes_are_small_and_half_are_mirrored(channels: int) -> None:
 
 def test_batches_are_changed_anew_each_epoch_and_the_images_are_not() -> None:
     images = Images(pictures(8), np.arange(8) % 2, np.arange(8))
-    before = images.pixels.copy()
+    before = images.inputs.copy()
 
     def change(pixels: np.ndarray, rows: np.ndarray, epoch: int) -> np.ndarray:
         return augmented(pixels, rows, epoch, seed=5)
@@ -70,7 +71,7 @@ def test_batches_are_changed_anew_each_epoch_and_the_images_are_not() -> None:
     np.testing.assert_array_equal(first, again)
     assert first.dtype == np.uint8
     assert (first != later).any()
-    np.testing.assert_array_equal(images.pixels, before)
+    np.testing.assert_array_equal(images.inputs, before)
 
 
 def test_training_sees_changed_images_and_validation_does_not() -> None:
@@ -78,7 +79,7 @@ def test_training_sees_changed_images_and_validation_does_not() -> None:
     params = ModelParams(conv_layers=1, filters=2, dense_units=4, augment=True)
     shown: list[np.ndarray] = []
 
-    def fitted(augment: bool) -> keras.Model:
+    def fitted(change: Change | None) -> keras.Model:
         keras.utils.set_random_seed(0)
         model = build(params, size=16, channels=1, classes=2)
         compile_model(model, params)
@@ -90,20 +91,19 @@ def test_training_sees_changed_images_and_validation_does_not() -> None:
 
         model.train_on_batch = watched
         fit(
-            [TrainingPart(model, images, images)],
+            [TrainingPart(model, images, images, change=change)],
             classes=2,
             batch_size=16,
             epochs=1,
             seed=0,
             objective="val_accuracy",
-            augment=augment,
         )
         return model
 
-    fitted(augment=False)
-    fitted(augment=True)
+    fitted(None)
+    fitted(partial(augmented, seed=0))
     plain, changed = shown
-    np.testing.assert_array_equal(plain, images.pixels)
+    np.testing.assert_array_equal(plain, images.inputs)
     assert (plain != changed).any(axis=(1, 2, 3)).all()
 
 

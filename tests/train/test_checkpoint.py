@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 from cnn.core.directory import Directory
 from cnn.model.network import build, compile_model
 from cnn.settings.params import ModelParams
+from cnn.train.augmentation import augmented
 from cnn.train.batches import Images
 from cnn.train.checkpoint import Checkpoint
 from cnn.train.checkpoint_file import checkpoint_file, read_checkpoint, write_checkpoint
-from cnn.train.fit import Cooldown, Fit, Progress, fit
+from cnn.train.fit import Fit, LearningRate, Progress, fit
 from cnn.train.fit_parts import TrainingPart
 
 MOST = 2**20
@@ -52,18 +54,18 @@ def train(model: keras.Model, images: Images, **options: Any) -> Fit:
         "epochs": 5,
         "seed": 3,
         "objective": "val_loss",
-        "augment": PARAMS.augment,
     }
-    return fit([TrainingPart(model, images, images)], **fixed, rungs=(2,), **options)
+    part = TrainingPart(model, images, images, change=partial(augmented, seed=3))
+    return fit([part], **fixed, rungs=(2,), **options)
 
 
 # The second one cools down from the second epoch on.
-@pytest.mark.parametrize("cooldown", [None, Cooldown(PARAMS.learning_rate, 0.8)])
+@pytest.mark.parametrize("rate", [None, LearningRate(PARAMS.learning_rate, cooldown=0.8)])
 def test_a_training_goes_on_as_if_it_had_not_stopped(
-    images: Images, tmp_path: Path, cooldown: Cooldown | None
+    images: Images, tmp_path: Path, rate: LearningRate | None
 ) -> None:
     whole_model = compiled(1)
-    whole = train(whole_model, images, cooldown=cooldown)
+    whole = train(whole_model, images, learning_rate=rate)
 
     snapshot = Checkpoint(Directory(tmp_path), "00000", {"seed": 3})
 
@@ -74,7 +76,7 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(
 
     first = compiled(1)
     with pytest.raises(Killed):
-        train(first, images, on_epoch=save_and_die, cooldown=cooldown)
+        train(first, images, on_epoch=save_and_die, learning_rate=rate)
     other = compiled(2)
     start = snapshot.load([other])
     assert start is not None
@@ -85,7 +87,7 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(
         asked.append(rung)
         return True
 
-    rest = train(other, images, start=start, go_on=go_on, cooldown=cooldown)
+    rest = train(other, images, start=start, go_on=go_on, learning_rate=rate)
     assert [epoch.epoch for epoch in rest.epochs] == [1, 2, 3, 4, 5]
     assert asked == [0, 0]
     assert rest.best_epoch == whole.best_epoch

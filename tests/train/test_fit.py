@@ -1,5 +1,6 @@
 """The network and its training, with Keras alone: no Spark, no Hyperopt."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -8,8 +9,8 @@ import pytest
 
 from cnn.model.network import build, compile_model, summary
 from cnn.settings.params import ModelParams, TrainingParams
-from cnn.train.batches import Batches, Images
-from cnn.train.fit import Cooldown, Diverged, Fit, Progress, fit
+from cnn.train.batches import Batch, Batches, Images
+from cnn.train.fit import Diverged, Fit, LearningRate, Progress, fit
 from cnn.train.fit_parts import OneMachine, TrainingPart, balanced_weights
 from cnn.train.scores import evaluate, predict
 
@@ -122,15 +123,16 @@ class Watched(OneMachine):
         self.optimizer = model.optimizer
         self.rates: list[float] = []
 
-    def train(self, batch: tuple[np.ndarray, ...]) -> np.ndarray:
+    def train(self, batches: Sequence[Batch], rates: Sequence[float] | None) -> np.ndarray:
+        sums = super().train(batches, rates)
         self.rates.append(float(self.optimizer.learning_rate))
-        return super().train(batch)
+        return sums
 
 
 def test_a_training_of_known_length_cools_down_at_its_end() -> None:
     images = bright_or_dark(32)
     curves = {}
-    for cooldown in (None, Cooldown(SMALL.learning_rate, 0.5)):
+    for cooldown in (None, LearningRate(SMALL.learning_rate, cooldown=0.5)):
         model = model_for(SMALL)
         machines = Watched(model)
         part = TrainingPart(model, images, None, machines=machines)
@@ -141,7 +143,7 @@ def test_a_training_of_known_length_cools_down_at_its_end() -> None:
             epochs=4,
             seed=0,
             objective="val_accuracy",
-            cooldown=cooldown,
+            learning_rate=cooldown,
         )
         curves[cooldown] = [epoch.loss for epoch in found.epochs], machines.rates
         # What is saved can be trained further.
@@ -246,7 +248,7 @@ def test_evaluation_counts_what_prediction_says() -> None:
     images = bright_or_dark(30, 3)
     model = model_for(SMALL, 3)
     found = evaluate(model, images, classes=3)
-    named = predict(model.predict_on_batch, images).argmax(axis=1)
+    named = predict(model.predict_on_batch, images, 64).argmax(axis=1)
     assert found.count == 30
     assert found.accuracy == pytest.approx((named == images.labels).mean())
     assert found.confusion.sum(axis=1).tolist() == [10, 10, 10]
@@ -260,8 +262,8 @@ def test_of_a_cross_validation_each_image_is_judged_by_the_network_that_has_not_
     parts = [
         TrainingPart(
             model_for(SMALL),
-            Images(images.pixels, images.labels, np.setdiff1d(images.rows, rows)),
-            Images(images.pixels, images.labels, rows),
+            Images(images.inputs, images.labels, np.setdiff1d(images.rows, rows)),
+            Images(images.inputs, images.labels, rows),
         )
         for rows in folds
     ]
@@ -277,7 +279,7 @@ def test_of_a_cross_validation_each_image_is_judged_by_the_network_that_has_not_
 
 def test_the_networks_of_a_cross_validation_train_as_they_would_alone() -> None:
     images = bright_or_dark(30)
-    halves = [Images(images.pixels, images.labels, np.arange(i, 30, 2)) for i in range(2)]
+    halves = [Images(images.inputs, images.labels, np.arange(i, 30, 2)) for i in range(2)]
     together = [TrainingPart(model_for(SMALL), half, None) for half in halves]
     alone = TrainingPart(model_for(SMALL), halves[0], None)
     for parts in (together, [alone]):
