@@ -10,13 +10,18 @@ from cnn.core.clock import duration
 
 @contextlib.contextmanager
 def hosts_progress(
-    read: Callable[[], Sequence[float]], say: Callable[[str], None], *, seconds: float = 10.0
+    read: Callable[[], Sequence[float]],
+    say: Callable[[str], None],
+    *,
+    what: str = "images",
+    seconds: float = 10.0,
 ) -> Iterator[None]:
     """Reports every few seconds how far the hosts are that receive the images.
 
     Args:
         read: Returns the share of the images that each host has, from 0 to 1; may raise.
         say: Prints a line.
+        what: What the hosts get.
         seconds: The time between two lines.
     """
     began, over = time.monotonic(), threading.Event()
@@ -26,7 +31,7 @@ def hosts_progress(
             with contextlib.suppress(Exception):
                 shares = read()
                 if shares:
-                    say(_hosts_line(shares, time.monotonic() - began))
+                    say(_hosts_line(what, shares, time.monotonic() - began))
 
     watcher = threading.Thread(target=watch, name="hosts", daemon=True)
     watcher.start()
@@ -38,9 +43,9 @@ def hosts_progress(
         watcher.join(timeout=1)
 
 
-def _hosts_line(shares: Sequence[float], elapsed: float) -> str:
+def _hosts_line(what: str, shares: Sequence[float], elapsed: float) -> str:
     least = min(shares)
     where = "the host" if len(shares) == 1 else f"the slowest of {len(shares)} hosts"
     # Copying, unlike trials, goes on at one speed.
     further = f", about {duration(elapsed * (1 - least) / least)} left" if least else ""
-    return f"images on {where}: {least:.0%}{further}"
+    return f"{what} on {where}: {least:.0%}{further}"
