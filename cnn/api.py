@@ -20,6 +20,7 @@ from cnn.core.notebook import display_here
 from cnn.data.manifest import DataSettings
 from cnn.data.preprocess import DataSet, Origin, data_settings
 from cnn.data.preprocess import preprocess as make_data
+from cnn.model.backbone_card import image_settings
 from cnn.model.builder import Build, builder_name, is_sent, pack
 from cnn.run import Run
 from cnn.search.run_search import default_run_dir
@@ -44,6 +45,7 @@ def preprocess(
     download_dir: Location = DOWNLOADS,
     sample: int = SAMPLE_PAIRS,
     overwrite: bool = False,
+    backbone: Location | None = None,
     **settings: Any,
 ) -> DataSet:
     """Decodes folders of images, one folder for each class, into a data directory.
@@ -60,6 +62,8 @@ def preprocess(
         download_dir: The directory in which data sets from Kaggle are unpacked.
         sample: The number of pairs of a face and a comic in the sample data set.
         overwrite: Whether to replace a data set at `out`.
+        backbone: A backbone, by its name in keras.applications or the path or URI of its file:
+            sets image_size and color_mode to what it takes, unless they are given.
         **settings: The settings that jobs/preprocess.py has as flags: image_size, color_mode,
             fit, background, value_range, classes, test_images, folders, test_fraction, group,
             group_regex, split, max_rejects, seed. `background` may be (red, green, blue), and
@@ -88,6 +92,7 @@ def preprocess(
     if "classes" in settings:
         settings["classes"] = tuple(settings["classes"])
     where = {"images": images, "kaggle": kaggle, "out": out, "overwrite": overwrite or None}
+    where["backbone"] = backbone
     where["download_dir"] = None if download_dir == DOWNLOADS else download_dir
 
     def suggest(changes: Mapping[str, Any]) -> str:
@@ -111,7 +116,9 @@ def preprocess(
                 sample,
             ),
             reachable(out),
-            data_settings(settings),
+            data_settings(
+                settings if backbone is None else image_settings(str(backbone), settings)
+            ),
             overwrite=overwrite,
         )
 
@@ -126,7 +133,9 @@ def tune(
     phases: Sequence[Table] | None = None,
     final: Table | None = None,
     model: Table | None = None,
+    features: Table | None = None,
     cache: Table | None = None,
+    backbone: str | Path | Sequence[str | Path] = (),
     config: Location | Sequence[Location] = (),
     build: Build | None = None,
     warm_start: Location | None = None,
@@ -140,13 +149,16 @@ def tune(
             tasks.
         data: What `preprocess` returned, or a data directory's path or URI; by default `data/`.
         out: The run directory to write: a path or a URI; by default a new one in `runs/`.
-        search: Settings of the search, such as {"max_trials": 50}. This table and the next five
+        search: Settings of the search, such as {"max_trials": 50}. This table and the next six
             are those of conf/default.toml; they are laid over it and over the files of `config`.
         space: The possible values of each parameter, such as {"filters": {"choices": [16, 32]}}.
         phases: The tables of a search in several phases.
         final: Settings of the final training of the winner.
         model: The function that builds the network, and its precision.
+        features: Settings of the features of images on a backbone.
         cache: Settings of the cache of images on each host.
+        backbone: Pretrained networks to search heads for, beside networks from scratch: names of
+            keras.applications, or paths of .keras files.
         config: TOML files, laid over conf/default.toml in order.
         build: A function `build(params, *, size, channels, classes)` of your own, which returns
             an uncompiled Keras model of Keras's own layers that takes uint8 pixels. It may be
@@ -173,7 +185,7 @@ def tune(
     for line in keras_overridden():
         say(line)
     named = {"search": search, "space": space, "phases": phases, "final": final}
-    named |= {"model": model, "cache": cache}
+    named |= {"model": model, "features": features, "cache": cache}
     tables = {key: _plain(table, key) for key, table in named.items() if table is not None}
     packed = None
     started: list[Directory] = []
@@ -183,6 +195,7 @@ def tune(
     request = RunRequest(
         configs=configs,
         tables=tables,
+        backbones=[str(b) for b in ([backbone] if isinstance(backbone, str | Path) else backbone)],
         build=packed,
         command=("cnn.tune",),
         display=display_here(),
@@ -192,6 +205,7 @@ def tune(
     with _errors_name_arguments(), _one_line_interrupt(lambda: _how_to_resume(started, packed)):
         if resume:
             given = {"config": configs, "overwrite": overwrite, "warm_start": warm_start}
+            given["backbone"] = request.backbones
             _check_resume(out, {**given, "phases": phases})
             return resume_run(session, reachable(str(out)), request, data=where)
         return start_run(

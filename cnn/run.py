@@ -102,6 +102,8 @@ class Run:
             f"test accuracy {self.test_accuracy:.4f} on {self.result.test.count} images "
             f"(95 % confidence interval {low:.4f} to {high:.4f})"
         )
+        if self.result.hint is not None:
+            lines.append(f"hint: {self.result.hint}")
         return "\n".join([*lines, f"report: {self.report}"])
 
     def _repr_html_(self) -> str:

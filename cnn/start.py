@@ -1,8 +1,10 @@
 """Starts or resumes a run in a given session, for the job and for notebooks."""
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnn.core.clock import now
@@ -12,19 +14,22 @@ from cnn.core.display import Display, OnStdout
 from cnn.core.errors import InputError, Option
 from cnn.data.manifest import Manifest, read_manifest
 from cnn.data.splits import TRAIN
+from cnn.model.backbone_card import Backbone
 from cnn.model.builder import check_named_function
 from cnn.report.page import REPORT, write_report
 from cnn.run import Run
 from cnn.rundir.result import RESULT
 from cnn.rundir.trials import TrialResult, read_trials
+from cnn.search.backbones import check_unseen, make_backbones, pretrained_of, read_backbones
 from cnn.search.context import Search
 from cnn.search.journal import Start, claim_run, read_start, recover_trials
 from cnn.search.mlflow import MlflowLog, log_finished
 from cnn.search.preflight import check_inputs, check_point_names, check_run_dir, warm_start
 from cnn.search.resume import check_unchanged, resume_settings
 from cnn.search.run_search import run_search
+from cnn.settings.params import NO_BACKBONE
 from cnn.settings.schema import FEW_IMAGES, Settings
-from cnn.settings.toml import CONF, load_settings, settings_text
+from cnn.settings.toml import CONF, load_settings, overlay, settings_text
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -38,6 +43,8 @@ class RunRequest:
 
     configs: "Sequence[Traversable]" = ()
     tables: Mapping[str, Any] | None = None
+    # Pretrained networks to search heads for, beside networks from scratch.
+    backbones: Sequence[str] = ()
     flags: Mapping[str, Any] | None = None
     assignments: Sequence[str] = ()
     # The network's function if it cannot be imported (see cnn.model.builder).
@@ -50,6 +57,14 @@ class RunRequest:
     display: Display = field(default_factory=OnStdout)
     # Called when the run directory holds all that resuming needs.
     on_start: Callable[[Directory], None] = lambda run: None
+
+
+@dataclass(frozen=True)
+class Made:
+    """The backbones of a run, and where their files are if the run directory lacks them."""
+
+    backbones: tuple[Backbone, ...] = ()
+    folder: Path | None = None
 
 
 def start_run(
@@ -65,12 +80,15 @@ def start_run(
 
     Invalid input is reported before `session` is entered. Raises Error.
     """
-    configs = request.configs
-    if not configs:
-        configs = _own_config(data)
+    configs = request.configs or _own_config(data)
+    tables = request.tables
+    if request.backbones:
+        configs = [CONF / "pretrained.toml", *configs]
+        choices = list(dict.fromkeys((NO_BACKBONE, *request.backbones)))
+        tables = overlay({"space": {"backbone": {"choices": choices}}}, dict(tables or {}))
     settings = load_settings(
         configs,
-        tables=request.tables,
+        tables=tables,
         flags=request.flags,
         assignments=request.assignments,
     )
@@ -87,10 +105,12 @@ def start_run(
         command=request.command,
     )
     check_run_dir(run, overwrite=overwrite)
-    with claim_run(run):
+    with tempfile.TemporaryDirectory(prefix="cnn-backbones-") as folder, claim_run(run):
         check_run_dir(run, overwrite=overwrite)
+        check_unseen(settings.backbones, manifest)
+        made = Made(make_backbones(settings.backbones, Path(folder)), Path(folder))
         print(f"settings: {' + '.join(names)}", flush=True)
-        return _search(session, data, run, settings, manifest, start, request)
+        return _search(session, data, run, settings, manifest, start, request, made)
 
 
 def resume_run(
@@ -127,11 +147,12 @@ def resume_run(
     data = data or Directory(start.data)
     manifest = check_inputs(data, settings, request.build)
     _check_data(data, manifest, start)
+    made = Made(read_backbones(run, settings))
     with claim_run(run):
         earlier = recover_trials(run, settings)
         done = sum(trial.status != "cancelled" for trial in earlier)
         print(f"resuming {run.uri}: {done} trials are done", flush=True)
-        return _search(session, data, run, settings, manifest, start, request, earlier)
+        return _search(session, data, run, settings, manifest, start, request, made, earlier)
 
 
 def _check_data(data: Directory, manifest: Manifest, start: Start) -> None:
@@ -151,6 +172,7 @@ def _search(
     manifest: Manifest,
     start: Start,
     request: RunRequest,
+    made: Made,
     earlier: Sequence[TrialResult] | None = None,
 ) -> Run:
     """`earlier` are the finished trials of a run that is resumed."""
@@ -172,6 +194,8 @@ def _search(
             earlier or [],
             say,
             on_trial=log.add if log else lambda trial: None,
+            pretrained=pretrained_of(settings, made.backbones),
+            backbone_files=made.folder,
             build=request.build,
             display=request.display,
         )

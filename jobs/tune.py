@@ -51,6 +51,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         dest="assignments",
         help="any setting, such as search.epochs=20 or phases.0.epochs=1; repeatable",
     )
+    add(
+        "--backbone",
+        metavar="NAME|PATH",
+        action="append",
+        default=[],
+        help="a pretrained network to search heads for, beside networks from scratch: a name of "
+        "keras.applications, or a .keras file; repeatable",
+    )
     add("--final-workers", metavar="N", type=int, help="executors that train the winner together")
     add(
         "--cache-dir",
@@ -90,6 +98,7 @@ def main(arguments: Sequence[str]) -> None:
     request = RunRequest(
         configs=args.config,
         flags=flags,
+        backbones=args.backbone,
         assignments=args.assignments,
         command=("jobs/tune.py", *_recorded(arguments, args.mlflow)),
         mlflow=args.mlflow,
@@ -114,7 +123,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _check_resume(args: argparse.Namespace) -> None:
-    for name in ("out", "config", "overwrite", "warm_start"):
+    for name in ("out", "config", "backbone", "overwrite", "warm_start"):
         if getattr(args, name):
             raise InputError(
                 "{} cannot be combined with {}: a run has its own settings",

@@ -21,16 +21,15 @@ from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_json
 from cnn.core.errors import InputError
 from cnn.data.manifest import Count, Side, Source
-from cnn.rundir.trials import EpochResult, Status
+from cnn.rundir.trials import Status
 from cnn.rundir.wilson import wilson_interval
+from cnn.rundir.winner_training import BackboneUsed, FinalTraining, Layer, Share
 from cnn.settings.schema import Objective
 from cnn.settings.validation import Frozen, PositiveInt, explain, shown
 
 RESULT = "result.json"
 # Increase this when a key is added, renamed or removed.
-SCHEMA_VERSION: Literal[2] = 2
-
-Share = Annotated[float, Field(ge=0, le=1)]
+SCHEMA_VERSION: Literal[3] = 3
 
 
 def _finite(value: float | None) -> float | None:
@@ -157,38 +156,6 @@ class Baseline(Frozen):
     class_name: str = Field(validation_alias="class", serialization_alias="class")
 
 
-class Attempt(Frozen):
-    """One training of the winner; accepted unless it fell far below its trial."""
-
-    seed: Count
-    accuracy: Share
-    accepted: bool
-
-
-class FinalTraining(Frozen):
-    """The final training of the winner: its images, length and attempts."""
-
-    data: Literal["train", "all"]
-    best_epoch: Count
-    epochs: tuple[EpochResult, ...]
-    train_images: Count
-    cooldown: Share
-    attempts: Annotated[tuple[Attempt, ...], Field(min_length=1)]
-    workers: PositiveInt
-    continued: Count
-    batch_size: PositiveInt
-    learning_rate: FiniteFloat
-
-
-class Layer(Frozen):
-    """A layer of the network, with its output shape without the batch dimension."""
-
-    name: str
-    kind: str
-    shape: Annotated[tuple[Count | None, ...], Field(max_length=16)]
-    parameters: Count
-
-
 class DataSummary(Frozen):
     """A summary of the manifest, so that a report needs no data directory."""
 
@@ -216,6 +183,8 @@ class WinnerOutcome(Frozen):
     layers: tuple[Layer, ...]
     parameters: Count
     seconds: dict[str, FiniteFloat]
+    # None of a network from scratch.
+    backbone: BackboneUsed | None = None
 
 
 class RunResult(Frozen):
@@ -225,7 +194,7 @@ class RunResult(Frozen):
     `result.params["filters"]`. `model_dump()` gives it as dictionaries.
     """
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     # The winner's parameters.
     params: dict[str, Any]
     winner: Winner
@@ -243,6 +212,8 @@ class RunResult(Frozen):
     layers: tuple[Layer, ...]
     # All parameters of the network, trainable or not.
     parameters: Count
+    # None of a network from scratch.
+    backbone: BackboneUsed | None = None
     data: DataSummary
     # preprocess, search, final, test.
     seconds: dict[str, FiniteFloat]
@@ -251,6 +222,8 @@ class RunResult(Frozen):
     configs: tuple[str, ...]
     # Deviations from the settings.
     notes: tuple[str, ...]
+    # What would probably give a better network.
+    hint: str | None = None
     started: AwareDatetime
     ended: AwareDatetime
 

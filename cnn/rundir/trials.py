@@ -49,6 +49,20 @@ class EpochResult(BaseModel):
     seconds: float
 
 
+class HeadResult(BaseModel):
+    """The training of the heads of a trial before its backbone was fine-tuned."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    best_epoch: int
+    epochs: int
+    seconds: float
+    # On the validation images, at the best epoch.
+    accuracy: float | None = None
+    loss: float | None = None
+    balanced_accuracy: float | None = None
+
+
 class TrialResult(BaseModel):
     """One finished trial, as stored in `trials/00017.json`."""
 
@@ -68,6 +82,8 @@ class TrialResult(BaseModel):
     # The number of epochs without patience and rungs.
     max_epochs: int | None = None
     epochs: tuple[EpochResult, ...] = ()
+    # Of a trial with fine-tuning; the other results are those of the fine-tuned networks.
+    head: HeadResult | None = None
     started: datetime
     ended: datetime
     # launch (until its process began), data, compile (including the first step), train.
@@ -82,6 +98,8 @@ class TrialResult(BaseModel):
     validation_images: int | None = None
     # All parameters of the network, trainable or not.
     parameters: int | None = None
+    # None of a network from scratch.
+    backbone_sha256: str | None = None
     host: str | None = None
     device: str | None = None
     precision: str | None = None

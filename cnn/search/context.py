@@ -1,7 +1,8 @@
 """What all phases of a search share, and how the processes of their trials are isolated."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnn.core.directory import Directory
@@ -15,7 +16,8 @@ from cnn.spark.child import Method
 from cnn.spark.session import forks_trials
 from cnn.spark.slots import Slots
 from cnn.spark.task import Isolation
-from cnn.train.job import Job
+from cnn.train.job import Job, Origin
+from cnn.train.pretrained import NONE, Pretrained
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -35,6 +37,11 @@ class Search:
     say: Callable[[str], None]
     # Called with each trial once it is on disk; must return at once.
     on_trial: Callable[[TrialResult], None] = lambda trial: None
+    # What the networks of a phase start from, by phase.
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    # The backbones of the space; where their files are until the run directory has them.
+    pretrained: Pretrained = NONE
+    backbone_files: Path | None = None
     # The network's function, if it cannot be imported (see cnn.model.builder).
     build: bytes | None = None
     # Where the progress is shown.
@@ -51,12 +58,18 @@ class Search:
             cache=self.settings.cache,
             # The winner's training then continues that of its trial.
             keep_state=self.keeps_state(phase),
+            is_origin=any(other.start == phase.name for other in self.settings.phases),
+            origin=self.origins.get(phase.name),
+            pretrained=self.pretrained,
+            few_images=self.settings.few_images,
+            cooldown=self.settings.final.cooldown,
             build=self.build,
         )
 
     def keeps_state(self, phase: PhaseSettings) -> bool:
         """Whether the winner's training continues from the end of its trial."""
-        one = phase.networks(self.manifest.smallest_class(TRAIN)) == 1
+        smallest = self.manifest.smallest_class(TRAIN)
+        one = phase.networks(smallest, self.settings.few_images) == 1
         last = phase is self.settings.phases[-1]
         return last and one and self.settings.final.data == "train" and phase.train_images is None
 

@@ -13,8 +13,8 @@ from cnn.data.splits import TEST, TRAIN
 from cnn.rundir.trials import TrialResult
 from cnn.search.space import SearchSpace
 from cnn.settings.dimension import Dimension
-from cnn.settings.params import ModelParams
-from cnn.settings.schema import FOLDS, PhaseSettings, Settings
+from cnn.settings.params import NO_BACKBONE, ModelParams
+from cnn.settings.schema import FEW_IMAGES, FOLDS, PhaseSettings, Settings
 
 Span = tuple[float, float]
 # The smallest part of a training's epochs that is expected if patience or a rung may end it.
@@ -25,9 +25,9 @@ _SAVING = (2.0, 8.0)
 _TESTING = 1 / 3
 
 
-def images_an_epoch(phase: PhaseSettings, manifest: Manifest) -> int:
+def images_an_epoch(phase: PhaseSettings, manifest: Manifest, few_images: int = FEW_IMAGES) -> int:
     """The images that all networks of a trial together are trained on in one epoch."""
-    networks = phase.networks(manifest.smallest_class(TRAIN))
+    networks = phase.networks(manifest.smallest_class(TRAIN), few_images)
     if networks == 1:
         return images_outside(phase, manifest)
     return _images(phase, manifest) * (networks - 1)
@@ -70,6 +70,14 @@ class Forecast:
         text = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
         return f"{text} included"
 
+    @property
+    def is_unforeseen(self) -> bool:
+        """Whether a later phase has networks of a kind that this one does not have.
+
+        One image takes a head on features a thousandth of the time that fine-tuning takes.
+        """
+        return any(_kinds(phase) - _kinds(self.phase) for phase in self._later())
+
     def further(self, setup: float, best: TrialResult | None, rate: float) -> Span:
         """The seconds of all trials after the round, at least and at most.
 
@@ -82,13 +90,13 @@ class Forecast:
         confirm = self.phase.confirm
         if confirm is not None and not self.repeating:
             count = confirm.top * confirm.seeds
-            each = images_an_epoch(self.phase, self.manifest) * rate
+            each = self.images_an_epoch(self.phase) * rate
             low, high = (
                 _waves(count, self.slots) * epochs * each
                 for epochs in self._epochs_of(self.phase, best)
             )
         for phase in self._later():
-            each = images_an_epoch(phase, self.manifest) * rate
+            each = self.images_an_epoch(phase) * rate
             few, many = (_waves(count, self.slots) for count in _trials_of(phase))
             first, last = self._epochs_of(phase, None)
             low += few * (first * each + setup)
@@ -122,16 +130,30 @@ class Forecast:
         """The epochs of one training, at least and at most: as `trial` had, if it is known."""
         if trial is not None and trial.epochs:
             return len(trial.epochs), max(len(trial.epochs), trial.max_epochs or 0)
-        networks = phase.networks(self.manifest.smallest_class(TRAIN))
-        images = math.ceil(images_an_epoch(phase, self.manifest) / networks)
+        smallest = self.manifest.smallest_class(TRAIN)
+        networks = phase.networks(smallest, self.settings.few_images)
+        images = math.ceil(self.images_an_epoch(phase) / networks)
         sizes = _batch_sizes(phase)
         few, many = (phase.schedule(images, size)[0] for size in (min(sizes), max(sizes)))
         early = phase.patience is not None or phase.halving
         return (few * _SHORTEST if early else few), many
 
+    def images_an_epoch(self, phase: PhaseSettings) -> int:
+        """The images that all networks of a trial are trained on in one epoch of a phase."""
+        return images_an_epoch(phase, self.manifest, self.settings.few_images)
+
     def _later(self) -> tuple[PhaseSettings, ...]:
         names = [phase.name for phase in self.settings.phases]
         return self.settings.phases[names.index(self.phase.name) + 1 :]
+
+
+def _kinds(phase: PhaseSettings) -> set[str]:
+    """The kinds of networks that a phase names: from scratch, fine-tuned."""
+    absent = Dimension(choices=("fixed by another phase" if phase.origin else NO_BACKBONE,))
+    backbones = phase.space.get("backbone", absent)
+    shares = phase.space.get("fine_tune", Dimension(choices=(0.0,)))
+    kinds = {"scratch"} if NO_BACKBONE in (backbones.choices or ()) else set()
+    return kinds | ({"fine_tuned"} if any(shares.choices or (shares.high,)) else set())
 
 
 def seconds_an_image(trial: TrialResult) -> float | None:

@@ -14,6 +14,7 @@ from cnn.core.seeds import derive_seed
 from cnn.rundir.trials import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
 from cnn.settings.schema import Settings
 from cnn.train.checkpoint_file import checkpoint_file
+from cnn.train.heads import head_name
 
 START = "run.json"
 SET_ASIDE = "set-aside"
@@ -78,9 +79,10 @@ def drop_checkpoints(
     Cancelled trials keep theirs because they run again.
     """
     done = {
-        checkpoint_file(trial_name(trial.number))
+        checkpoint_file(name)
         for trial in trials
         if trial.status != "cancelled" and trial is not best
+        for name in (trial_name(trial.number), head_name(trial_name(trial.number)))
     }
     for name in done.intersection(run.names(CHECKPOINTS)):
         run.delete(f"{CHECKPOINTS}/{name}")

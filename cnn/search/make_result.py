@@ -1,11 +1,9 @@
 """What a run came to, put together for result.json and model.json."""
 
-from collections.abc import Mapping
-
 from cnn.core.clock import now
 from cnn.data.manifest import Manifest
 from cnn.data.splits import TEST, TRAIN
-from cnn.model.card import ModelCard
+from cnn.model.card import ModelCard, evaluation_batch
 from cnn.rundir.result import Baseline, DataSummary, Metrics, RunResult, Winner, WinnerOutcome
 from cnn.rundir.trials import TrialResult, count_by_status
 from cnn.search.journal import Start
@@ -21,6 +19,7 @@ def make_result(
     outcome: WinnerOutcome,
     *,
     search_seconds: float,
+    hint: str | None = None,
 ) -> RunResult:
     """The result of a run that ends now.
 
@@ -31,6 +30,7 @@ def make_result(
         winner: The trial that won.
         outcome: What training and testing it came to.
         search_seconds: How long the search took, interruptions left out.
+        hint: What would probably give a better network.
     """
     assert winner.accuracy is not None
     trained = manifest.counts[TRAIN]
@@ -57,20 +57,23 @@ def make_result(
         architecture=outcome.architecture,
         layers=outcome.layers,
         parameters=outcome.parameters,
+        backbone=outcome.backbone,
         data=DataSummary.model_validate(manifest.model_dump(include={*DataSummary.model_fields})),
         seconds={"preprocess": manifest.seconds, "search": search_seconds, **outcome.seconds},
         command=start.command,
         configs=start.configs,
         notes=tuple(history.notes),
+        hint=hint,
         started=start.started,
         ended=now(),
     )
 
 
 def model_card(
-    manifest: Manifest, settings: Settings, winner: TrialResult, versions: Mapping[str, str]
+    manifest: Manifest, settings: Settings, winner: TrialResult, outcome: WinnerOutcome
 ) -> ModelCard:
     """What the model expects of an image, and what it was made with."""
+    side = outcome.backbone.side if outcome.backbone else None
     return ModelCard(
         schema_version=manifest.schema_version,
         size=manifest.size,
@@ -82,5 +85,6 @@ def model_card(
         classes=manifest.classes,
         params=dict(winner.params),
         builder=settings.model.builder,
-        versions=dict(versions),
+        versions=dict(outcome.versions),
+        batch_size=evaluation_batch(max(manifest.size, side or 0)),
     )

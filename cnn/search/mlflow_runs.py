@@ -69,6 +69,8 @@ def log_trial(
     known |= {"seed": _text(trial.seed), "repeats": _text(trial.repeats)}
     tags = [RunTag(key, value[-_MOST_CHARACTERS:]) for key, value in known.items() if value]
     params = [Param(key, str(value)[:_MOST_CHARACTERS]) for key, value in trial.params.items()]
+    if trial.backbone_sha256 is not None:
+        params.append(Param("backbone_sha256", trial.backbone_sha256))
     metrics = list(_metrics(trial))
     client.log_batch(run_id, params=params, tags=tags)
     for first in range(0, len(metrics), _MOST_METRICS):
@@ -101,6 +103,8 @@ def log_result(client: "MlflowClient", parent: "Run", run: Directory, result: Ru
     run_id, at = parent.info.run_id, milliseconds(result.ended)
     params = [Param(key, str(value)[:_MOST_CHARACTERS]) for key, value in result.params.items()]
     params.append(Param("winner", str(result.winner.number)))
+    if result.backbone is not None:
+        params.append(Param("backbone_sha256", result.backbone.sha256))
     metrics = [
         Metric(f"test_{name}", value, at, 0)
         for name, value in result.test

@@ -1,5 +1,6 @@
 """All phases of a search, in order."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +10,7 @@ from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.rundir.result import PhaseResult
 from cnn.rundir.trials import TRIALS, TrialResult, count_by_status
+from cnn.search.backbones import backbone_remarks
 from cnn.search.context import Search
 from cnn.search.phase import run_phase
 from cnn.search.preflight import remarks
@@ -18,6 +20,7 @@ from cnn.search.trials_table import in_order, short
 from cnn.search.winner import choose, confirmation, simplest
 from cnn.settings.schema import PhaseSettings
 from cnn.spark.session import shortcomings
+from cnn.train.job import Origin
 
 
 @dataclass
@@ -29,6 +32,8 @@ class History:
     best: dict[str, TrialResult] = field(default_factory=dict)
     entries: list[PhaseResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    # By phase: what its networks started from.
+    origins: dict[str, Origin] = field(default_factory=dict)
 
 
 def run_phases(search: Search) -> History:
@@ -49,16 +54,21 @@ def run_phases(search: Search) -> History:
 
     for shortcoming in shortcomings(search.spark.sparkContext):
         note(shortcoming)
+    for text in backbone_remarks(search.pretrained.backbones, search.manifest):
+        note(text)
     for phase in search.settings.phases:
-        for text in remarks(phase, search.manifest):
+        for text in remarks(phase, search.manifest, search.settings.few_images):
             note(text)
-        found = history.best[phase.fix].params if phase.fix else None
+        found = history.best[phase.origin].params if phase.origin else None
         space = SearchSpace(phase, found, kind=search.settings.model.params_kind)
         if space.is_grid and space.grid_size() > phase.max_trials:
             note(
                 f"phase {phase.name} tries only the first {phase.max_trials} of the grid's "
                 f"{space.grid_size()} points (search.max_trials)"
             )
+        if phase.start is not None:
+            history.origins[phase.name] = _origin(search, history.best[phase.start])
+            search = dataclasses.replace(search, origins=history.origins)
         first_number = history.trials[-1].number + 1 if history.trials else 0
         trials, ended = run_phase(search, phase, space, first_number, _time_left(phase, started))
         history.trials += trials
@@ -75,6 +85,19 @@ def run_phases(search: Search) -> History:
         which = f"{best.number}{_numbering(trials)}"
         search.say(f"phase {phase.name}: best is trial {which}, {_describe(space, best)}")
     return history
+
+
+def _origin(search: Search, best: TrialResult) -> Origin:
+    """What a phase starts from: the best trial of the phase that it names."""
+    assert best.seed is not None
+    return Origin(
+        job=search.job(search.settings.phase(best.phase)),
+        number=best.number,
+        params=search.settings.model.params_kind.model_validate(best.params),
+        seed=best.seed,
+        epochs=best.best_epoch or len(best.epochs),
+        head_epochs=best.head.best_epoch if best.head else None,
+    )
 
 
 def _time_left(phase: PhaseSettings, started: datetime) -> float | None:

@@ -16,7 +16,9 @@ from cnn.report.page import write_report
 from cnn.rundir.heartbeat import read_host_progress, read_progress, remove_all_progress
 from cnn.rundir.result import RunResult, WinnerOutcome, write_result
 from cnn.rundir.trials import CHECKPOINTS, LOGS, TrialResult, write_log
+from cnn.search.backbones import backbone_hint, store_backbones
 from cnn.search.context import Search, isolation, method_of
+from cnn.search.feature_job import compute_features, resolved_precision
 from cnn.search.forecast import images_outside, seconds_an_image
 from cnn.search.hosts_progress import hosts_progress
 from cnn.search.journal import Start, write_start
@@ -33,9 +35,17 @@ from cnn.spark.retry import SparkGone, TaskFailed, is_gone, launch
 from cnn.spark.slots import Slots, count_slots, task_profile, wait_for_executors
 from cnn.spark.task import Isolation, Task
 from cnn.spark.unsupported import refuse_python_memory
+from cnn.train.features import FEATURES
 from cnn.train.final import TEST_OUTCOME, FinalJob, final_value, read_tested, run_final
 from cnn.train.hosts import prepare_hosts
-from cnn.train.multi_worker import check_workers, train_together
+from cnn.train.multi_worker import (
+    BeforeTogether,
+    check_workers,
+    nothing_or_evidence,
+    run_before,
+    train_together,
+)
+from cnn.train.stage import regime_of
 
 LOG_OF_FINAL = "final"
 
@@ -77,6 +87,8 @@ def run_search(
         run.remove()
     remove_all_progress(run)
     run.create()
+    if search.backbone_files is not None:
+        store_backbones(run, search.pretrained.backbones, search.backbone_files)
     run.write(SETTINGS, dump_settings(settings).encode())
     write_start(run, start)
     on_start()
@@ -89,10 +101,16 @@ def run_search(
     job, method = search.job(first), method_of(search, first)
     with hosts_progress(lambda: read_host_progress(run), search.say):
         prepare_hosts(context, job, slots.total, method, search.say)
+    if search.pretrained.backbones:
+        precision = resolved_precision(search, slots)
+        pretrained = dataclasses.replace(search.pretrained, precision=precision)
+        search = dataclasses.replace(search, pretrained=pretrained)
+        compute_features(search, slots)
     try:
         history = run_phases(search)
     finally:
         remove_all_progress(run)
+    search = dataclasses.replace(search, origins=history.origins)
     searched = now()
     winner = list(history.best.values())[-1]
     trained = read_tested(run, winner.number, classes=len(manifest.classes))
@@ -100,11 +118,16 @@ def run_search(
 
     earlier = max((trial.ended for trial in search.earlier), default=start.started)
     spent = (searched - began + (earlier - start.started)).total_seconds()
-    result = make_result(manifest, start, history, winner, trained, search_seconds=round(spent, 3))
-    card = model_card(manifest, settings, winner, trained.versions)
+    result = make_result(
+        *(manifest, start, history, winner, trained),
+        search_seconds=round(spent, 3),
+        hint=backbone_hint(settings, manifest, start),
+    )
+    card = model_card(manifest, settings, winner, trained)
     run.write(MODEL_CARD, f"{card.model_dump_json(indent=1)}\n".encode())
     write_result(run, result)
     run.sub(CHECKPOINTS).remove()
+    run.sub(FEATURES).remove()
     if run.exists(TEST_OUTCOME):
         run.delete(TEST_OUTCOME)
     run.drop_unfinished()
@@ -142,11 +165,15 @@ def _train_final(
     assert winner.seed is not None
     phase, final = _phase_of(search, winner), search.settings.final
     found = winner.best_epoch if final.data == "all" else None
+    params = search.settings.model.params_kind.model_validate(winner.params)
+    regime = regime_of(params)
+    if regime == "frozen" and final.workers > 1:
+        search.say("the winner is the head of a frozen backbone, which one executor trains alone")
     job = FinalJob(
         job=search.job(phase),
         number=winner.number,
         seed=winner.seed,
-        params=final.params(search.settings.model.params_kind.model_validate(winner.params)),
+        params=final.params(params),
         data=final.data,
         epochs=final.epochs or found,
         expected_accuracy=expected_accuracy(winner, trials),
@@ -154,7 +181,8 @@ def _train_final(
         tolerance=final.tolerance,
         # With data = "train" the validation images pick the epoch instead.
         cooldown=final.cooldown if final.data == "all" else 0.0,
-        workers=final.workers,
+        workers=1 if regime == "frozen" else final.workers,
+        head_epochs=winner.head.best_epoch if winner.head else None,
     )
     slots = count_slots(search.spark.sparkContext, phase)
     try:
@@ -198,6 +226,7 @@ def _train_together(
     """Trains the winner on several executors; the returned job finds its checkpoint."""
     context = search.spark.sparkContext
     for attempt in range(job.attempts):
+        _train_before(search, job, attempt, isolated, profile)
         context.setJobDescription(f"training the winner on {job.workers} executors")
         for left in reversed(range(job.job.phase.max_lost + 1)):
             try:
@@ -215,6 +244,34 @@ def _train_together(
         if found["accuracy"] >= job.expected_accuracy - job.tolerance:
             return dataclasses.replace(job, attempts=attempt + 1)
     return job
+
+
+def _train_before(
+    search: Search,
+    job: FinalJob,
+    attempt: int,
+    isolated: Isolation,
+    profile: ResourceProfile | None,
+) -> None:
+    """Trains what comes before the last stage on one executor; several read it from there."""
+    if job.head_epochs is None and job.job.origin is None:
+        return
+    context = search.spark.sparkContext
+    context.setJobDescription("training the winner's head")
+    try:
+        evidence: str | None = launch(
+            context,
+            Task(run_before, isolated, nothing_or_evidence),
+            BeforeTogether(job, attempt),
+            max_lost=job.job.phase.max_lost,
+            profile=profile,
+        )
+    except TaskFailed as error:
+        raise _failed(search, failure(error)) from None
+    if evidence is not None:
+        write_log(search.run, LOG_OF_FINAL, evidence)
+        cause = evidence.strip().splitlines()[-1]
+        raise _failed(search, cause, f"/{LOGS}/{LOG_OF_FINAL}.log")
 
 
 def _failed(search: Search, cause: str, where: str = "") -> Error:

@@ -12,7 +12,7 @@ import numpy as np
 from cnn.core.clock import about, duration
 from cnn.rundir.heartbeat import TrialProgress
 from cnn.rundir.trials import TrialResult
-from cnn.search.forecast import Forecast, Span, images_an_epoch, seconds_an_image, setup_seconds
+from cnn.search.forecast import Forecast, Span, seconds_an_image, setup_seconds
 from cnn.search.pace import Pace
 
 # Estimates are based on at most this many of the last trials.
@@ -110,8 +110,7 @@ class TimeLeft:
             left = f"at most {duration(most or 0)}"
             if trials is not None:
                 left = about(*_cut(trials, most))
-            then = " for trials, then the winner's training" if self._forecast else ""
-            return f"{left} left{then}"
+            return f"{left} left{self._then()}"
         if self._forecast is None or after is None:
             return f"{about(*_cut(trials, most))} left"
         further, winner = after
@@ -119,10 +118,17 @@ class TimeLeft:
         left = about(search[0] + winner[0], search[1] + winner[1])
         return f"{left} left, {self._forecast.covers}"
 
+    def _then(self) -> str:
+        """What comes after the trials, if it is not known how long it takes."""
+        if self._forecast is None:
+            return ""
+        later = "later phases and " if self._forecast.is_unforeseen else ""
+        return f" for trials, then {later}the winner's training"
+
     def _after(self, best: TrialResult | None) -> tuple[Span, Span] | None:
         """Seconds of further trials and of the winner's training; None while they are unknown."""
         rate = self._rate()
-        if self._forecast is None or rate is None:
+        if self._forecast is None or rate is None or self._forecast.is_unforeseen:
             return None
         setup = fmean(self._setups) if self._setups else 0.0
         of_best = rate if best is None else seconds_an_image(best) or rate
@@ -135,7 +141,7 @@ class TimeLeft:
             return fmean(self._rates)
         if self._forecast is None:
             return None
-        images = images_an_epoch(self._forecast.phase, self._forecast.manifest)
+        images = self._forecast.images_an_epoch(self._forecast.phase)
         paces = [pace.seconds_an_epoch for _, pace in self._running.values()]
         known = [pace / images for pace in paces if pace is not None]
         return fmean(known) if known else None

@@ -14,6 +14,12 @@ from cnn.core.html import block, table, text
 HEADINGS = ("trial", "epoch", "val acc", "rung", "time")
 # The parameters' columns in order; names longer than their values are shortened.
 _SHORT = {
+    "backbone": "backbone",
+    "fine_tune": "tuned",
+    "backbone_rate": "b. rate",
+    "head_units": "head",
+    "l2": "l2",
+    "label_smoothing": "smooth",
     "conv_layers": "layers",
     "filters": "filters",
     "dense_units": "dense",
@@ -166,4 +172,5 @@ def short(value: Any) -> str:
         return f"{value:.3g}"
     if isinstance(value, list | tuple):
         return "-".join(map(short, value))
-    return plain(str(value))
+    # The file of a backbone, without its folder.
+    return plain(str(value).rstrip("/").rpartition("/")[2] or str(value))

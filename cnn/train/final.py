@@ -3,11 +3,10 @@
 TensorFlow is imported inside the functions because the driver imports this module too.
 """
 
-import tempfile
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cnn.core.directory import Directory
@@ -16,30 +15,26 @@ from cnn.core.seeds import derive_seed
 from cnn.core.versions import installed_versions
 from cnn.data.arrays import open_pixels
 from cnn.data.splits import TEST, TRAIN
-from cnn.model.file_check import MODEL
 from cnn.rundir.heartbeat import ProgressReporter, report_testing
-from cnn.rundir.result import (
-    Attempt,
-    ConfidenceInterval,
-    FinalTraining,
-    Layer,
-    Metrics,
-    TestMetrics,
-    WinnerOutcome,
-)
+from cnn.rundir.result import Metrics, WinnerOutcome
 from cnn.rundir.trials import trial_name
+from cnn.rundir.winner_training import Attempt, FinalTraining, Layer
 from cnn.settings.params import TrainingParams
 from cnn.settings.validation import Frozen
 from cnn.spark.child import Ended
-from cnn.train.job import Job, all_images, checkpoint, choose_images, compiled, part, run_fit
-from cnn.train.scores import Evaluation, evaluate
+from cnn.train.heads import batch_of_head
+from cnn.train.job import Job, all_images, checkpoint, choose_images, run_fit
+from cnn.train.save_winner import backbone_used, save_winner
+from cnn.train.scores import Evaluation
+from cnn.train.stage import Stage, regime_of
+from cnn.train.stages import before_last, last_stage
 from cnn.train.test_set import TestScores, run_test
 
 if TYPE_CHECKING:
     import keras
 
     from cnn.train.batches import Images
-    from cnn.train.fit import Fit, Progress
+    from cnn.train.fit import Fit, LearningRate, Progress
     from cnn.train.fit_parts import TrainingPart
 
 # The outcome of the one test, kept until it is in result.json.
@@ -67,6 +62,8 @@ class FinalJob:
     # The executors that train it together, and the epochs that their checkpoint held at first.
     workers: int = 1
     continued: int = 0
+    # With fine-tuning: the epochs of the head before it.
+    head_epochs: int | None = None
 
 
 class TestedWinner(Frozen):
@@ -115,7 +112,8 @@ def run_final(final: FinalJob) -> WinnerOutcome:
     began = time.monotonic()
     run = Directory(final.job.run)
     winner = _train(final)
-    saved = _save(final, winner.model)
+    saved = save_winner(final.job, final.params, final.seed, winner.model)
+    used = backbone_used(final.job, final.params, winner.model, saved)
     trained = time.monotonic()
     report_testing(run, final.number, final.job.manifest.total(TEST))
     scores = run_test(saved, final.job)
@@ -124,6 +122,7 @@ def run_final(final: FinalJob) -> WinnerOutcome:
         "test": round(time.monotonic() - trained, 3),
     }
     outcome = _outcome(final, winner, saved, scores, seconds)
+    outcome = outcome.model_copy(update={"backbone": used})
     tested = TestedWinner(number=final.number, outcome=outcome)
     run.write(TEST_OUTCOME, tested.model_dump_json().encode())
     return outcome
@@ -140,8 +139,7 @@ def _train(final: FinalJob) -> _Winner:
     attempts: list[Attempt] = []
     best: tuple[keras.Model, Fit, Evaluation] | None = None
     for attempt in range(final.attempts):
-        seed, model, fitted = _train_once(final, attempt, train, validation)
-        scores = evaluate(model, validation, classes=len(final.job.manifest.classes))
+        seed, model, fitted, scores = _train_once(final, attempt, train, validation)
         accepted = scores.accuracy >= final.expected_accuracy - final.tolerance
         attempts.append(Attempt(seed=seed, accuracy=scores.accuracy, accepted=accepted))
         if best is None or scores.accuracy > best[2].accuracy:
@@ -150,25 +148,6 @@ def _train(final: FinalJob) -> _Winner:
             break
     assert best is not None
     return _Winner(*best, train_images=len(train), attempts=tuple(attempts))
-
-
-def _save(final: FinalJob, model: "keras.Model") -> "keras.Model":
-    """Writes the model file; returns the model that is read back from it."""
-    import keras
-
-    from cnn.model.randomness import without_randomness
-
-    if model.dtype_policy.compute_dtype != "float32":
-        # The model is to run on any machine, whatever precision suited the one that trained it.
-        plain = compiled(final.job, final.params, final.seed, precision="float32")
-        plain.set_weights(model.get_weights())
-        model = plain
-    model = without_randomness(model)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / MODEL
-        model.save(path)
-        Directory(final.job.run).write(MODEL, path.read_bytes())
-        return keras.models.load_model(path, safe_mode=True)
 
 
 def _outcome(
@@ -181,8 +160,7 @@ def _outcome(
     """The winner's part of the run's result."""
     from cnn.model.network import layers, summary
 
-    tested = scores.evaluation
-    top5 = None if scores.in_top5 is None else scores.in_top5 / tested.count
+    given, is_head = final.params.batch_size, regime_of(final.params) == "frozen"
     return WinnerOutcome(
         final=FinalTraining(
             data=final.data,
@@ -193,19 +171,12 @@ def _outcome(
             attempts=winner.attempts,
             workers=final.workers,
             continued=final.continued,
-            batch_size=final.params.batch_size,
+            batch_size=batch_of_head(given, winner.train_images) if is_head else given,
             learning_rate=final.params.learning_rate,
         ),
         # With data = "all" the validation images were trained on, so there is no validation result.
-        validation=Metrics(**_scores(winner.validation)) if final.data == "train" else None,
-        test=TestMetrics(
-            **_scores(tested),
-            roc_auc=scores.roc_auc,
-            top5_accuracy=top5,
-            confusion=tested.confusion.tolist(),
-            interval=ConfidenceInterval.of(tested.accuracy, tested.count),
-            top5_interval=None if top5 is None else ConfidenceInterval.of(top5, tested.count),
-        ),
+        validation=Metrics(**winner.validation.means()) if final.data == "train" else None,
+        test=scores.metrics(),
         architecture=summary(saved),
         layers=tuple(Layer(**layer) for layer in layers(saved)),
         parameters=saved.count_params(),
@@ -231,27 +202,60 @@ def checkpoint_and_seed(final: FinalJob, attempt: int) -> tuple[str, int]:
 
 def _train_once(
     final: FinalJob, attempt: int, train: "Images", validation: "Images"
-) -> tuple[int, "keras.Model", "Fit"]:
-    """One attempt, continued from the checkpoint of the trial or of several workers, if any."""
+) -> tuple[int, "keras.Model", "Fit", Evaluation]:
+    """One attempt, continued from the checkpoint of the trial or of several workers, if any.
+
+    The network that is returned is that of the last stage, so a frozen backbone's head alone.
+    """
     job = final.job
     name, seed = checkpoint_and_seed(final, attempt)
-    model = compiled(job, final.params, seed)
+    stage = winner_stage(final, attempt, train, validation)
+    (model,), (own,) = stage.models, stage.parts
     saved = checkpoint(job, final.params, name, seed, [train])
     fitted = fit_winner(
         final,
-        part(job, model, train, None if final.data == "all" else validation),
+        own,
         attempt,
-        seed=seed,
+        stage,
         start=saved.load([model]),
         on_epoch=saved.every(job.phase.checkpoint_seconds, [model]),
     )
-    return seed, model, fitted
+    judged = dataclasses.replace(validation, inputs=own.train.inputs)
+    scores = own.where().evaluate(judged, len(job.manifest.classes))
+    return seed, model, fitted, scores
+
+
+def winner_stage(final: FinalJob, attempt: int, train: "Images", validation: "Images") -> Stage:
+    """The last stage of an attempt, after what comes before it."""
+    name, seed = checkpoint_and_seed(final, attempt)
+    whole = final.data == "all"
+    sides = [(train, None if whole else validation)]
+    earlier = before_last(
+        final.job,
+        final.params,
+        seed,
+        sides,
+        name,
+        whole=whole,
+        head_epochs=final.head_epochs,
+        learning_rate=_cooled(final),
+    )
+    return last_stage(final.job, final.params, seed, sides, earlier)
+
+
+def _cooled(final: FinalJob) -> "LearningRate | None":
+    from cnn.train.fit import LearningRate
+
+    if not final.cooldown:
+        return None
+    return LearningRate(final.params.learning_rate, cooldown=final.cooldown)
 
 
 def fit_winner(
     final: FinalJob,
     own: "TrainingPart",
     attempt: int,
+    stage: Stage,
     *,
     start: "Progress | None",
     on_epoch: Callable[["Progress"], None] = lambda progress: None,
@@ -259,33 +263,22 @@ def fit_winner(
     **options: Any,
 ) -> "Fit":
     """`run_fit` for as long as the winner is to be trained; `reports` whether progress is shown."""
-    from cnn.train.fit import Cooldown
-
-    epochs, patience = final.job.phase.schedule(len(own.train), final.params.batch_size)
+    epochs, patience = stage.epochs, stage.patience
     if final.epochs:
         epochs, patience = final.epochs, None
     reporter = ProgressReporter(
         Directory(final.job.run), final.number, epochs, 0, attempt=attempt + 1
     )
-    cooldown = Cooldown(final.params.learning_rate, final.cooldown) if final.cooldown else None
     return run_fit(
         final.job,
         [own],
-        final.params,
+        stage.batch_size,
         reporter=reporter if reports else None,
+        seed=checkpoint_and_seed(final, attempt)[1],
         epochs=epochs,
         patience=patience,
-        cooldown=cooldown,
+        learning_rate=stage.learning_rate or _cooled(final),
         start=start,
         on_epoch=on_epoch,
         **options,
     )
-
-
-def _scores(found: Evaluation) -> dict[str, Any]:
-    return {
-        "accuracy": found.accuracy,
-        "loss": found.loss,
-        "balanced_accuracy": found.balanced_accuracy,
-        "count": found.count,
-    }

@@ -57,6 +57,8 @@ class Rungs:
     run: Directory
     phase: str
     eta: int
+    # Which trials of the phase are compared; all if empty.
+    group: str = ""
 
     def report(self, rung: int, number: int, key: Key) -> bool:
         """Publishes the result `key` of trial `number` at `rung`; returns whether it goes on.
@@ -65,7 +67,7 @@ class Rungs:
         least one sees both. It has full precision so that equal results stay equal. If the storage
         fails the trial goes on, which costs only epochs.
         """
-        folder = f"{RUNGS}/{self.phase}/{rung}"
+        folder = "/".join(filter(None, (RUNGS, self.phase, self.group, str(rung))))
         try:
             self.run.write(f"{folder}/{number:05d}_{float(key[0])!r}_{float(key[1])!r}", b"")
             return goes_on(key, self._others(folder, number), self.eta)

@@ -16,6 +16,7 @@ from cnn.rundir.heartbeat import HostReporter
 from cnn.spark.child import Ended, Method, supervise
 from cnn.spark.retry import TaskFailed, retry_if_lost
 from cnn.spark.task import Isolation, Task
+from cnn.train.features import missing_chunks, on_host, open_features
 from cnn.train.job import Job
 
 if TYPE_CHECKING:
@@ -34,8 +35,13 @@ class PixelsOnHost:
     method: Method
 
     def __call__(self) -> None:
-        if not is_built(self.job.manifest, TRAIN, self.job.cache):
+        if not is_built(self.job.manifest, TRAIN, self.job.cache) or not self._has_features():
             supervise(_copy, self.job, method=self.method)
+
+    def _has_features(self) -> bool:
+        job, pretrained = self.job, self.job.pretrained
+        wanted = (pretrained.features(b.name, job.manifest) for b in pretrained.backbones)
+        return all(on_host(features, job.cache) for features in wanted)
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,13 @@ def _copy(job: Job) -> _Copied:
     host = socket.gethostname()
     data, report = Directory(job.data), HostReporter(Directory(job.run), host)
     try:
-        return _Copied(host, verify_pixels(data, job.manifest, TRAIN, job.cache, report))
+        built = verify_pixels(data, job.manifest, TRAIN, job.cache, report)
+        for backbone in job.pretrained.backbones:
+            features = job.pretrained.features(backbone.name, job.manifest)
+            # They are computed after the images are there; a host that joins later copies both.
+            if not missing_chunks(Directory(job.run), features):
+                open_features(Directory(job.run), features, job.cache)
+        return _Copied(host, built)
     except Locked:
         return _Copied(host)
     except Error as error:

@@ -6,6 +6,7 @@ TensorFlow is imported inside the functions because the driver imports this modu
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +20,20 @@ from cnn.model.contract import Contract
 from cnn.rundir.heartbeat import ProgressReporter
 from cnn.rundir.trials import CHECKPOINTS
 from cnn.settings.params import TrainingParams
-from cnn.settings.schema import FOLDS, CacheSettings, ModelSettings, PhaseSettings, Precision
-from cnn.spark.machine import KERAS
+from cnn.settings.schema import (
+    FEW_IMAGES,
+    FOLDS,
+    CacheSettings,
+    ModelSettings,
+    PhaseSettings,
+    Precision,
+)
+from cnn.train.pretrained import NONE, Pretrained, set_keras_defaults
 
 if TYPE_CHECKING:
     import keras
 
-    from cnn.train.batches import Images
+    from cnn.train.batches import Change, Images
     from cnn.train.checkpoint import Checkpoint
     from cnn.train.fit import Fit, Progress
     from cnn.train.fit_parts import Machines, TrainingPart
@@ -43,6 +51,16 @@ class Job:
     cache: CacheSettings
     # Whether the best trial's last state is kept, so that the winner's training can continue it.
     keep_state: bool = False
+    # Whether it is kept because a later phase trains the best networks on.
+    is_origin: bool = False
+    # What the networks of this phase start from.
+    origin: "Origin | None" = None
+    # The backbones and their features.
+    pretrained: Pretrained = NONE
+    # With fewer images in a class, "auto" is a cross-validation.
+    few_images: int = FEW_IMAGES
+    # The last part of a fine-tuning, in which the learning rate falls.
+    cooldown: float = 0.0
     # The network's function from `cnn.model.builder.pack`, if it cannot be imported.
     build: bytes | None = None
 
@@ -53,7 +71,21 @@ class Job:
 
     def networks(self) -> int:
         """The number of networks in a trial: one, or one for each part of a cross-validation."""
-        return self.phase.networks(self.manifest.smallest_class(TRAIN))
+        return self.phase.networks(self.manifest.smallest_class(TRAIN), self.few_images)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The best trial of an earlier phase, whose networks a phase trains on."""
+
+    # What executors were told about the earlier phase.
+    job: Job
+    number: int
+    params: TrainingParams
+    seed: int
+    # The epochs until its best one, and those of the head before, if it was fine-tuned.
+    epochs: int
+    head_epochs: int | None = None
 
 
 def choose_images(phase: PhaseSettings, split: Pixels) -> tuple["Images", "Images"]:
@@ -122,9 +154,7 @@ def network(
 
     from cnn.model.precision import policy, resolve
 
-    # This overrides the host's keras.json.
-    keras.config.set_image_data_format(KERAS["image_data_format"])
-    keras.config.set_floatx(KERAS["floatx"])
+    set_keras_defaults()
     build = load_builder(job.model.builder, job.build)
     keras.utils.set_random_seed(seed)
     contract = job.contract()
@@ -148,6 +178,7 @@ def part(
     train: "Images",
     validation: "Images | None",
     machines: "Machines | None" = None,
+    change: "Change | None" = None,
 ) -> "TrainingPart":
     """A network and its images, with the class weights of the job."""
     from cnn.train.fit_parts import TrainingPart, balanced_weights
@@ -155,13 +186,20 @@ def part(
     weights = None
     if job.model.class_weights == "balanced":
         weights = balanced_weights(train.row_labels(), len(job.manifest.classes))
-    return TrainingPart(model, train, validation, weights, machines)
+    return TrainingPart(model, train, validation, weights, machines, change)
+
+
+def augmentation(params: TrainingParams, seed: int) -> "Change | None":
+    """What is done to training images, differently in each epoch; None for nothing."""
+    from cnn.train.augmentation import augmented
+
+    return partial(augmented, seed=seed) if params.augment else None
 
 
 def run_fit(
     job: Job,
     parts: Sequence["TrainingPart"],
-    params: TrainingParams,
+    batch_size: int,
     *,
     reporter: ProgressReporter | None = None,
     start: "Progress | None" = None,
@@ -190,8 +228,7 @@ def run_fit(
     return fit(
         parts,
         classes=len(job.manifest.classes),
-        batch_size=params.batch_size,
-        augment=params.augment,
+        batch_size=batch_size,
         objective=job.phase.objective,
         start=start,
         on_epoch=after_epoch,

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +23,15 @@ from cnn.rundir.trials import write_log
 from cnn.spark.child import Ended
 from cnn.spark.interruptible import interruptible
 from cnn.spark.task import Isolation, Task
-from cnn.train.final import FinalJob, checkpoint_and_seed, final_images, fit_winner
+from cnn.train.final import FinalJob, checkpoint_and_seed, final_images, fit_winner, winner_stage
 from cnn.train.hosts import PixelsOnHost
-from cnn.train.job import checkpoint, compiled, part
-from cnn.train.scores import Evaluation, predict, score
+from cnn.train.job import checkpoint
+from cnn.train.scores import Evaluation, batch_of, predict, score
 
 if TYPE_CHECKING:
     import keras
 
-    from cnn.train.batches import Images
+    from cnn.train.batches import Batch, Images
 
 WORKERS = Option("final.workers", flag="--final-workers")
 
@@ -49,6 +49,25 @@ class Worker:
 
 class WorkerError(Exception):
     """A worker's process died, and with it the whole stage."""
+
+
+@dataclass(frozen=True)
+class BeforeTogether:
+    """An attempt of the winner's training, before several executors continue it together."""
+
+    final: FinalJob
+    attempt: int
+
+
+def run_before(asked: BeforeTogether) -> None:
+    """Trains what comes before the winner's last stage, on one executor, into checkpoints."""
+    train, validation = final_images(asked.final)
+    winner_stage(asked.final, asked.attempt, train, validation)
+
+
+def nothing_or_evidence(number: int, asked: BeforeTogether, ended: Ended) -> str | None:
+    """None, or the evidence if the process of `run_before` died."""
+    return None if ended.returned else ended.evidence()
 
 
 def check_workers(context: SparkContext, workers: int, slots: int) -> None:
@@ -136,7 +155,9 @@ def run_worker(worker: Worker) -> dict[str, Any]:
     train, validation = final_images(final)
     name, seed = checkpoint_and_seed(final, worker.attempt)
     with strategy.scope():
-        model = compiled(job, final.params, seed)
+        # The head of a network that is fine-tuned was trained before, by one executor.
+        stage = winner_stage(final, worker.attempt, train, validation)
+        (model,), (own,) = stage.models, stage.parts
         model.optimizer.build(model.trainable_variables)
         saved = checkpoint(job, final.params, name, seed, [train])
         start = saved.load([model])
@@ -150,9 +171,8 @@ def run_worker(worker: Worker) -> dict[str, Any]:
                 "on_end": lambda progress: saved.save([model], progress),
             }
         try:
-            judged = None if final.data == "all" else validation
-            own = part(job, model, train, judged, machines)
-            fit_winner(final, own, worker.attempt, seed=seed, start=start, **extra)
+            own = dataclasses.replace(own, machines=machines)
+            fit_winner(final, own, worker.attempt, stage, start=start, **extra)
         except Diverged as error:
             return {"error": str(error)}
         found = machines.evaluate(validation, len(job.manifest.classes))
@@ -177,11 +197,15 @@ class SeveralMachines:
     that shares may be unequal. Batch normalization averages over the whole batch.
     """
 
+    steps_a_call = 1
+
     def __init__(self, strategy: Any, model: "keras.Model", classes: int, rank: int) -> None:
         import keras
         import tensorflow as tf
 
         self.share = (rank, strategy.num_replicas_in_sync)
+        self._model = model
+        self._batch = batch_of(model)
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
@@ -211,7 +235,10 @@ class SeveralMachines:
             input_signature=[tf.TensorSpec((None,), tf.float64)],
         )
 
-    def train(self, batch: tuple[np.ndarray, ...]) -> np.ndarray:
+    def train(self, batches: "Sequence[Batch]", rates: Sequence[float] | None) -> np.ndarray:
+        (batch,) = batches
+        if rates is not None:
+            (self._model.optimizer.learning_rate,) = rates
         if len(batch) == 2:
             batch = (*batch, np.ones(len(batch[1]), np.float32))
         sums: np.ndarray = self._step(*batch).numpy()
@@ -222,7 +249,8 @@ class SeveralMachines:
         mine = dataclasses.replace(images, rows=images.rows[part::parts])
         sums = np.zeros(1 + classes**2)
         if len(mine):
-            loss, confusion = score(predict(self._predict, mine), mine.row_labels(), classes)
+            found = predict(self._predict, mine, self._batch)
+            loss, confusion = score(found, mine.row_labels(), classes)
             sums = np.concatenate([[loss], confusion.ravel()])
         loss, *counts = self._sum(sums).numpy()
         return Evaluation.of(float(loss), np.array(counts, np.int64).reshape(classes, classes))
@@ -242,6 +270,9 @@ def _replica_step(model: "keras.Model") -> Callable[[Any, Any, Any], Any]:
     import tensorflow as tf
 
     loss_of = keras.losses.get(model.loss)
+    if isinstance(loss_of, keras.losses.Loss):
+        # Its value for each image, without the mean.
+        loss_of = loss_of.call
 
     def step(pixels: Any, labels: Any, weights: Any) -> Any:
         count = tf.cast(tf.shape(pixels)[0], tf.float32)
@@ -250,7 +281,8 @@ def _replica_step(model: "keras.Model") -> Callable[[Any, Any, Any], Any]:
         with tf.GradientTape() as tape:
             probabilities = model(pixels, training=True)
             loss = tf.reduce_sum(loss_of(labels, probabilities) * weights)
-            part = loss / whole
+            # Every worker adds its share of the penalties of the weights.
+            part = loss / whole + sum(model.losses) / context.num_replicas_in_sync
         variables = [variable.value for variable in model.trainable_variables]
         gradients = tape.gradient(part, variables)
         # Keras's optimizer sums them over the workers.

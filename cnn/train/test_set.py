@@ -17,9 +17,10 @@ from cnn.core.directory import Directory
 from cnn.data.arrays import Pixels, open_pixels, read_paths
 from cnn.data.splits import TEST, TRAIN
 from cnn.model.picture_file import MISTAKE, PICTURE_SCHEMA, PICTURES, SAMPLE, UNCERTAIN
+from cnn.rundir.result import ConfidenceInterval, TestMetrics
 from cnn.rundir.test_predictions import TEST_SCHEMA, TESTED, count_in_top
 from cnn.train.job import Job, all_images
-from cnn.train.scores import Evaluation, predict, score
+from cnn.train.scores import Evaluation, batch_of, predict, score
 
 if TYPE_CHECKING:
     import keras
@@ -42,12 +43,26 @@ class TestScores:
     # The images whose class is among the five most probable ones.
     in_top5: int | None
 
+    def metrics(self) -> TestMetrics:
+        """The scores as the result has them, with their intervals."""
+        tested = self.evaluation
+        top5 = None if self.in_top5 is None else self.in_top5 / tested.count
+        return TestMetrics(
+            **tested.means(),
+            roc_auc=self.roc_auc,
+            top5_accuracy=top5,
+            confusion=tested.confusion.tolist(),
+            interval=ConfidenceInterval.of(tested.accuracy, tested.count),
+            top5_interval=None if top5 is None else ConfidenceInterval.of(top5, tested.count),
+        )
+
 
 def run_test(model: "keras.Model", job: Job) -> TestScores:
     """Tests a model on all test images, once, and writes its answers and the pictures."""
     run, data = Directory(job.run), Directory(job.data)
     split = open_pixels(data, job.manifest, TEST, job.cache)
-    probabilities = predict(model.predict_on_batch, all_images(split)).astype(np.float64)
+    on_batch, batch = model.predict_on_batch, batch_of(model)
+    probabilities = predict(on_batch, all_images(split), batch).astype(np.float64)
     predictions = probabilities.argmax(axis=1)
     paths = read_paths(data, TEST)
     table = pa.table(

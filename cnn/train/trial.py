@@ -6,7 +6,7 @@ TensorFlow is imported inside the functions because the driver imports this modu
 import socket
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cnn.core.clock import now
@@ -17,16 +17,16 @@ from cnn.data.splits import TRAIN
 from cnn.model.contract import Broken
 from cnn.rundir.heartbeat import ProgressReporter, remove_progress
 from cnn.rundir.trials import Status, TrialResult, trial_name, write_log, write_trial
-from cnn.settings.params import TrainingParams
+from cnn.settings.params import ModelParams, TrainingParams
 from cnn.settings.schema import PhaseSettings
 from cnn.spark.child import Ended, send_to_parent
 from cnn.spark.task import trial_number
 from cnn.train.halving import Rungs, ranking_loss, rung_epochs
-from cnn.train.job import Job, checkpoint, choose_folds, compiled, device, part, run_fit
+from cnn.train.job import Job, checkpoint, choose_folds, device, run_fit
+from cnn.train.stage import Sides, Stage, Unbuildable, regime_of
+from cnn.train.stages import Earlier, before_last, last_stage
 
 if TYPE_CHECKING:
-    import keras
-
     from cnn.train.fit import Progress
 
 # What frameworks write when memory runs out, in an exception or before they abort.
@@ -104,7 +104,7 @@ def run_trial(job: Job, params: TrainingParams, number: int) -> TrialResult:
     known: dict[str, Any] = {"seed": seed, "host": socket.gethostname()}
     try:
         known |= _train(job, params, number, seed, known)
-    except _Unbuildable as error:
+    except Unbuildable as error:
         known |= {"status": "invalid", "error": str(error)}
     except Exception as error:
         known |= {"status": status_of(error), "error": _explain(error)}
@@ -122,10 +122,6 @@ def trial_result(
     )
 
 
-class _Unbuildable(Exception):
-    """The configuration has no network, or its network cannot be trained."""
-
-
 def _train(
     job: Job, params: TrainingParams, number: int, seed: int, known: dict[str, Any]
 ) -> dict[str, Any]:
@@ -137,26 +133,34 @@ def _train(
     opened = time.monotonic()
     known["seconds"] = {"data": round(opened - clock, 4)}
     images = choose_folds(job.phase, split, job.networks())
-    most = max(len(train) for train, _ in images)
-    known |= {"train_images": most, "folds": len(images)}
+    known |= {"train_images": max(len(train) for train, _ in images), "folds": len(images)}
     known["validation_images"] = sum(len(validation) for _, validation in images)
-    # All networks begin with the same weights and differ only in their images.
-    models = _build(job, params, seed, len(images))
+    earlier = before_last(job, params, seed, images, trial_name(number))
+    if earlier is not None and earlier.head is not None:
+        known["head"] = earlier.head.model_dump()
+        send_to_parent(known)
+    stage = _prepare(job, params, seed, images, earlier)
+    models, epochs = stage.models, stage.epochs
     built = time.monotonic()
-    known["precision"] = models[0].dtype_policy.compute_dtype
-    known["parameters"] = models[0].count_params()
-    phase = job.phase
-    epochs, patience = phase.schedule(most, params.batch_size)
+    known |= {"precision": stage.precision, "parameters": stage.parameters}
     known["max_epochs"] = epochs
+    if isinstance(params, ModelParams) and params.has_backbone:
+        known["backbone_sha256"] = job.pretrained.backbone(params.backbone).sha256
+    phase = job.phase
     rungs: tuple[float, ...] = ()
     if phase.halving:
-        grace = phase.first_rung(most, params.batch_size)
+        grace = phase.first_rung(known["train_images"], params.batch_size)
+        if regime_of(params) == "frozen":
+            # An epoch of a head takes little time and teaches little.
+            grace = max(grace, stage.patience or 0.0)
         rungs = rung_epochs(epochs, grace, phase.eta)
-    results = Rungs(Directory(job.run), phase.name, phase.eta)
+    results = Rungs(Directory(job.run), phase.name, phase.eta, _group(job, params))
     saved = checkpoint(job, params, trial_name(number), seed, [train for train, _ in images])
     start = saved.load(models)
     known["continued"] = len(start.epochs) if start else 0
     save = saved.every(phase.checkpoint_seconds, models)
+
+    keeps = job.keep_state or job.is_origin
 
     def on_epoch(progress: "Progress") -> None:
         known["epochs"] = progress.epochs
@@ -165,17 +169,18 @@ def _train(
 
     fitted = run_fit(
         job,
-        [part(job, model, *own) for model, own in zip(models, images, strict=True)],
-        params,
+        stage.parts,
+        stage.batch_size,
         reporter=ProgressReporter(Directory(job.run), number, epochs, len(rungs)),
         seed=seed,
         epochs=epochs,
-        patience=patience,
+        patience=stage.patience,
+        learning_rate=stage.learning_rate,
         rungs=rungs,
         go_on=lambda rung, key: results.report(rung, number, key),
         start=start,
         on_epoch=on_epoch,
-        on_end=lambda progress: saved.try_save(models, progress) if job.keep_state else None,
+        on_end=lambda progress: saved.try_save(models, progress) if keeps else None,
     )
     compiling = built - opened + (fitted.first_step or 0.0)
     known["seconds"]["compile"] = round(compiling, 4)
@@ -192,18 +197,31 @@ def _train(
     }
 
 
-def _build(job: Job, params: TrainingParams, seed: int, count: int) -> "list[keras.Model]":
-    """Equal networks, the first of which is checked."""
+def _prepare(
+    job: Job, params: TrainingParams, seed: int, images: Sequence[Sides], earlier: Earlier | None
+) -> Stage:
+    """The last stage of a trial; a user's own network is checked."""
+    if regime_of(params) != "scratch":
+        return last_stage(job, params, seed, images, earlier)
     try:
-        models = [compiled(job, params, seed) for _ in range(count)]
+        stage = last_stage(job, params, seed, images, earlier)
         if not job.model.is_built_in:
-            job.contract().check_readable(models[0])
-            job.contract().check_values(models[0])
+            job.contract().check_readable(stage.models[0])
+            job.contract().check_values(stage.models[0])
     except ValueError as error:
-        raise _Unbuildable(traceback.format_exc()) from error
+        raise Unbuildable(traceback.format_exc()) from error
     except Broken as error:
-        raise _Unbuildable(str(error)) from None
-    return models
+        raise Unbuildable(str(error)) from None
+    return stage
+
+
+def _group(job: Job, params: TrainingParams) -> str:
+    """The trials that are compared at rungs: those of one regime and backbone."""
+    regime = regime_of(params)
+    if regime == "scratch":
+        return ""
+    assert isinstance(params, ModelParams)
+    return f"{regime}-{job.pretrained.backbone(params.backbone).sha256[:16]}"
 
 
 def dead_trial(job: Job, params: TrainingParams, number: int, ended: Ended) -> TrialResult:

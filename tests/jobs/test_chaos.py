@@ -1,6 +1,6 @@
 """Jobs on a standalone cluster, hit at random moments: each completes, now or when run again.
 
-    pytest tests/jobs/test_chaos.py --all                # 54 faults, at the same moments each time
+    pytest tests/jobs/test_chaos.py --all                # 63 faults, at the same moments each time
     CHAOS_SEED=7 pytest tests/jobs/test_chaos.py --all   # at others; or CHAOS_SEED=random
 
 Each run prints its seed. Linux alone; as root also with disks that are full or read-only.
@@ -22,7 +22,7 @@ import pytest
 from support import faults
 from support.cluster import Cluster, standalone
 from support.faults import Fault, Heal, Scene, listening, processes, still_listening
-from support.jobs import SHORT_LIVED, clean_environment
+from support.jobs import SHORT_LIVED, Run, clean_environment
 from support.jobs_under_fault import JOBS, Job, Material, make_material
 from support.paths import REPOSITORY
 
@@ -50,7 +50,7 @@ LIMITS = {
 }
 # What runs without --all.
 IN_CI = [("tune", "executor killed")]
-ROUNDS = {"preprocess": 1, "tune": 2, "final": 2, "predict": 1}
+ROUNDS = {"preprocess": 1, "tune": 2, "features": 1, "final": 2, "predict": 1}
 MOST_SECONDS = 400
 
 
@@ -72,8 +72,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def material(noise_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Material:
-    return make_material(noise_data, tmp_path_factory.mktemp("material"))
+def material(submit: Run, noise_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Material:
+    return make_material(submit, noise_data, tmp_path_factory.mktemp("material"))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.backbones import save_backbone
 from support.documents import COMMANDS, DOCUMENTS, README, blocks
 from support.images import write_images
 from support.jobs import clean_environment
@@ -73,7 +74,7 @@ def commands(pattern: str) -> list[str]:
 
 
 def test_every_command_is_run_by_a_test_here() -> None:
-    tested = [MAIN, MINE, OFFICIAL, PREDICT, AGAIN, RESUME, CLUSTER, START, STEP, STORE]
+    tested = [MAIN, MINE, OFFICIAL, PREDICT, AGAIN, RESUME, CLUSTER, START, STEP, STORE, BACKBONE]
     assert [c for c in COMMANDS if not any(re.search(p, c) for p in tested)] == []
 
 
@@ -105,6 +106,10 @@ STEP = r"--master spark://127\.0\.0\.1"
 
 
 STORE = r" s3://bucket/|^export AWS_"
+
+
+# A name of Keras, whose weights a test cannot fetch: a file takes its place.
+BACKBONE = r"\befficientnet_v2_b0\b"
 
 
 @pytest.mark.slow
@@ -153,6 +158,15 @@ def test_a_runs_model_and_new_images(mine: Path) -> None:
     (command,) = commands(PREDICT)
     run(command, mine)
     assert list((mine / "predictions" / "new" / "predictions").glob("*.parquet"))
+
+
+@pytest.mark.slow
+def test_a_search_on_a_backbone(mine: Path) -> None:
+    backbone = save_backbone(mine / "small.keras")
+    quick = "--max-trials 3 --set search.head_epochs=2 --set search.fine_tune_epochs=1"
+    for command in commands(BACKBONE):
+        named = re.sub(BACKBONE, str(backbone), command)
+        assert "computing the features" in run(f"{shrunk(named)} {quick}", mine)
 
 
 @pytest.mark.slow

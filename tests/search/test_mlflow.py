@@ -162,7 +162,7 @@ def test_each_status_is_told_apart(server: str, client: Any, tmp_path: Path) -> 
         bare_trial(0),
         bare_trial(1, status="crashed", error="a traceback\nin lines"),
         bare_trial(2, status="cancelled", accuracy=None, loss=None),
-        bare_trial(3, status="pruned", rung=1),
+        bare_trial(3, status="pruned", rung=1, backbone_sha256="e" * 64),
     ]
     assert log(server, tmp_path / "run", trials) == []
     (parent,), children = parents_and_children(client, str(tmp_path / "run"))
@@ -175,6 +175,7 @@ def test_each_status_is_told_apart(server: str, client: Any, tmp_path: Path) -> 
         ("pruned", "FINISHED"),
     ]
     assert children[1].data.tags["error"] == "a traceback\nin lines"
+    assert children[3].data.params["backbone_sha256"] == "e" * 64
     # What was cancelled runs again when the search goes on: the same run, finished now.
     again = [*trials[:2], bare_trial(2), trials[3], bare_trial(4)]
     assert log(server, tmp_path / "run", again) == []

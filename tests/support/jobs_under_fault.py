@@ -19,8 +19,11 @@ from cnn.core.directory import Directory
 from cnn.data.manifest import read_manifest
 from cnn.data.splits import TEST, TRAIN
 from cnn.rundir.trials import read_trials
+from cnn.train.features import CHUNK
 from support import made_up
+from support.backbones import save_backbone
 from support.faults import pythons
+from support.jobs import Run, preprocess
 
 IMAGES = 1000
 SIZE = 32
@@ -36,20 +39,25 @@ class Material:
     images: Path
     data: Path
     run: Path
+    # The images as a data directory, and a backbone for them.
+    many: Path
+    backbone: Path
 
     def names(self) -> list[str]:
         return sorted(str(path.relative_to(self.images)) for path in self.images.rglob("*.jpg"))
 
 
-def make_material(noise_data: Path, root: Path) -> Material:
+def make_material(submit: Run, noise_data: Path, root: Path) -> Material:
     draw_images(root / "images")
+    many = preprocess(submit, root)
+    backbone = save_backbone(root / "small.keras")
     (root / "run").mkdir()
     pixels = keras.Input((SIZE, SIZE, 1), dtype="uint8")
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(pixels))
     keras.Model(pixels, keras.layers.Dense(2, "softmax")(x)).save(root / "run" / "model.keras")
     card = made_up.card(SIZE, ("cats", "dogs"))
     (root / "run" / "model.json").write_text(card.model_dump_json())
-    return Material(root / "images", noise_data, root / "run")
+    return Material(root / "images", noise_data, root / "run", many, backbone)
 
 
 def draw_images(root: Path) -> None:
@@ -178,6 +186,42 @@ class Tune(Job):
         assert {"model.keras", "model.json", "report.html", "settings.toml"} <= there
 
 
+class Features(Tune):
+    """Hit while executors compute features."""
+
+    settings: ClassVar[dict[str, object]] = {
+        "search.strategy": "grid",
+        "search.head_epochs": 4,
+        "search.cross_validation": 1,
+        "space.head_units": "{choices = [0, 4]}",
+        "space.learning_rate": 0.003,
+        "space.fine_tune": 0.0,
+        "space.backbone_rate": 0.1,
+        "space.l2": 0.001,
+        "space.augment": "true",
+        "features.views": 16,
+        "final.attempts": 1,
+    }
+    trials = 2
+
+    def command(self) -> list[str]:
+        backbone = self.material.backbone
+        own = ("--backbone", backbone, "--set", f'space.backbone="{backbone}"')
+        return [*super().command(), *map(str, own)]
+
+    def flags(self) -> tuple[object, ...]:
+        return ("--data", self.material.many)
+
+    def reached(self, moment: float, log: Path, mark: str) -> bool:
+        chunks = -(-read_manifest(Directory(self.material.many)).total(TRAIN) // CHUNK)
+        done = len(list((self.out / "features").glob("*/*.npy")))
+        return done >= int(moment * chunks) and bool(pythons(mark))
+
+    def check(self, fault: str) -> None:
+        super().check(fault)
+        assert not (self.out / "features").exists()
+
+
 class Final(Tune):
     share = 0.3
     settings: ClassVar[dict[str, object]] = {
@@ -219,6 +263,7 @@ class Predict(Job):
 JOBS: dict[str, type[Job]] = {
     "preprocess": Preprocess,
     "tune": Tune,
+    "features": Features,
     "final": Final,
     "predict": Predict,
 }

@@ -60,7 +60,7 @@ def result(**changes: Any) -> dict[str, Any]:
     given follow from the rest.
     """
     made: dict[str, Any] = {
-        "schema_version": 2,
+        "schema_version": 3,
         "params": {"conv_layers": 4, "learning_rate": 0.00123, "batch_norm": True, "dropout": None},
         "winner": {"number": 7, "phase": "search", "accuracy": 0.94, "loss": 0.06},
         "phases": [{}],

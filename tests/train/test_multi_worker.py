@@ -12,6 +12,7 @@ from typing import Any
 
 import pyspark
 import pytest
+from support.backbones import save_backbone
 from support.jobs import Run, one_line, started
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
@@ -20,7 +21,7 @@ SPARK_HOME = {"SPARK_HOME": str(Path(pyspark.__file__).parent)}
 
 
 def command(
-    data: Path, run: Path, workers: int, epochs: int, trained_on: str = "train"
+    data: Path, run: Path, workers: int, epochs: int, trained_on: str = "train", **more: object
 ) -> list[str]:
     settings = {
         "final.epochs": epochs,
@@ -32,6 +33,7 @@ def command(
         # Each worker changes its share of a batch as one worker would.
         "space.augment": "true",
         "space.filters": 4,
+        **more,
     }
     return [
         *("--master", MASTER, "jobs/tune.py", "--data", str(data), "--out", str(run)),
@@ -69,6 +71,26 @@ def test_two_workers_train_as_one_does(
     assert [each["final"]["workers"] for each in found] == [1, 2]
     cooldown = 0.25 if trained_on == "all" else 0
     assert [each["final"]["cooldown"] for each in found] == [cooldown] * 2
+    same_curve(*found)
+
+
+@pytest.mark.slow
+def test_two_workers_fine_tune_as_one_does(submit: Run, noise_data: Path, tmp_path: Path) -> None:
+    backbone = save_backbone(tmp_path / "small.keras")
+    settings = {
+        **{"space.backbone": f'"{backbone}"', "space.fine_tune": 1.0, "space.backbone_rate": 0.1},
+        **{"space.head_units": 0, "space.l2": 0.001, "search.head_epochs": 6},
+        **{"search.fine_tune_epochs": 3, "search.cross_validation": 1},
+    }
+    found = []
+    for workers in (1, 2):
+        run = tmp_path / str(workers)
+        words = command(noise_data, run, workers, 3, "all", **settings)
+        done = submit(*words, "--backbone", backbone, env=SPARK_HOME)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found.append(result(run))
+    assert [each["final"]["workers"] for each in found] == [1, 2]
+    assert all(each["backbone"]["trained_layers"] for each in found)
     same_curve(*found)
 
 
