@@ -45,6 +45,9 @@ def readable(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, str):
+        # The file of a backbone, without its folder.
+        return value.rstrip("/").rpartition("/")[2] or value
     return ", ".join(map(readable, value)) if isinstance(value, list | tuple) else str(value)
 
 

@@ -22,6 +22,7 @@ from cnn.report.cost import Clock, fill_slots, phase_costs
 from cnn.report.importance import FEWEST, importances, scored
 from cnn.report.pictures import read_pictures
 from cnn.report.plots_cost import gantt
+from cnn.report.regimes import fine_tuning, regimes
 from cnn.report.render import render
 from cnn.rundir.finished import FinishedRun, read_run, searched
 from cnn.rundir.result import PhaseResult
@@ -65,6 +66,8 @@ def render_report(directory: Directory) -> str:
         else {},
         statuses=count_by_status(run.trials),
         phases=[_phase_view(place, phase, run) for place, phase in enumerate(run.phases())],
+        regimes=regimes(run.trials),
+        fine_tuning=fine_tuning(run.trials),
         table=_table(run),
         failures=_failures(run.trials),
         cost=_cost(run),
