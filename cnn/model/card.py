@@ -12,8 +12,20 @@ from cnn.data.manifest import AnyBackground, AnyRange, Side
 from cnn.settings.validation import Frozen
 
 MODEL_CARD = "model.json"
-# The batch size when nothing is trained.
-EVALUATION_BATCH = 256
+# The batch size when nothing is trained: as many pixels as in so many images of this side.
+_IMAGES, _SIDE, _FEWEST = 256, 128, 8
+
+
+def evaluation_batch(side: int) -> int:
+    """The batch size when nothing is trained, so that large images do not take too much memory.
+
+    Args:
+        side: Height and width of the largest images that a network or its backbone sees.
+
+    >>> evaluation_batch(64), evaluation_batch(224), evaluation_batch(2000)
+    (256, 83, 8)
+    """
+    return min(_IMAGES, max(_FEWEST, _IMAGES * _SIDE**2 // side**2))
 
 
 class ModelCard(Frozen):
@@ -36,7 +48,7 @@ class ModelCard(Frozen):
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     # What it computes in, and the batch size with which it was tested.
     precision: Literal["float32"] = "float32"
-    batch_size: Annotated[int, Field(ge=1, le=4096)] = EVALUATION_BATCH
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = _IMAGES
     params: dict[str, Any]
     builder: str
     versions: dict[str, str]

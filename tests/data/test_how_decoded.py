@@ -95,8 +95,9 @@ def stored(data: Path) -> dict[str, np.ndarray]:
 
 def classifier(manifest: Manifest, folder: Path) -> Classifier:
     """A classifier that has read its description from a run's folder; it has no network."""
-    made: Any = SimpleNamespace(params={}, model=SimpleNamespace(builder="cnn.model:build"))
-    card = model_card(manifest, made, made, {})
+    builder = SimpleNamespace(builder="cnn.model:build")
+    made: Any = SimpleNamespace(params={}, model=builder, backbone=None, versions={})
+    card = model_card(manifest, made, made, made)
     folder.mkdir()
     (folder / MODEL_CARD).write_text(card.model_dump_json())
     nothing: Any = None

@@ -34,13 +34,13 @@ SIMPLEST = {
 }
 # What earlier versions left: another number, none, or keys that came later.
 OLD: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "must have schema version 2, but has 1; use the version of this": lambda tree: (
+    "must have schema version 3, but has 1; use the version of this": lambda tree: (
         tree | {"schema_version": 1}
     ),
-    "must have schema version 2, but has None": lambda tree: {"params": tree["params"]},
-    "must have schema version 2, but has '2'": lambda tree: tree | {"schema_version": "2"},
-    "must have schema version 2, but has True": lambda tree: tree | {"schema_version": True},
-    "must match schema version 2, but does not: notes must be given": lambda tree: {
+    "must have schema version 3, but has None": lambda tree: {"params": tree["params"]},
+    "must have schema version 3, but has '2'": lambda tree: tree | {"schema_version": "2"},
+    "must have schema version 3, but has True": lambda tree: tree | {"schema_version": True},
+    "must match schema version 3, but does not: notes must be given": lambda tree: {
         key: value for key, value in tree.items() if key != "notes"
     },
     "does not: test.roc_auc must be given": lambda tree: (
@@ -100,7 +100,7 @@ def test_commands_refuse_an_old_run_in_one_line_with_exit_code_2(
     page = tmp_path / "page.html"
     said = [refused(old.uri), refused(new.uri, old.uri, "--out", page), one_line(resumed.stderr)]
     for line in said:
-        assert f"{old.uri}/result.json must have schema version 2, but has 1" in line
+        assert f"{old.uri}/result.json must have schema version 3, but has 1" in line
     assert not page.exists()
     assert not old.exists("report.html")
 

@@ -108,7 +108,7 @@ def test_an_assignment_reaches_into_a_phase_and_a_space() -> None:
         ("search.confirm={tops = 2}", "did you mean top? The settings are top, seeds"),
         (
             "serach.epochs=3",
-            "did you mean search? The settings are search, space, final, model, cache",
+            "did you mean search? The settings are search, space, final, model, features, cache",
         ),
         ("epochs=3", "did you mean search.epochs?"),
         ("dropout=0.5", "did you mean space.dropout?"),
