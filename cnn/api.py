@@ -157,13 +157,11 @@ def tune(
         model: The function that builds the network, and its precision.
         features: Settings of the features of images on a backbone.
         cache: Settings of the cache of images on each host.
-        backbone: Pretrained networks to search heads for, beside networks from scratch: names of
-            keras.applications, or paths of .keras files.
+        backbone: Names of keras.applications, or paths of .keras files, beside "none".
         config: TOML files, laid over conf/default.toml in order.
         build: A function `build(params, *, size, channels, classes)` of your own, which returns
-            an uncompiled Keras model of Keras's own layers that takes uint8 pixels. It may be
-            defined in the notebook. `params` then has learning_rate, batch_size and the parameters
-            in `space` and the files of `config`.
+            an uncompiled Keras model of Keras's own layers that takes uint8 pixels. `params` then
+            has learning_rate, batch_size and the parameters in `space` and the files of `config`.
         warm_start: An earlier run, whose best parameters are tried first.
         resume: Whether to continue the run at `out` with its own settings and the same `build`.
             Finished work is not repeated.

@@ -167,8 +167,7 @@ def test_each_status_is_told_apart(server: str, client: Any, tmp_path: Path) -> 
     assert log(server, tmp_path / "run", trials) == []
     (parent,), children = parents_and_children(client, str(tmp_path / "run"))
     assert parent.info.status == "KILLED"
-    statuses = [(child.data.tags["status"], child.info.status) for child in children]
-    assert statuses == [
+    assert [(child.data.tags["status"], child.info.status) for child in children] == [
         ("ok", "FINISHED"),
         ("crashed", "FAILED"),
         ("cancelled", "KILLED"),
