@@ -26,8 +26,8 @@ from cnn.train.heads import batch_of_head
 from cnn.train.job import Job, all_images, checkpoint, choose_images, run_fit
 from cnn.train.save_winner import backbone_used, save_winner
 from cnn.train.scores import Evaluation
-from cnn.train.stage import Stage, regime_of
-from cnn.train.stages import before_last, last_stage
+from cnn.train.stage import Sides, Stage, regime_of
+from cnn.train.stages import Earlier, before_last, last_stage
 from cnn.train.test_set import TestScores, run_test
 
 if TYPE_CHECKING:
@@ -209,7 +209,8 @@ def _train_once(
     """
     job = final.job
     name, seed = checkpoint_and_seed(final, attempt)
-    stage = winner_stage(final, attempt, train, validation)
+    earlier = winner_before(final, attempt, train, validation)
+    stage = winner_stage(final, attempt, train, validation, earlier)
     (model,), (own,) = stage.models, stage.parts
     saved = checkpoint(job, final.params, name, seed, [train])
     fitted = fit_winner(
@@ -225,22 +226,37 @@ def _train_once(
     return seed, model, fitted, scores
 
 
-def winner_stage(final: FinalJob, attempt: int, train: "Images", validation: "Images") -> Stage:
-    """The last stage of an attempt, after what comes before it."""
+def winner_before(
+    final: FinalJob, attempt: int, train: "Images", validation: "Images"
+) -> Earlier | None:
+    """What comes before the last stage of an attempt."""
     name, seed = checkpoint_and_seed(final, attempt)
-    whole = final.data == "all"
-    sides = [(train, None if whole else validation)]
-    earlier = before_last(
+    return before_last(
         final.job,
         final.params,
         seed,
-        sides,
+        _sides(final, train, validation),
         name,
-        whole=whole,
+        whole=final.data == "all",
         head_epochs=final.head_epochs,
         learning_rate=_cooled(final),
     )
-    return last_stage(final.job, final.params, seed, sides, earlier)
+
+
+def winner_stage(
+    final: FinalJob,
+    attempt: int,
+    train: "Images",
+    validation: "Images",
+    earlier: Earlier | None,
+) -> Stage:
+    """The last stage of an attempt, after what `winner_before` returned."""
+    _, seed = checkpoint_and_seed(final, attempt)
+    return last_stage(final.job, final.params, seed, _sides(final, train, validation), earlier)
+
+
+def _sides(final: FinalJob, train: "Images", validation: "Images") -> list[Sides]:
+    return [(train, None if final.data == "all" else validation)]
 
 
 def _cooled(final: FinalJob) -> "LearningRate | None":

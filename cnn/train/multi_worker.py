@@ -23,7 +23,14 @@ from cnn.rundir.trials import write_log
 from cnn.spark.child import Ended
 from cnn.spark.interruptible import interruptible
 from cnn.spark.task import Isolation, Task
-from cnn.train.final import FinalJob, checkpoint_and_seed, final_images, fit_winner, winner_stage
+from cnn.train.final import (
+    FinalJob,
+    checkpoint_and_seed,
+    final_images,
+    fit_winner,
+    winner_before,
+    winner_stage,
+)
 from cnn.train.hosts import PixelsOnHost
 from cnn.train.job import checkpoint
 from cnn.train.scores import Evaluation, batch_of, predict, score
@@ -61,8 +68,7 @@ class BeforeTogether:
 
 def run_before(asked: BeforeTogether) -> None:
     """Trains what comes before the winner's last stage, on one executor, into checkpoints."""
-    train, validation = final_images(asked.final)
-    winner_stage(asked.final, asked.attempt, train, validation)
+    winner_before(asked.final, asked.attempt, *final_images(asked.final))
 
 
 def nothing_or_evidence(number: int, asked: BeforeTogether, ended: Ended) -> str | None:
@@ -154,9 +160,10 @@ def run_worker(worker: Worker) -> dict[str, Any]:
     final, job = worker.final, worker.final.job
     train, validation = final_images(final)
     name, seed = checkpoint_and_seed(final, worker.attempt)
+    # One executor has trained the head of a network that is fine-tuned: it is read here.
+    earlier = winner_before(final, worker.attempt, train, validation)
     with strategy.scope():
-        # The head of a network that is fine-tuned was trained before, by one executor.
-        stage = winner_stage(final, worker.attempt, train, validation)
+        stage = winner_stage(final, worker.attempt, train, validation, earlier)
         (model,), (own,) = stage.models, stage.parts
         model.optimizer.build(model.trainable_variables)
         saved = checkpoint(job, final.params, name, seed, [train])
@@ -271,8 +278,7 @@ def _replica_step(model: "keras.Model") -> Callable[[Any, Any, Any], Any]:
 
     loss_of = keras.losses.get(model.loss)
     if isinstance(loss_of, keras.losses.Loss):
-        # Its value for each image, without the mean.
-        loss_of = loss_of.call
+        loss_of = loss_of.call  # its value for each image, without the mean
 
     def step(pixels: Any, labels: Any, weights: Any) -> Any:
         count = tf.cast(tf.shape(pixels)[0], tf.float32)
@@ -281,13 +287,14 @@ def _replica_step(model: "keras.Model") -> Callable[[Any, Any, Any], Any]:
         with tf.GradientTape() as tape:
             probabilities = model(pixels, training=True)
             loss = tf.reduce_sum(loss_of(labels, probabilities) * weights)
-            # Every worker adds its share of the penalties of the weights.
-            part = loss / whole + sum(model.losses) / context.num_replicas_in_sync
+            penalty = sum(model.losses)  # of the weights: every worker adds its share
+            part = loss / whole + penalty / context.num_replicas_in_sync
         variables = [variable.value for variable in model.trainable_variables]
         gradients = tape.gradient(part, variables)
         # Keras's optimizer sums them over the workers.
         model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         right = tf.argmax(probabilities, axis=1) == tf.argmax(labels, axis=1)
-        return tf.stack([loss, tf.reduce_sum(tf.cast(right, tf.float32)), count])
+        hits = tf.reduce_sum(tf.cast(right, tf.float32))
+        return tf.stack([loss + penalty * count, hits, count])
 
     return step

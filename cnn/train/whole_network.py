@@ -25,12 +25,15 @@ def whole_for_training(job: Job, params: ModelParams, head: "keras.Model") -> "k
     from cnn.model.head import whole_network
     from cnn.model.network import compile_model
 
+    # Where several executors train together, all variables must be created in their strategy.
+    own_head = keras.models.clone_model(head)
+    own_head.set_weights(head.get_weights())
     extractor = _extractor(job, params, job.pretrained.precision)
     extractor.trainable = False
     (backbone,) = (layer for layer in extractor.layers if isinstance(layer, keras.Model))
     set_trainable(backbone, params.fine_tune)
     slow = backbone.trainable_variables
-    model = whole_network(extractor, head)
+    model = whole_network(extractor, own_head)
     compile_model(model, params, slow=slow)
     return model
 
