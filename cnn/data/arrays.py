@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -99,17 +100,17 @@ def _open(
             folder, manifest, split, whole=whole, on_progress=on_progress
         ),
     )
-    found = _load(entry.folder)
+    found = Pixels(**map_arrays(entry.folder, _FILES))
     # The entry counts as in use while its arrays are mapped, because they still take disk space.
     weakref.finalize(found.pixels, entry.mark.close)
     return found, built
 
 
-def _load(folder: Path) -> Pixels:
-    arrays = {
-        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _FILES
+def map_arrays(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Maps the arrays NAME.npy of a folder into memory, by name."""
+    return {
+        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names
     }
-    return Pixels(**arrays)
 
 
 def _is_sound(
@@ -123,22 +124,23 @@ def _is_sound(
     """Whether a folder holds the expected arrays; `whole` also verifies the pixels."""
     count = manifest.total(split)
     try:
-        found = _load(folder)
+        found = Pixels(**map_arrays(folder, _FILES))
         sums = json.loads((folder / _CHECKSUMS).read_bytes())
         return (
             found.pixels.shape == (count, manifest.size, manifest.size, manifest.channels)
             and found.pixels.dtype == np.uint8
             and found.labels.shape == found.folds.shape == (count,)
             and found.labels.dtype == found.folds.dtype == np.int32
-            and _sum(found.labels) == sums["labels"]
-            and _sum(found.folds) == sums["folds"]
-            and (not whole or _sum(found.pixels, on_progress) == sums["pixels"])
+            and checksum(found.labels) == sums["labels"]
+            and checksum(found.folds) == sums["folds"]
+            and (not whole or checksum(found.pixels, on_progress) == sums["pixels"])
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return False
 
 
-def _sum(array: np.ndarray, on_progress: OnProgress = _ignore_progress) -> int:
+def checksum(array: np.ndarray, on_progress: OnProgress = _ignore_progress) -> int:
+    """The CRC-32 of an array's bytes, read a few MiB at a time."""
     flat, found = array.reshape(-1), 0
     for start in range(0, len(flat), _BATCH_BYTES):
         on_progress(start / len(flat))
@@ -154,8 +156,7 @@ def _build(
     labels, folds = np.empty(count, np.int32), np.empty(count, np.int32)
     shape = (count, manifest.size, manifest.size, manifest.channels)
     with (folder / "pixels.npy").open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
+        write_header(file, np.dtype(np.uint8), shape)
         for batch in _batches(data, manifest, split):
             end = start + batch.num_rows
             if end > count:
@@ -176,8 +177,15 @@ def _build(
         raise _mismatch(data, split, "labels outside its classes")
     np.save(folder / "labels.npy", labels)
     np.save(folder / "folds.npy", folds)
-    sums = {"pixels": found, "labels": _sum(labels), "folds": _sum(folds)}
+    sums = {"pixels": found, "labels": checksum(labels), "folds": checksum(folds)}
     (folder / _CHECKSUMS).write_text(json.dumps(sums))
+
+
+def write_header(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """Begins a .npy file, whose values are then written one after the other."""
+    descr = np.lib.format.dtype_to_descr(dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _batches(data: Directory, manifest: Manifest, split: str) -> Iterator[pa.RecordBatch]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
-from cnn.data.arrays import Pixels
+from cnn.data.arrays import Pixels, checksum, map_arrays, write_header
 from cnn.data.host_cache import Cache
 from cnn.model.backbone_card import Backbone
 from cnn.settings.schema import CacheSettings
@@ -214,7 +214,7 @@ def open_features(
         build=lambda folder: _build(run, features, folder),
         check=lambda folder: _is_sound(folder, features, whole=whole),
     )
-    found = _load(entry.folder)
+    found = Features(**map_arrays(entry.folder, _FILES))
     # The entry counts as in use while its arrays are mapped, because they still take disk space.
     weakref.finalize(found.plain, entry.mark.close)
     return found
@@ -228,36 +228,24 @@ def on_host(features: FeatureSet, cache: CacheSettings) -> bool:
 def cached_features(features: FeatureSet, cache: CacheSettings) -> Features | None:
     """The features if this host has them, from this run or an earlier one."""
     folder = Cache(cache).root / features.key
-    return _load(folder) if _is_sound(folder, features, whole=True) else None
-
-
-def _load(folder: Path) -> Features:
-    arrays = {
-        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _FILES
-    }
-    return Features(**arrays)
+    if not _is_sound(folder, features, whole=True):
+        return None
+    return Features(**map_arrays(folder, _FILES))
 
 
 def _is_sound(folder: Path, features: FeatureSet, *, whole: bool) -> bool:
     count, views, width = features.count, features.views, features.backbone.features
     try:
-        found = _load(folder)
+        found = map_arrays(folder, _FILES)
         sums = json.loads((folder / _CHECKSUMS).read_bytes())
         return (
-            found.plain.shape == (count, width)
-            and found.views.shape == (count, views, width)
-            and found.plain.dtype == found.views.dtype == np.dtype(features.dtype)
-            and (not whole or sums == {name: _sum(getattr(found, name)) for name in _FILES})
+            found["plain"].shape == (count, width)
+            and found["views"].shape == (count, views, width)
+            and all(array.dtype == np.dtype(features.dtype) for array in found.values())
+            and (not whole or sums == {name: checksum(array) for name, array in found.items()})
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return False
-
-
-def _sum(array: np.ndarray) -> int:
-    found = 0
-    for start in range(0, len(array), CHUNK):
-        found = zlib.crc32(np.ascontiguousarray(array[start : start + CHUNK]).tobytes(), found)
-    return found
 
 
 def _build(run: Directory, features: FeatureSet, folder: Path) -> None:
@@ -268,9 +256,7 @@ def _build(run: Directory, features: FeatureSet, folder: Path) -> None:
     with (folder / "plain.npy").open("wb") as plain, (folder / "views.npy").open("wb") as others:
         files = {"plain": plain, "views": others}
         for name, shape in shapes.items():
-            descr = np.lib.format.dtype_to_descr(np.dtype(features.dtype))
-            header = {"descr": descr, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(files[name], header)
+            write_header(files[name], np.dtype(features.dtype), shape)
         for chunk in _stored(run, features):
             for name, part in (("plain", chunk[:, 0]), ("views", chunk[:, 1:])):
                 content = np.ascontiguousarray(part).tobytes()
