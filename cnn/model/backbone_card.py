@@ -35,6 +35,15 @@ class Backbone(Frozen):
         return f"{self.sha256}.keras"
 
 
+def short_name(backbone: str) -> str:
+    """A backbone as people are shown it: a file without its folder; other text is unchanged.
+
+    >>> short_name("s3://bucket/nets/own.keras"), short_name("resnet50"), short_name("a/b")
+    ('own.keras', 'resnet50', 'a/b')
+    """
+    return backbone.rpartition("/")[2] if backbone.endswith(".keras") else backbone
+
+
 def advice(backbone: Backbone, *, size: int, channels: int) -> str | None:
     """How to preprocess images so that they suit a backbone better, or None if they suit it.
 

@@ -4,6 +4,8 @@ import math
 from datetime import datetime
 from typing import Any
 
+from cnn.model.backbone_card import short_name
+
 UNKNOWN = "–"
 
 
@@ -46,8 +48,7 @@ def readable(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, str):
-        # The file of a backbone, without its folder.
-        return value.rstrip("/").rpartition("/")[2] or value
+        return short_name(value)
     return ", ".join(map(readable, value)) if isinstance(value, list | tuple) else str(value)
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from cnn.core.console import plain
 from cnn.core.html import block, table, text
+from cnn.model.backbone_card import short_name
 
 HEADINGS = ("trial", "epoch", "val acc", "rung", "time")
 # The parameters' columns in order; names longer than their values are shortened.
@@ -172,5 +173,4 @@ def short(value: Any) -> str:
         return f"{value:.3g}"
     if isinstance(value, list | tuple):
         return "-".join(map(short, value))
-    # The file of a backbone, without its folder.
-    return plain(str(value).rstrip("/").rpartition("/")[2] or str(value))
+    return plain(short_name(str(value)))
