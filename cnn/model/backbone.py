@@ -1,4 +1,4 @@
-"""Backbones as files and networks: made, checked, loaded, attached to stored pixels, frozen.
+"""Backbones as files and networks: made, checked, loaded, attached to stored pixels.
 
 `cnn.model.backbone_card` has what the driver needs, without Keras.
 """
@@ -15,7 +15,7 @@ from keras.src.backend.common import global_state
 from cnn.core.commit import no_new_folders
 from cnn.core.errors import InputError
 from cnn.model.applications import build_application, is_file
-from cnn.model.backbone_card import Backbone, advice
+from cnn.model.backbone_card import Backbone
 from cnn.model.backbone_file import (
     copy_checked,
     read_side,
@@ -27,17 +27,7 @@ from cnn.model.backbone_file import (
 from cnn.model.compute_policy import in_current_policy
 from cnn.model.randomness import without_randomness
 from cnn.model.resizing import resize
-from cnn.model.trainable import set_trainable, weighted_layers
-
-__all__ = [
-    "Backbone",
-    "advice",
-    "extractor",
-    "load_backbone",
-    "put_backbone",
-    "set_trainable",
-    "weighted_layers",
-]
+from cnn.model.trainable import weighted_layers
 
 # Dimensions of an output.
 _MAP, _VECTOR = 4, 2

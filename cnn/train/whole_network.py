@@ -21,9 +21,9 @@ def whole_for_training(job: Job, params: ModelParams, head: "keras.Model") -> "k
     """The compiled network from pixels to probabilities, with the layers of `head`."""
     import keras
 
-    from cnn.model.backbone import set_trainable
     from cnn.model.head import whole_network
     from cnn.model.network import compile_model
+    from cnn.model.trainable import set_trainable
 
     # Where several executors train together, all variables must be created in their strategy.
     own_head = keras.models.clone_model(head)
@@ -75,7 +75,7 @@ def trained_layers(network: "keras.Model", share: float) -> tuple[str, ...]:
     """The names of the backbone's layers that fine-tuning a share of them trains."""
     import keras
 
-    from cnn.model.backbone import set_trainable
+    from cnn.model.trainable import set_trainable
 
     if not share:
         return ()

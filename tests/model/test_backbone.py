@@ -14,15 +14,10 @@ from support.paths import REPOSITORY
 
 from cnn.core.errors import InputError
 from cnn.model.applications import application, build_application
-from cnn.model.backbone import (
-    Backbone,
-    advice,
-    extractor,
-    load_backbone,
-    put_backbone,
-    weighted_layers,
-)
+from cnn.model.backbone import extractor, load_backbone, put_backbone
+from cnn.model.backbone_card import Backbone, advice
 from cnn.model.export import export_model
+from cnn.model.trainable import weighted_layers
 
 # Two processes that save the same network, which have made other layers before.
 SAVES = """

@@ -9,9 +9,10 @@ import pytest
 from support.backbones import FEATURES, small_backbone
 
 from cnn.model import head as head_module
-from cnn.model.backbone import extractor, set_trainable
+from cnn.model.backbone import extractor
 from cnn.model.head import build_head, whole_network
 from cnn.model.network import compile_model
+from cnn.model.trainable import set_trainable
 from cnn.settings.params import ModelParams
 
 PARAMS = ModelParams(backbone="small", head_units=8, dropout=0.5, l2=0.01, learning_rate=0.01)

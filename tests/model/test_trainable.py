@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from support.backbones import SIDE, save_backbone, small_backbone
 
-from cnn.model.backbone import extractor, load_backbone, set_trainable, weighted_layers
+from cnn.model.backbone import extractor, load_backbone
+from cnn.model.trainable import set_trainable, weighted_layers
 
 NAMES = [
     "stem/conv2d",
