@@ -68,9 +68,10 @@ class ManySteps:
         """Trains on batches of the same size."""
         inputs = np.stack([batch[0] for batch in batches]).astype(self._dtype, copy=False)
         labels = np.stack([batch[1] for batch in batches])
-        weights = np.ones(labels.shape[:2], np.float32)
         if len(batches[0]) == 3:
             weights = np.stack([batch[2] for batch in batches])
+        else:
+            weights = np.ones(labels.shape[:2], np.float32)
         if self._steps is None:
             return self._train_singly(inputs, labels, weights, rates)
         sums: np.ndarray = self._steps(inputs, labels, weights, np.asarray(rates, np.float32))

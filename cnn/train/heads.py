@@ -41,11 +41,10 @@ def head_stage(job: Job, params: TrainingParams, seed: int, sides: Sequence[Side
     wanted = job.pretrained.features(params.backbone, job.manifest)
     features = open_features(Directory(job.run), wanted, job.cache)
     augments = bool(params.augment and wanted.views)
-    inputs, table, change = features.plain, None, features.change(seed)
+    inputs, table, change = features.plain, None, features.change
     if _stay_in_memory(wanted, augments, len(sides)):
-        inputs = np.arange(wanted.count)
+        inputs, change = np.arange(wanted.count), features.change_of_table
         table = features.table() if augments else features.plain
-        change = features.change_of_table(seed)
     most = max(len(train) for train, _ in sides)
     batch = batch_of_head(params.batch_size, most)
     models, parts = [], []
@@ -62,7 +61,7 @@ def head_stage(job: Job, params: TrainingParams, seed: int, sides: Sequence[Side
                 own[0],
                 own[1] if validation else None,
                 ManySteps(model, batch, table),
-                change if augments else None,
+                change(seed) if augments else None,
             )
         )
         models.append(model)
