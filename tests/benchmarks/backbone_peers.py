@@ -7,7 +7,6 @@ import os
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from peaks import highest_anonymous
 
 from cnn.model.head import build_head
 from cnn.model.network import compile_model
@@ -213,21 +213,7 @@ def train_heads(folder: Path) -> None:
 def grow(folder: Path, count: str) -> None:
     """The highest RssAnon, bytes, of a head's training of two epochs."""
     images = draw(folder, int(count))
-    highest, done = 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal highest
-        while not done.wait(0.02):
-            lines = Path("/proc/self/status").read_text().splitlines()
-            now = next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
-            highest = max(highest, now * 1024)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    trained(images, 2, images.rows)
-    done.set()
-    watcher.join()
-    print(highest)
+    print(highest_anonymous(lambda: trained(images, 2, images.rows)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The highest memory of the processes of a benchmark, by what they do."""
+"""The highest memory of a benchmark: of its processes by what they do, or of this one alone."""
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -53,3 +54,25 @@ def _resident(pid: int) -> float:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 2**20
     except OSError:
         return 0.0
+
+
+def highest_anonymous(work: Callable[[], None]) -> int:
+    """The highest RssAnon of this process while it works, in bytes.
+
+    What is mapped from files belongs to the system's page cache and is not counted.
+    """
+    highest, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not done.wait(0.02):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            now = next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+            highest = max(highest, now * 1024)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    work()
+    done.set()
+    watcher.join()
+    return highest

@@ -22,11 +22,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from peaks import highest_anonymous
 
 SIZE, BATCH, RUNS = 128, 32, 5
 IMAGES, EPOCHS = 320, 3
@@ -244,21 +245,7 @@ def memory(folder: Path) -> None:
 def grow(folder: Path, count: int) -> None:
     """The highest RssAnon, bytes, of a training that sees all images once."""
     small = network("float32", {**PARAMS, "conv_layers": 5, "filters": 2})
-    highest, done = 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal highest
-        while not done.wait(0.02):
-            lines = Path("/proc/self/status").read_text().splitlines()
-            now = next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
-            highest = max(highest, now * 1024)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    ours(folder, small, count, epochs=1)()
-    done.set()
-    watcher.join()
-    print(highest)
+    print(highest_anonymous(ours(folder, small, count, epochs=1)))
 
 
 PARTS: dict[str, Callable[[Path], None]] = {
