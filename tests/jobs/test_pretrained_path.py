@@ -1,15 +1,12 @@
 """The whole path with a backbone, from files to every use of the saved network."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from support.backbones import REAL, save_backbone
+from support.backbones import REAL, in_plain_keras, save_backbone
 from support.images import write_images
 from support.jobs import Run
 from support.kills import kill_when
@@ -28,13 +25,6 @@ SHORT = (
     *("--set", "space.augment=false", "--set", "final.attempts=1"),
 )
 Material = Callable[[Path], tuple[Path, Path]]
-# Loads the saved network without our code, and prints what it takes and says.
-PLAIN = """
-import json, sys, keras, numpy as np
-model = keras.models.load_model(sys.argv[1], safe_mode=True)
-found = model.predict(np.load(sys.argv[2]), verbose=0)
-print(json.dumps([str(model.input.dtype), found.tolist()]))
-"""
 
 
 def small(folder: Path) -> tuple[Path, Path]:
@@ -97,14 +87,7 @@ def assert_uses_agree(run: Path, images: Path, folder: Path) -> None:
     paths = [images / row["path"] for row in rows]
     pixels = np.stack([classifier.pixels(path) for path in paths])
     expected = classifier.probabilities(pixels)
-    np.save(folder / "pixels.npy", pixels)
-    plain = subprocess.run(
-        [sys.executable, "-c", PLAIN, run / "model.keras", folder / "pixels.npy"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    dtype, found = json.loads(plain.stdout.splitlines()[-1])
+    dtype, found = in_plain_keras(run / "model.keras", pixels)
     assert dtype == "uint8"
     np.testing.assert_allclose(found, expected, atol=1e-5)
     predicted = [row["probabilities"] for row in rows]

@@ -1,15 +1,13 @@
 """A search on a backbone, from a data directory to predictions."""
 
 import contextlib
-import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from support.backbones import save_backbone
+from support.backbones import in_plain_keras, save_backbone
 from support.images import write_images
 from support.jobs import Run, one_line, preprocess, started
 from support.kills import kill_when
@@ -27,6 +25,24 @@ SHORT = (
     *("--set", "space.l2=0.001", "--set", "space.backbone_rate=0.1"),
     *("--set", "space.augment={choices=[true,false]}", "--set", "features.views=2"),
 )
+# Heads, and networks that are fine-tuned from them.
+BOTH = ("space.head_units=0", "space.fine_tune={choices=[0.0,0.5]}")
+
+
+def tuned(
+    submit: Run,
+    data: Path,
+    run: Path,
+    backbone: Path,
+    *settings: str,
+    more: tuple[str | Path, ...] = (),
+) -> str:
+    """A short search on a backbone; returns what the job printed."""
+    words = ["jobs/tune.py", "--data", data, "--out", run, "--backbone", backbone, *SHORT]
+    words += [word for setting in settings for word in ("--set", setting)]
+    done = submit(*words, *more)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +55,8 @@ def searched(
     submit: Run, noise_data: Path, backbone: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     run = tmp_path_factory.mktemp("searched") / "run"
-    words = ("jobs/tune.py", "--data", noise_data, "--out", run, "--backbone", backbone, *SHORT)
-    done = submit(
-        *words, "--set", "space.head_units=0", "--set", "space.fine_tune={choices=[0.0,0.5]}"
-    )
-    assert done.returncode == 0, done.stderr
-    assert "computing the features of 48 images and 2 views of each" in done.stdout
+    said = tuned(submit, noise_data, run, backbone, *BOTH)
+    assert "computing the features of 48 images and 2 views of each" in said
     return run
 
 
@@ -61,11 +73,11 @@ def test_each_kind_of_network_is_tried_and_the_best_is_saved(
         for name, tuned in (("none", None), (str(backbone), 0.0), (str(backbone), 0.5))
     )
     for trial in trials:
-        tuned = bool(trial.params.get("fine_tune"))
-        assert (trial.head is not None) == tuned
+        fine_tuned = bool(trial.params.get("fine_tune"))
+        assert (trial.head is not None) == fine_tuned
         assert ("conv_layers" in trial.params) == (trial.params["backbone"] == "none")
-        assert ("backbone_rate" in trial.params) == tuned
-        assert len(trial.epochs) <= (2 if tuned or "conv_layers" in trial.params else 4)
+        assert ("backbone_rate" in trial.params) == fine_tuned
+        assert len(trial.epochs) <= (2 if fine_tuned or "conv_layers" in trial.params else 4)
         assert trial.validation_images == 48
     assert [path.name for path in (searched / "backbones").iterdir() if path.suffix == ".keras"]
     assert not (searched / "features").exists()
@@ -76,14 +88,12 @@ def test_what_holds_for_other_trials_holds_on_a_backbone(
     submit: Run, searched: Path, noise_data: Path, backbone: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    done = submit(
-        *("jobs/tune.py", "--data", noise_data, "--out", run, "--backbone", backbone, *SHORT),
-        *("--set", "space.head_units=0", "--set", "space.fine_tune={choices=[0.0,0.5]}"),
-        *("--set", "search.strategy=tpe", "--set", "search.confirm={top=2,seeds=2}"),
-        *("--set", "model.class_weights=balanced", "--set", "model.precision=bfloat16"),
-        *("--warm-start", searched, "--max-trials", "4"),
+    tuned(
+        *(submit, noise_data, run, backbone, *BOTH),
+        *("search.strategy=tpe", "search.confirm={top=2,seeds=2}"),
+        *("model.class_weights=balanced", "model.precision=bfloat16"),
+        more=("--warm-start", searched, "--max-trials", "4"),
     )
-    assert done.returncode == 0, done.stderr
     trials = read_trials(Directory(str(run)))
     assert {trial.status for trial in trials} <= {"ok", "pruned"}
     repeats = [trial.repeats for trial in trials if trial.repeats is not None]
@@ -92,21 +102,7 @@ def test_what_holds_for_other_trials_holds_on_a_backbone(
     earlier = read_trials(Directory(str(searched)))
     best = min(earlier, key=lambda trial: trial.loss or 0.0)
     assert trials[0].params == best.params
-    # Heads compute in float32.
-    expected = {"none": {"bfloat16"}, str(backbone): {"bfloat16"}}
-    found: dict[str, set[str | None]] = {}
-    for trial in trials:
-        found.setdefault(trial.params["backbone"], set()).add(trial.precision)
-    assert all(found[name] == expected[name] for name in found)
-
-
-# Loads the saved model without our code and classifies stored pixels.
-PLAIN = """
-import json, sys, keras, numpy as np
-model = keras.models.load_model(sys.argv[1], safe_mode=True)
-pixels = np.load(sys.argv[2])
-print(json.dumps([str(model.input.dtype), model.predict(pixels, verbose=0).tolist()]))
-"""
+    assert {trial.precision for trial in trials} == {"bfloat16"}
 
 
 @pytest.mark.slow
@@ -114,27 +110,16 @@ print(json.dumps([str(model.input.dtype), model.predict(pixels, verbose=0).tolis
 def test_the_saved_network_takes_pixels_and_is_plain_keras(
     submit: Run, noise_data: Path, backbone: Path, tmp_path: Path, fine_tune: float
 ) -> None:
-    import numpy as np
-
     run = tmp_path / "run"
-    done = submit(
-        *("jobs/tune.py", "--data", noise_data, "--out", run, "--backbone", backbone, *SHORT),
-        *("--set", f'space.backbone="{backbone}"', "--set", f"space.fine_tune={fine_tune}"),
-        *("--set", "space.head_units=8", "--set", "space.augment=false"),
+    tuned(
+        *(submit, noise_data, run, backbone),
+        *(f'space.backbone="{backbone}"', f"space.fine_tune={fine_tune}"),
+        *("space.head_units=8", "space.augment=false"),
     )
-    assert done.returncode == 0, done.stderr
     result = read_result(Directory(str(run)))
     assert result.params["backbone"] == str(backbone)
     rows = predicted(submit, run, noise_data.parent / "images", tmp_path / "predictions")
-    pixels = tmp_path / "pixels.npy"
-    np.save(pixels, np.zeros((2, 32, 32, 1), np.uint8))
-    plain = subprocess.run(
-        [sys.executable, "-c", PLAIN, run / "model.keras", pixels],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    dtype, probabilities = json.loads(plain.stdout.splitlines()[-1])
+    dtype, probabilities = in_plain_keras(run / "model.keras", np.zeros((2, 32, 32, 1), np.uint8))
     assert dtype == "uint8"
     assert np.sum(probabilities, axis=1) == pytest.approx([1, 1], abs=1e-5)
     assert len(rows) == 60

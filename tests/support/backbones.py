@@ -1,12 +1,21 @@
 """Small backbones with random weights: what pretrained ones have, in a few thousand parameters."""
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Literal
 
 import keras
 import numpy as np
 
+_PLAIN = """
+import json, sys, keras, numpy as np
+model = keras.models.load_model(sys.argv[1], safe_mode=True)
+found = model.predict(np.load(sys.argv[2]), verbose=0)
+print(json.dumps([str(model.input.dtype), found.tolist()]))
+"""
 SIDE = 32
 FEATURES = 16
 # A real one: EfficientNet-Lite0, from 224x224 RGB pixels to 1,280 features.
@@ -45,6 +54,18 @@ def save_backbone(
     """Writes `small_backbone` to a file; returns its path."""
     small_backbone(output, side=side, seed=seed).save(path)
     return path
+
+
+def in_plain_keras(model: Path, pixels: np.ndarray) -> tuple[str, np.ndarray]:
+    """What a saved network takes and says, in a process that has Keras and none of our code."""
+    place = model.with_name("pixels.npy")
+    np.save(place, pixels)
+    done = subprocess.run(
+        [sys.executable, "-c", _PLAIN, model, place], capture_output=True, text=True, check=True
+    )
+    place.unlink()
+    dtype, probabilities = json.loads(done.stdout.splitlines()[-1])
+    return dtype, np.array(probabilities)
 
 
 def _convolution(filters: int, kernel: int, strides: int, name: str) -> keras.Sequential:
