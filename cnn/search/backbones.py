@@ -28,7 +28,7 @@ from cnn.train.pretrained import BACKBONES, Pretrained
 # In RUN/backbones: what is known of each, in the order of the space.
 CARDS = "backbones.json"
 _Cards = TypeAdapter(tuple[Backbone, ...])
-# What is suggested to those who search without a backbone: small, fast, and among the best so far.
+# What is suggested to those who search without a backbone: a file of 24 MB that is fetched quickly.
 SUGGESTED = "efficientnet_v2_b0"
 # With more training images in each class, a network from scratch may well be as good.
 _MANY_IMAGES = 3000
