@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cnn.core.errors import InputError, Option
 from cnn.data.decode import SUFFIXES
 from cnn.data.manifest import DataSettings
-from cnn.data.splits import ImageFile
+from cnn.data.splits import TEST, GivenPart, ImageFile
 
 _NO_UTF8 = re.compile("[\udc80-\udcff]")
 _ESCAPED = re.compile(rb"%(25|[89A-F][0-9A-F])")
@@ -103,6 +103,7 @@ def gather(
     ignored = 0
     leaves: set[str] = set()
     stats = hashlib.sha256()
+    part: GivenPart = TEST if subset.tested else ""
     for folder in folders:
         ignored += folder.ignored
         holds_images = any(_suffix(found.path) in SUFFIXES for found in folder.found)
@@ -119,7 +120,7 @@ def gather(
             stats.update(f"{path}\0{size}\0{modified}\n".encode("utf-8", "surrogateescape"))
             if reason is None:
                 listed = subset.prefix + escape(path)
-                files.append(ImageFile(listed, folder.name, size, same, subset.tested))
+                files.append(ImageFile(listed, folder.name, size, same, part))
             else:
                 rejects.append((subset.prefix + escape(path), reason))
     return Gathered(files, rejects, ignored, leaves, stats.hexdigest())

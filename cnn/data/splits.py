@@ -8,14 +8,17 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from cnn.core.errors import InputError, Option
 from cnn.core.seeds import seeded_hash
 from cnn.data.manifest import DataSettings
 from cnn.settings.schema import FOLDS
 
-TRAIN, TEST = "train", "test"
+TRAIN: Final = "train"
+TEST: Final = "test"
+# The parts of a given split.
+GivenPart = Literal["", "train", "validation", "test"]
 TEST_FOLD = -1
 # The start of the paths of test images outside the training folder.
 _OUTSIDE = re.compile(r"\A\.\./[^/]*/")
@@ -24,15 +27,23 @@ _OUTSIDE = re.compile(r"\A\.\./[^/]*/")
 class ImageFile(NamedTuple):
     """One listed image; `path` is relative to the images' root and '/'-separated.
 
-    `size` is in bytes; `same` is equal for names of the same file, 0 if unknown; `tested` is
-    whether the image belongs to an official test set (`--test-images`).
+    `size` is in bytes; `same` is equal for names of the same file, 0 if unknown; `part` is the part
+    of a given split that the image belongs to, "" if its part is still to be drawn. `group` and
+    `weight` are those that a table of labels gives.
     """
 
     path: str
     class_name: str
     size: int
     same: int = 0
-    tested: bool = False
+    part: GivenPart = ""
+    group: str | None = None
+    weight: float = 1.0
+
+    @property
+    def tested(self) -> bool:
+        """Whether the image belongs to a given test set."""
+        return self.part == TEST
 
 
 class Row(NamedTuple):

@@ -204,7 +204,7 @@ PAIRED: dict[str, Any] = {"test_images": "test"}
 def keys_of(train: range, test: range, classes: str = "ab", **changes: Any) -> list[set[str]]:
     """Keys of training and of test images that are numbered so in each class."""
     files = [
-        ImageFile(f"{prefix}{name}/{n}.png", name, 1, tested=bool(prefix))
+        ImageFile(f"{prefix}{name}/{n}.png", name, 1, part="test" if prefix else "")
         for prefix, numbers in (("", train), ("../test/", test))
         for name in classes
         for n in numbers

@@ -14,7 +14,9 @@ from cnn.data.splits import ImageFile
 
 def images_of(*folders: str, count: int = 3, first: int = 0, tested: bool = False) -> Any:
     return [
-        ImageFile(f"{folder}/{number}.png", folder.rpartition("/")[2], 1, tested=tested)
+        ImageFile(
+            f"{folder}/{number}.png", folder.rpartition("/")[2], 1, part="test" if tested else ""
+        )
         for folder in folders
         for number in range(first, first + count)
     ]
