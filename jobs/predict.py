@@ -119,7 +119,7 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
 
 def report(done: "Summary", card: "ModelCard", out: "Directory", *, csv: bool) -> None:
     """Prints how many files were classified, and how often predictions match the folders' names."""
-    from cnn.data.build import describe_rejects
+    from cnn.data.rejects import describe_rejects
     from cnn.model.confusion_text import confusion_lines
     from cnn.model.predict import PREDICTIONS
     from cnn.rundir.wilson import wilson_interval

@@ -5,27 +5,17 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from cnn.core.commit import staged
 from cnn.core.console import say
 from cnn.core.directory import Directory
-from cnn.core.errors import Error, InputError, Option
+from cnn.core.errors import Error, InputError
 from cnn.core.failure_reason import failure
 from cnn.data.blank_images import BlankImage, write_blank
 from cnn.data.deep_images import ValueRange
 from cnn.data.deep_value_range import describe_dark, find_range
-from cnn.data.duplicates import (
-    Digests,
-    contradictions,
-    digest_candidates,
-    find_duplicates,
-    withheld,
-    write_duplicates,
-)
+from cnn.data.duplicates import digest_candidates, write_duplicates
 from cnn.data.given_split import Images
 from cnn.data.listing import Listing
 from cnn.data.manifest import (
@@ -37,16 +27,13 @@ from cnn.data.manifest import (
     write_manifest,
 )
 from cnn.data.parts import Part, PartResult, cut_parts
-from cnn.data.splits import TEST, TRAIN, ImageFile, assign, connected_groups, tie_keys
+from cnn.data.rejects import check_rejects, kind_of, write_rejects
+from cnn.data.screening import screen
+from cnn.data.splits import TEST, TRAIN, assign
 from cnn.spark.slots import wait_for_executors
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-REJECTS = "rejects"
-_REJECT_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string())])
-
-Reject = tuple[str, str]
 
 
 def make_dataset(
@@ -71,7 +58,7 @@ def make_dataset(
         digests = digest_candidates(
             listing.files, lambda files, whole: images.digests(spark, files, whole)
         )
-    screened = _screen(listing.files, digests, settings)
+    screened = screen(listing.files, digests, settings)
     rejected = [*screened.contradictory, *listing.rejects]
     split = assign(screened.files, screened.groups, listing.classes, settings)
     sizes = {file.path: file.size for file in screened.files}
@@ -87,7 +74,7 @@ def make_dataset(
             results, value_range = _write(spark, images, parts, staging, settings)
         rejected += [reject for result in results for reject in result.rejects]
         listed = len(listing.files) + len(listing.rejects)
-        _check_rejects(rejected, listed, settings)
+        check_rejects(rejected, listed, settings)
         rejected += screened.withheld
         write_rejects(staging, rejected)
         write_duplicates(staging, screened.duplicates)
@@ -123,38 +110,6 @@ def make_dataset(
             raise Error(f"internal error: {missing} files unaccounted for")
         write_manifest(staging, manifest)
     return manifest
-
-
-class _Screened(NamedTuple):
-    """The files that become rows, each with its group, and those that do not."""
-
-    files: list[ImageFile]
-    groups: list[str]
-    contradictory: list[Reject]
-    # Training images that are also in an official test set.
-    withheld: list[Reject]
-    # Files with the same bytes as an earlier file, each with that file.
-    duplicates: list[tuple[str, str]]
-
-
-def _screen(files: Sequence[ImageFile], digests: Digests, settings: DataSettings) -> _Screened:
-    # Empty files have the same bytes, but are rejected because they are empty.
-    digests = [digest if file.size else None for file, digest in zip(files, digests, strict=True)]
-    keys = tie_keys(files, settings)
-    contradictory = contradictions(files, digests)
-    left = [i for i in range(len(files)) if i not in contradictory]
-    some = [files[i] for i in left]
-    same = [digests[i] for i in left]
-    groups = connected_groups([keys[i] for i in left], same)
-    apart = withheld(some, same, groups)
-    kept = [i for i in range(len(some)) if i not in apart]
-    return _Screened(
-        [some[i] for i in kept],
-        [groups[i] for i in kept],
-        list(contradictory.values()),
-        list(apart.values()),
-        find_duplicates([some[i] for i in kept], [same[i] for i in kept]),
-    )
 
 
 def _write(
@@ -208,28 +163,6 @@ def existing_dataset(out: Directory, inputs: str) -> Manifest | None:
     return manifest if manifest.inputs == inputs else None
 
 
-def read_rejects(data: Directory) -> list[Reject]:
-    """Reads the path and reason of every rejected file, sorted by path."""
-    filesystem, path = data.path(REJECTS)
-    table = pq.read_table(path, filesystem=filesystem, schema=_REJECT_SCHEMA)
-    return [(row["path"], row["reason"]) for row in table.to_pylist()]
-
-
-def kind_of(reason: str) -> str:
-    """A reject's reason without the details of one file."""
-    return reason.partition("(")[0].strip()
-
-
-def describe_rejects(rejects: Iterable[Reject]) -> list[str]:
-    """One line for each kind of reason, with a count and an example."""
-    examples: dict[str, str] = {}
-    kinds: Counter[str] = Counter()
-    for path, reason in rejects:
-        kinds[kind_of(reason)] += 1
-        examples.setdefault(kind_of(reason), path)
-    return [f"{n} {kind} (such as {examples[kind]!r})" for kind, n in kinds.most_common()]
-
-
 def _fingerprint(
     results: Iterable[PartResult], settings: DataSettings, classes: Sequence[str]
 ) -> str:
@@ -237,28 +170,6 @@ def _fingerprint(
     total = sum(result.checksum for result in results) % 2**128
     text = f"{total:032x} {settings.image_size} {settings.channels} {'/'.join(classes)}"
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _check_rejects(rejected: Sequence[Reject], listed: int, settings: DataSettings) -> None:
-    limit = settings.max_rejects
-    allowed = limit * listed if limit < 1 else limit
-    if len(rejected) > allowed:
-        raise Error(
-            "{} must not be exceeded: at most {:g} of {} files may be rejected, but {} were: {}",
-            Option("max_rejects"),
-            allowed,
-            listed,
-            len(rejected),
-            "; ".join(describe_rejects(rejected)),
-        )
-
-
-def write_rejects(staging: Directory, rejected: Sequence[Reject]) -> None:
-    """Writes the path and reason of every rejected file, for `read_rejects`."""
-    columns = list(zip(*sorted(rejected), strict=True)) or [(), ()]
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table([list(c) for c in columns], schema=_REJECT_SCHEMA), sink)
-    staging.write(f"{REJECTS}/part-00000.parquet", sink.getvalue().to_pybytes())
 
 
 def _counts(results: Iterable[PartResult], classes: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -15,7 +15,7 @@ from cnn.core.console import plain, say
 from cnn.core.directory import Directory, check_uri
 from cnn.core.errors import InputError, Option
 from cnn.data.blank_images import BlankImage, describe_blank, read_blank
-from cnn.data.build import Reject, describe_rejects, existing_dataset, make_dataset, read_rejects
+from cnn.data.build import existing_dataset, make_dataset
 from cnn.data.deep_value_range import describe_range
 from cnn.data.duplicates import DUPLICATES
 from cnn.data.folder import FolderSource
@@ -25,6 +25,7 @@ from cnn.data.kaggle import fetch_kaggle
 from cnn.data.listing import Listing
 from cnn.data.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
 from cnn.data.notebook_view import data_html
+from cnn.data.rejects import Reject, describe_rejects, read_rejects
 from cnn.data.sample import write_sample
 from cnn.data.source import needs_spark, source_of
 from cnn.data.splits import TEST, TRAIN

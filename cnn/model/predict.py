@@ -19,10 +19,10 @@ from cnn.core.commit import staged
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.core.failure_reason import failure
-from cnn.data.build import write_rejects
 from cnn.data.decode import Unreadable
 from cnn.data.hadoop import UNREAD
 from cnn.data.listing import Gathered
+from cnn.data.rejects import write_rejects
 from cnn.data.source import ImageSource
 from cnn.data.splits import ImageFile
 from cnn.model.card import ModelCard

@@ -20,10 +20,11 @@ from support.images import write_images
 from support.jobs import Run, one_line, started
 
 from cnn.core.directory import Directory
-from cnn.data.build import make_dataset, read_rejects
+from cnn.data.build import make_dataset
 from cnn.data.decode import MAX_PIXELS, Decoding, Unreadable, decode_file
 from cnn.data.folder import FolderSource
 from cnn.data.manifest import DataSettings, Manifest, Source, read_manifest
+from cnn.data.rejects import read_rejects
 
 
 def good(rng: random.Random, kind: str) -> bytes:

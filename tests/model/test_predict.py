@@ -18,8 +18,8 @@ from support.jobs import Run, one_line, preprocess
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
-from cnn.data.build import read_rejects
 from cnn.data.manifest import read_manifest
+from cnn.data.rejects import read_rejects
 from cnn.model.card import ModelCard
 from cnn.model.classifier import Classifier
 
