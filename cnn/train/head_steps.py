@@ -49,42 +49,27 @@ class ManySteps:
         self._dtype = np.float32 if table is None else np.int32
         self._steps, self._predict = None, model.predict_on_batch
         if keras.backend.backend() == "tensorflow":
-            self._steps, self._predict = _functions(model, table)
+            self._steps, self._predict = _functions(model, batch_size, table)
 
     def train(self, batches: Sequence[Batch], rates: Sequence[float] | None) -> np.ndarray:
         if rates is None:
             rates = [float(self._model.optimizer.learning_rate)] * len(batches)
-        whole = [len(batch[0]) == self._batch_size for batch in batches]
-        sums = np.zeros(3)
-        # Only the last batch of an epoch may be smaller.
-        for same in (True, False):
-            chosen = [place for place, full in enumerate(whole) if full is same]
-            if chosen:
-                group = [batches[place] for place in chosen]
-                sums += self._train_same(group, [rates[place] for place in chosen])
-        return sums
-
-    def _train_same(self, batches: Sequence[Batch], rates: Sequence[float]) -> np.ndarray:
-        """Trains on batches of the same size."""
-        inputs = np.stack([batch[0] for batch in batches]).astype(self._dtype, copy=False)
-        labels = np.stack([batch[1] for batch in batches])
-        if len(batches[0]) == 3:
-            weights = np.stack([batch[2] for batch in batches])
-        else:
-            weights = np.ones(labels.shape[:2], np.float32)
         if self._steps is None:
-            return self._train_singly(inputs, labels, weights, rates)
-        sums: np.ndarray = self._steps(inputs, labels, weights, np.asarray(rates, np.float32))
+            return self._train_singly(batches, rates)
+        # Only the last batch of an epoch may be smaller.
+        inputs, labels, *weights = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+        weight = weights[0] if weights else np.ones(len(labels), np.float32)
+        inputs = inputs.astype(self._dtype, copy=False)
+        sums: np.ndarray = self._steps(inputs, labels, weight, np.asarray(rates, np.float32))
         return sums
 
-    def _train_singly(
-        self, inputs: np.ndarray, labels: np.ndarray, weights: np.ndarray, rates: Sequence[float]
-    ) -> np.ndarray:
+    def _train_singly(self, batches: Sequence[Batch], rates: Sequence[float]) -> np.ndarray:
         sums = np.zeros(3)
-        for batch, rate in zip(zip(inputs, labels, weights, strict=True), rates, strict=True):
+        for (inputs, *others), rate in zip(batches, rates, strict=True):
             self._model.optimizer.learning_rate = rate
-            logs = self._model.train_on_batch(*batch, return_dict=True)
-            sums += len(batch[0]) * np.array([logs["loss"], logs["accuracy"], 1.0])
+            inputs = inputs.astype(self._dtype, copy=False)
+            logs = self._model.train_on_batch(inputs, *others, return_dict=True)
+            sums += len(inputs) * np.array([logs["loss"], logs["accuracy"], 1.0])
         return sums
 
     def evaluate(self, images: Images, classes: int) -> Evaluation:
@@ -92,7 +77,7 @@ class ManySteps:
         return Evaluation.of(*score(found, images.row_labels(), classes))
 
 
-def _functions(model: "keras.Model", table: np.ndarray | None) -> tuple[Any, Any]:
+def _functions(model: "keras.Model", batch_size: int, table: np.ndarray | None) -> tuple[Any, Any]:
     """Compiled functions: of the steps on many batches, and from inputs to probabilities."""
     import keras
     import tensorflow as tf
@@ -110,42 +95,36 @@ def _functions(model: "keras.Model", table: np.ndarray | None) -> tuple[Any, Any
         def features(inputs: Any) -> Any:
             return tf.gather(held, inputs)
 
-    def batched(spec: Any, *leading: None) -> Any:
-        return tf.TensorSpec((*leading, *spec.shape), spec.dtype)
+    def batch_of(spec: Any) -> Any:
+        return tf.TensorSpec((None, *spec.shape), spec.dtype)
 
-    signature = [
-        batched(item, None, None),
-        tf.TensorSpec((None, None, model.output_shape[-1]), tf.float32),
-        tf.TensorSpec((None, None), tf.float32),
-        tf.TensorSpec((None,), tf.float32),
-    ]
+    number = tf.TensorSpec((), tf.float32)
+    one_hot = tf.TensorSpec(model.output_shape[1:], tf.float32)
+    signature = [*map(batch_of, (item, one_hot, number)), batch_of(number)]
 
     @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
     def steps(inputs: Any, labels: Any, weights: Any, rates: Any) -> Any:
-        count = tf.cast(tf.shape(inputs)[1], tf.float32)
-
         def step(place: Any, sums: Any) -> tuple[Any, Any]:
             model.optimizer.learning_rate.assign(rates[place])
+            own = slice(place * batch_size, (place + 1) * batch_size)
+            truth = labels[own]
             with tf.GradientTape() as tape:
-                probabilities = network(features(inputs[place]), training=True)
-                loss = model.compute_loss(
-                    None, labels[place], probabilities, weights[place], training=True
-                )
+                probabilities = network(features(inputs[own]), training=True)
+                loss = model.compute_loss(None, truth, probabilities, weights[own], training=True)
             variables = [variable.value for variable in model.trainable_variables]
             model.optimizer.apply(tape.gradient(loss, variables), model.trainable_variables)
-            right = tf.argmax(probabilities, axis=1) == tf.argmax(labels[place], axis=1)
+            right = tf.argmax(probabilities, axis=1) == tf.argmax(truth, axis=1)
             hits = tf.reduce_sum(tf.cast(right, tf.float32))
+            count = tf.cast(tf.shape(truth)[0], tf.float32)
             return place + 1, sums + tf.stack([loss * count, hits, count])
 
-        _, sums = tf.while_loop(
-            lambda place, _: place < tf.shape(inputs)[0], step, (0, tf.zeros(3))
-        )
+        _, sums = tf.while_loop(lambda place, _: place < tf.shape(rates)[0], step, (0, tf.zeros(3)))
         return sums
 
     model.optimizer.build(model.trainable_variables)
     function = tf.function(
         lambda inputs: network(features(inputs), training=False),
-        input_signature=[batched(item, None)],
+        input_signature=[batch_of(item)],
     )
     return _concrete(steps), _concrete(function)
 
