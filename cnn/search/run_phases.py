@@ -17,7 +17,7 @@ from cnn.search.preflight import remarks
 from cnn.search.progress import numbering
 from cnn.search.space import SearchSpace
 from cnn.search.trials_table import in_order, short
-from cnn.search.winner import choose, confirmation, simplest
+from cnn.search.winner import choose, confirmation, overall, simplest
 from cnn.settings.schema import PhaseSettings
 from cnn.spark.session import shortcomings
 from cnn.train.job import Origin
@@ -34,6 +34,10 @@ class History:
     notes: list[str] = field(default_factory=list)
     # By phase: what its networks started from.
     origins: dict[str, Origin] = field(default_factory=dict)
+
+    def winner(self, phases: Sequence[PhaseSettings]) -> TrialResult:
+        """The trial that wins the search."""
+        return overall(phases, self.best)
 
 
 def run_phases(search: Search) -> History:
@@ -84,6 +88,12 @@ def run_phases(search: Search) -> History:
         history.entries.append(_phase_entry(phase, best, trials))
         which = f"{best.number}{_numbering(trials)}"
         search.say(f"phase {phase.name}: best is trial {which}, {_describe(space, best)}")
+        winner = history.winner(search.settings.phases)
+        if winner is not best:
+            note(
+                f"phase {phase.name} did not improve on trial {winner.number} of phase "
+                f"{winner.phase}, which it started from: trial {winner.number} wins so far"
+            )
     return history
 
 

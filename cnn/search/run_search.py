@@ -112,7 +112,7 @@ def run_search(
         remove_all_progress(run)
     search = dataclasses.replace(search, origins=history.origins)
     searched = now()
-    winner = list(history.best.values())[-1]
+    winner = history.winner(settings.phases)
     trained = read_tested(run, winner.number, classes=len(manifest.classes))
     trained = trained or _train_final(search, winner, history.trials)
 

@@ -6,7 +6,7 @@ average. The mean over those seeds has no selection bias.
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cnn.rundir.result import CandidateResult, ConfirmationResult, Simplest
@@ -57,6 +57,22 @@ def choose(phase: PhaseSettings, trials: Sequence[TrialResult]) -> TrialResult |
     if not found or not all(candidate.repeats for candidate in found):
         return best_trial(trials, phase.objective)
     return min(found, key=lambda c: (c.mean_key(phase.objective), c.trial.number)).trial
+
+
+def overall(phases: Sequence[PhaseSettings], best: Mapping[str, TrialResult]) -> TrialResult:
+    """The winner of a search, given the best trial of each phase that has one, in order.
+
+    It is the best trial of the last phase. If that phase continues the networks of another
+    (`start`), both are validated on the same images, and the continued trial wins unless it was
+    improved: fine-tuning must earn its place.
+    """
+    settings = {phase.name: phase for phase in phases}
+    last = list(best)[-1]
+    chain: list[str | None] = [last]
+    while (name := chain[-1]) is not None:
+        chain.append(settings[name].start)
+    compared = [best[name] for name in reversed(chain) if name is not None]
+    return min(compared, key=lambda trial: trial_key(settings[last].objective, trial))
 
 
 def confirmation(phase: PhaseSettings, trials: Sequence[TrialResult]) -> ConfirmationResult | None:

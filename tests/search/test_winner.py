@@ -6,7 +6,7 @@ import pytest
 from support.made_up import bare_trial
 
 from cnn.rundir.trials import TrialResult
-from cnn.search.winner import choose, confirmation, expected_accuracy, simplest
+from cnn.search.winner import choose, confirmation, expected_accuracy, overall, simplest
 from cnn.settings.schema import ConfirmationSettings, PhaseSettings
 
 
@@ -118,3 +118,26 @@ def test_a_network_as_large_as_the_winners_is_no_smaller_one() -> None:
     found = simplest(winner, [trial(0, 0.95), winner])
     assert found is not None
     assert found.number == 1
+
+
+HEADS = phase(name="heads", objective="val_loss")
+TUNING = phase(name="tuning", objective="val_loss", start="heads")
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "winner"),
+    [
+        (TUNING, 0.09, 1),
+        (TUNING, 0.11, 0),
+        # Equal: what was there before the extra training.
+        (TUNING, 0.10, 0),
+        # Without `start` a later phase may have seen other images, and its best trial wins.
+        (phase(name="tuning", objective="val_loss", fix="heads"), 0.11, 1),
+    ],
+)
+def test_what_a_phase_continues_wins_unless_it_was_improved(
+    last: PhaseSettings, loss: float, winner: int
+) -> None:
+    best = {"heads": trial(0, 0.9, loss=0.10), "tuning": trial(1, 0.9, loss=loss)}
+    assert overall((HEADS, last), best).number == winner
+    assert overall((HEADS, last), {"heads": best["heads"]}).number == 0
