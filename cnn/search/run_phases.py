@@ -83,7 +83,7 @@ def run_phases(search: Search) -> History:
             if history.best and any(trial.status == "cancelled" for trial in trials):
                 note(f"the timeout was reached in phase {phase.name} before a trial was done")
                 return history
-            raise _all_failed(search.run, phase, trials)
+            raise without_best(search.run, phase, trials)
         history.best[phase.name] = best
         history.entries.append(_phase_entry(phase, best, trials))
         which = f"{best.number}{_numbering(trials)}"
@@ -116,14 +116,16 @@ def _time_left(phase: PhaseSettings, started: datetime) -> float | None:
     return max(0.1, phase.timeout - (now() - started).total_seconds())
 
 
-def _all_failed(run: Directory, phase: PhaseSettings, trials: Sequence[TrialResult]) -> Error:
-    failures = [trial for trial in trials if trial.error and trial.status != "invalid"]
-    first = failures[0] if failures else next((t for t in trials if t.error), None)
+def without_best(run: Directory, phase: PhaseSettings, trials: Sequence[TrialResult]) -> Error:
+    """Why no trial of a phase can win: all failed, or none was done when the timeout came."""
     where = f"see {run.uri}/{TRIALS}"
-    if first is None:
+    ended = [trial for trial in trials if trial.status != "cancelled"]
+    failed = [trial for trial in ended if trial.error and trial.status != "invalid"]
+    if not failed and (len(ended) < len(trials) or not ended):
         return Error(f"no trial of phase {phase.name!r} finished before the timeout; {where}")
+    first = next(iter(failed or ended))
     return Error(
-        f"all {len(trials)} trials of phase {phase.name!r} failed; "
+        f"all {len(ended)} trials of phase {phase.name!r} failed; "
         f"the first, trial {first.number} ({first.status}): {first.cause()}; {where}"
     )
 

@@ -9,6 +9,7 @@ from support.made_up import bare_trial
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.rundir.trials import TrialResult
+from cnn.search.run_phases import without_best
 from cnn.search.stopping import Stopping
 from cnn.settings.schema import PhaseSettings
 
@@ -77,3 +78,23 @@ def test_an_earlier_drivers_trials_are_remembered_but_its_failures_are_not_held_
     assert phase.reason() is None
     phase.add(trial(4, "crashed"))
     assert phase.reason() == "4 trials in a row were no better"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "rule"),
+    [
+        (["crashed", "invalid", "diverged"], r"all 3 trials .* trial 0 \(crashed\): reason 0"),
+        (["invalid", "invalid"], r"all 2 trials .* trial 0 \(invalid\): reason 0"),
+        (["invalid", "crashed", "cancelled"], r"all 2 trials .* trial 1 \(crashed\): reason 1"),
+        (
+            ["invalid", "cancelled", "cancelled"],
+            "no trial of phase 'p' finished before the timeout",
+        ),
+        ([], "no trial of phase 'p' finished before the timeout"),
+    ],
+)
+def test_a_phase_without_a_winner_says_why(tmp_path: Path, statuses: list[str], rule: str) -> None:
+    trials = [trial(number, status) for number, status in enumerate(statuses)]
+    phase = PhaseSettings(name="p", space={})
+    with pytest.raises(Error, match=rule):
+        raise without_best(Directory(tmp_path), phase, trials)
