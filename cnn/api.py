@@ -4,17 +4,14 @@ Both use an existing session, raise the same one-line errors as the jobs, and re
 notebook can display.
 """
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from cnn.core.calls import as_plain, errors_name_arguments, one_line_interrupt
 from cnn.core.console import say
 from cnn.core.directory import Directory, reachable
-from cnn.core.errors import Error, InputError, one_line
+from cnn.core.errors import InputError
 from cnn.core.near_misses import unknown_key
 from cnn.core.notebook import display_here
 from cnn.data.manifest import DataSettings
@@ -88,7 +85,7 @@ def preprocess(
             raise InputError(unknown_key(key, key, DataSettings.model_fields))
     if images is not None and kaggle is not None:
         raise InputError("images cannot be combined with kaggle, but both were given")
-    settings = _plain({key: value for key, value in settings.items() if value is not None}, "")
+    settings = as_plain({key: value for key, value in settings.items() if value is not None}, "")
     if "classes" in settings:
         settings["classes"] = tuple(settings["classes"])
     where = {"images": images, "kaggle": kaggle, "out": out, "overwrite": overwrite or None}
@@ -99,12 +96,12 @@ def preprocess(
         named = {**where, **settings, **changes}
         if "classes" in changes:
             named["classes"] = changes["classes"].split(",")
-        words = [f"{k}={_plain(v, k)!r}" for k, v in named.items() if v is not None]
+        words = [f"{k}={as_plain(v, k)!r}" for k, v in named.items() if v is not None]
         return f"preprocess({', '.join(['spark', *words])})"
 
     with (
-        _errors_name_arguments(),
-        _one_line_interrupt(lambda: "nothing was written; call preprocess again"),
+        errors_name_arguments(),
+        one_line_interrupt(lambda: "nothing was written; call preprocess again"),
     ):
         return make_data(
             session,
@@ -184,7 +181,7 @@ def tune(
         say(line)
     named = {"search": search, "space": space, "phases": phases, "final": final}
     named |= {"model": model, "features": features, "cache": cache}
-    tables = {key: _plain(table, key) for key, table in named.items() if table is not None}
+    tables = {key: as_plain(table, key) for key, table in named.items() if table is not None}
     packed = None
     started: list[Directory] = []
     if build is not None:
@@ -200,7 +197,7 @@ def tune(
         on_start=started.append,
     )
     where = None if data is None else reachable(data.path if isinstance(data, DataSet) else data)
-    with _errors_name_arguments(), _one_line_interrupt(lambda: _how_to_resume(started, packed)):
+    with errors_name_arguments(), one_line_interrupt(lambda: _how_to_resume(started, packed)):
         if resume:
             given = {"config": configs, "overwrite": overwrite, "warm_start": warm_start}
             given["backbone"] = request.backbones
@@ -234,67 +231,9 @@ def _check_resume(out: Location | None, given: Table) -> None:
             raise InputError(f"resume cannot be combined with {name}: a run has its own settings")
 
 
-def _plain(value: Any, where: str) -> Any:
-    """Converts a value to the types that TOML has."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v, f"{where}.{k}".lstrip(".")) for k, v in value.items()}
-    if isinstance(value, list | tuple | range | np.ndarray):
-        return [_plain(item, where) for item in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, str | int | float):
-        return value
-    raise InputError(f"{where} must be a value that TOML can hold, but got {value!r}")
-
-
-class Interrupted(KeyboardInterrupt):
-    """An interrupt that says how to go on; like any interrupt, it ends the notebook run."""
-
-    def _render_traceback_(self) -> list[str]:
-        return one_line(self)
-
-
 def _how_to_resume(started: Sequence[Directory], packed: bytes | None) -> str:
     if not started:
         return "nothing was started"
     build = ", build=..." if packed is not None else ""
     call = f"tune(spark, out={started[0].uri!r}, resume=True{build})"
     return f"finished work is on disk; resume with: {call}"
-
-
-# What py4j logs if it is interrupted while it waits for the JVM, and then closes its connection.
-_OF_INTERRUPTS = (
-    "KeyboardInterrupt while sending command",
-    "Exception occurred while shutting down connection",
-)
-
-
-@contextmanager
-def _one_line_interrupt(advice: Callable[[], str]) -> Iterator[None]:
-    """Turns an interrupt into one line and keeps py4j from logging its tracebacks."""
-    loggers = [logging.getLogger(name) for name in (None, "py4j.clientserver")]
-    for logger in loggers:
-        logger.addFilter(_is_no_interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted(advice()) from None
-    finally:
-        for logger in loggers:
-            logger.removeFilter(_is_no_interrupt)
-
-
-def _is_no_interrupt(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(_OF_INTERRUPTS)
-
-
-@contextmanager
-def _errors_name_arguments() -> Iterator[None]:
-    """Makes errors name arguments instead of flags; commands in messages are not changed."""
-    try:
-        yield
-    except Error as error:
-        error.in_python = True
-        raise

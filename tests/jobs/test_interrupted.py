@@ -17,7 +17,7 @@ import pytest
 from support.jobs import Run, clean_environment, one_line, started
 from support.paths import REPOSITORY
 
-from cnn.api import Interrupted, _one_line_interrupt
+from cnn.core.calls import Interrupted, one_line_interrupt
 from cnn.core.directory import Directory
 from cnn.rundir.heartbeat import RUNNING
 from cnn.rundir.trials import read_trials
@@ -193,7 +193,7 @@ def test_an_interrupted_call_logs_no_traceback_of_py4j(caplog: pytest.LogCapture
     assert OF_CONNECTIONS in said
 
     def interrupted() -> None:
-        with _one_line_interrupt(lambda: "call it again"):
+        with one_line_interrupt(lambda: "call it again"):
             logging.getLogger().error(OF_CALLS)
             logging.getLogger("py4j.clientserver").error(OF_CONNECTIONS)
             logging.getLogger("py4j.clientserver").error("another error")
