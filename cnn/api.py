@@ -135,7 +135,7 @@ def tune(
     backbone: str | Path | Sequence[str | Path] = (),
     config: Location | Sequence[Location] = (),
     build: Build | None = None,
-    warm_start: Location | None = None,
+    warm_start: Location | Sequence[Location] = (),
     resume: bool = False,
     overwrite: bool = False,
 ) -> Run:
@@ -159,7 +159,7 @@ def tune(
         build: A function `build(params, *, size, channels, classes)` of your own, which returns
             an uncompiled Keras model of Keras's own layers that takes uint8 pixels. `params` then
             has learning_rate, batch_size and the parameters in `space` and the files of `config`.
-        warm_start: An earlier run, whose best parameters are tried first.
+        warm_start: Earlier runs, also on other data, whose best parameters are tried first.
         resume: Whether to continue the run at `out` with its own settings and the same `build`.
             Finished work is not repeated.
         overwrite: Whether to replace a run at `out`.
@@ -186,11 +186,10 @@ def tune(
     started: list[Directory] = []
     if build is not None:
         packed = _add_build(tables, build)
-    configs = [Path(path) for path in ([config] if isinstance(config, str | Path) else config)]
     request = RunRequest(
-        configs=configs,
+        configs=[Path(path) for path in _listed(config)],
         tables=tables,
-        backbones=[str(b) for b in ([backbone] if isinstance(backbone, str | Path) else backbone)],
+        backbones=[str(name) for name in _listed(backbone)],
         build=packed,
         command=("cnn.tune",),
         display=display_here(),
@@ -199,8 +198,8 @@ def tune(
     where = None if data is None else reachable(data.path if isinstance(data, DataSet) else data)
     with errors_name_arguments(), one_line_interrupt(lambda: _how_to_resume(started, packed)):
         if resume:
-            given = {"config": configs, "overwrite": overwrite, "warm_start": warm_start}
-            given["backbone"] = request.backbones
+            given = {"config": config, "overwrite": overwrite, "warm_start": warm_start}
+            given["backbone"] = backbone
             _check_resume(out, {**given, "phases": phases})
             return resume_run(session, reachable(str(out)), request, data=where)
         return start_run(
@@ -208,9 +207,13 @@ def tune(
             where or reachable("data"),
             reachable(out or default_run_dir()),
             request,
-            earlier=None if warm_start is None else reachable(warm_start),
+            earlier=[reachable(run) for run in _listed(warm_start)],
             overwrite=overwrite,
         )
+
+
+def _listed(one_or_more: Location | Sequence[Location]) -> Sequence[Location]:
+    return [one_or_more] if isinstance(one_or_more, str | Path) else one_or_more
 
 
 def _add_build(tables: dict[str, Any], build: Build) -> bytes | None:

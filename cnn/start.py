@@ -18,15 +18,17 @@ from cnn.model.backbone_card import Backbone
 from cnn.model.builder import check_named_function
 from cnn.report.page import REPORT, write_report
 from cnn.run import Run
+from cnn.rundir.earlier_runs import NOTHING, EarlierRuns
 from cnn.rundir.result import RESULT
 from cnn.rundir.trials import TrialResult, read_trials
 from cnn.search.backbones import check_unseen, make_backbones, pretrained_of, read_backbones
 from cnn.search.context import Search
 from cnn.search.journal import Start, claim_run, read_start, recover_trials
 from cnn.search.mlflow import MlflowLog, log_finished
-from cnn.search.preflight import check_inputs, check_point_names, check_run_dir, warm_start
+from cnn.search.preflight import check_inputs, check_point_names, check_run_dir
 from cnn.search.resume import check_unchanged, resume_settings
 from cnn.search.run_search import run_search
+from cnn.search.warm_start import warm_start
 from cnn.settings.params import NO_BACKBONE
 from cnn.settings.schema import FEW_IMAGES, Settings
 from cnn.settings.toml import CONF, load_settings, overlay, settings_text
@@ -73,10 +75,10 @@ def start_run(
     run: Directory,
     request: RunRequest,
     *,
-    earlier: Directory | None = None,
+    earlier: Sequence[Directory] = (),
     overwrite: bool = False,
 ) -> Run:
-    """Starts a search, with the best parameters of the run directory `earlier` first if given.
+    """Starts a search, which uses what the runs `earlier` have found.
 
     Invalid input is reported before `session` is entered. Raises Error.
     """
@@ -93,8 +95,8 @@ def start_run(
         assignments=request.assignments,
     )
     check_point_names(settings)
-    if earlier is not None:
-        settings = warm_start(settings, earlier)
+    warm = warm_start(settings, earlier)
+    settings = warm.settings
     manifest = check_inputs(data, settings, request.build)
     names = ("default.toml", *(path.name for path in configs), *(request.tables or {}))
     start = Start(
@@ -110,7 +112,10 @@ def start_run(
         check_unseen(settings.backbones, manifest)
         made = Made(make_backbones(settings.backbones, Path(folder)), Path(folder))
         print(f"settings: {' + '.join(names)}", flush=True)
-        return _search(session, data, run, settings, manifest, start, request, made)
+        for remark in warm.remarks:
+            say(remark)
+        known = warm.earlier
+        return _search(session, data, run, settings, manifest, start, request, made, known=known)
 
 
 def resume_run(
@@ -174,6 +179,7 @@ def _search(
     request: RunRequest,
     made: Made,
     earlier: Sequence[TrialResult] | None = None,
+    known: EarlierRuns = NOTHING,
 ) -> Run:
     """`earlier` are the finished trials of a run that is resumed."""
     log = _log(run, start, request)
@@ -194,6 +200,7 @@ def _search(
             earlier or [],
             say,
             on_trial=log.add if log else lambda trial: None,
+            known=known,
             pretrained=pretrained_of(settings, made.backbones),
             backbone_files=made.folder,
             build=request.build,

@@ -65,7 +65,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="DIR",
         help="where each host caches images; default: Spark's first local directory",
     )
-    add("--warm-start", metavar="RUN", help="first try the best configurations of an earlier run")
+    add(
+        "--warm-start",
+        metavar="RUN",
+        action="append",
+        default=[],
+        help="use what an earlier run found, also on other data; repeatable",
+    )
     add("--resume", metavar="RUN", help="resume a run that was not finished")
     add("--mlflow", metavar="URI", help="log to this MLflow server; needs the extra [mlflow]")
     add("--mlflow-experiment", metavar="NAME", help=f"default: {EXPERIMENT}")
@@ -116,7 +122,7 @@ def main(arguments: Sequence[str]) -> None:
             reachable(args.data or "data"),
             reachable(args.out or default_run_dir()),
             request,
-            earlier=None if args.warm_start is None else reachable(args.warm_start),
+            earlier=[reachable(earlier) for earlier in args.warm_start],
             overwrite=args.overwrite,
         )
     print(run.summary() if run.new else f"report: {run.report}")

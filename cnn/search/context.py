@@ -9,6 +9,7 @@ from cnn.core.directory import Directory
 from cnn.core.display import Display, OnStdout
 from cnn.data.manifest import Manifest
 from cnn.data.splits import TRAIN
+from cnn.rundir.earlier_runs import NOTHING, EarlierRuns
 from cnn.rundir.trials import TrialResult
 from cnn.search.forecast import Forecast
 from cnn.settings.schema import PhaseSettings, Settings
@@ -39,6 +40,8 @@ class Search:
     on_trial: Callable[[TrialResult], None] = lambda trial: None
     # What the networks of a phase start from, by phase.
     origins: Mapping[str, Origin] = field(default_factory=dict)
+    # What is known from earlier runs; a run that is resumed has it in its directory.
+    known: EarlierRuns = NOTHING
     # The backbones of the space; where their files are until the run directory has them.
     pretrained: Pretrained = NONE
     backbone_files: Path | None = None

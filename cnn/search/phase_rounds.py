@@ -13,6 +13,7 @@ import numpy as np
 from hyperopt import base, fmin, hp
 
 from cnn.core.clock import now
+from cnn.rundir.earlier_runs import NOTHING, read_earlier
 from cnn.rundir.heartbeat import read_progress
 from cnn.rundir.trials import TrialResult
 from cnn.search.context import Search, isolation
@@ -155,7 +156,9 @@ class SearchRound(PhaseRound):
         self.first_number = first_number
         self.repeats = {}
         self.earlier = [(trial, space.encode(trial.params)) for trial in trials.searched()]
-        self.suggest = strategy(space, first_number, self._points())
+        first = phase is search.settings.phases[0]
+        known = read_earlier(search.run) if first else NOTHING
+        self.suggest = strategy(space, first_number, self._points(), known)
         self._seen = {_text(trial.params) for trial in trials.all()}
 
     def params(self, point: Point) -> TrainingParams:

@@ -13,7 +13,6 @@ from cnn.data.arrays import choose
 from cnn.data.manifest import MANIFEST, Manifest, read_manifest
 from cnn.data.splits import TRAIN
 from cnn.model.builder import check_builder
-from cnn.rundir.trials import best_trial, read_trials
 from cnn.search.hyperopt_documents import Vals
 from cnn.search.space import SearchSpace
 from cnn.settings.schema import FOLDS, SETTINGS, PhaseSettings, Settings
@@ -22,7 +21,7 @@ from cnn.spark.retry import TaskFailed, retry_if_lost
 from cnn.spark.slots import Slots
 
 _TOKEN = "token"
-OUT, DATA, WARM_START = Option("out"), Option("data"), Option("warm_start")
+OUT, DATA = Option("out"), Option("data")
 
 
 def check_inputs(data: Directory, settings: Settings, build: bytes | None = None) -> Manifest:
@@ -76,41 +75,6 @@ def _check_points(space: SearchSpace) -> None:
         if vals in seen:
             raise InputError(f"search.points must be distinct, but got {point} twice")
         seen.append(vals)
-
-
-def warm_start(settings: Settings, earlier: Directory) -> Settings:
-    """Settings whose first phase begins with the best trial of another run.
-
-    Only the parameters that this search varies are taken from it.
-
-    Args:
-        settings: The new search's settings.
-        earlier: The other run's directory.
-
-    Raises:
-        InputError: The other run has no finished trial, or its best is outside the search space.
-    """
-    trials = read_trials(earlier)
-    first, *others = settings.phases
-    best = best_trial((t for t in trials if t.phase == trials[-1].phase), first.objective)
-    if best is None:
-        raise InputError(
-            "{} must name a run with a finished trial, but {} has none", WARM_START, earlier.uri
-        )
-    space = SearchSpace(first, kind=settings.model.params_kind)
-    point = {name: best.params[name] for name in space.varying if name in best.params}
-    try:
-        vals = space.encode(point)
-    except InputError as error:
-        raise InputError(
-            "{} must name a run whose best trial is in the search space, but that of {} is not: {}",
-            WARM_START,
-            earlier.uri,
-            error,
-        ) from None
-    if vals not in [space.encode(known) for known in first.points]:
-        first = first.model_copy(update={"points": (*first.points, point)})
-    return settings.model_copy(update={"phases": (first, *others)})
 
 
 def _read_columns(data: Directory, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:

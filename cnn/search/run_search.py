@@ -13,6 +13,7 @@ from cnn.core.failure_reason import failure
 from cnn.data.splits import TEST, TRAIN
 from cnn.model.card import MODEL_CARD
 from cnn.report.page import write_report
+from cnn.rundir.earlier_runs import write_earlier
 from cnn.rundir.heartbeat import read_host_progress, read_progress, remove_all_progress
 from cnn.rundir.result import RunResult, WinnerOutcome, write_result
 from cnn.rundir.trials import CHECKPOINTS, LOGS, TrialResult, write_log
@@ -90,6 +91,7 @@ def run_search(
     if search.backbone_files is not None:
         store_backbones(run, search.pretrained.backbones, search.backbone_files)
     run.write(SETTINGS, dump_settings(settings).encode())
+    write_earlier(run, search.known)
     write_start(run, start)
     on_start()
     for trial in search.earlier:

@@ -11,9 +11,11 @@ from typing import Any
 from hyperopt import base, rand, tpe
 
 from cnn.core.seeds import derive_seed
+from cnn.rundir.earlier_runs import NOTHING, EarlierRuns
 from cnn.search.grid import GRID
 from cnn.search.hyperopt_documents import Vals, document_of
 from cnn.search.space import SearchSpace
+from cnn.search.warm_start import with_earlier
 
 # Hyperopt's interface: (new ids, domain, trials, seed) -> trial documents, none when exhausted.
 Suggest = Callable[[list[int], base.Domain, base.Trials, int], list[dict[str, Any]]]
@@ -23,7 +25,10 @@ _TPE_DRAWS = 10
 
 
 def strategy(
-    space: SearchSpace, first_number: int, points: Mapping[int, Vals] | None = None
+    space: SearchSpace,
+    first_number: int,
+    points: Mapping[int, Vals] | None = None,
+    earlier: EarlierRuns = NOTHING,
 ) -> Suggest:
     """The phase's strategy as a Hyperopt algorithm.
 
@@ -34,6 +39,7 @@ def strategy(
         space: The phase's search space.
         first_number: The number of the phase's first trial.
         points: Points to propose at the given places, counted from 0, instead.
+        earlier: Trials of earlier runs with the same search space, for TPE.
     """
     phase, points = space.phase, points or {}
     asked: Counter[int] = Counter()
@@ -57,7 +63,8 @@ def strategy(
         if phase.strategy == "random" or attempt >= _TPE_DRAWS:
             documents: list[dict[str, Any]] = rand.suggest(new_ids, domain, trials, own)
         else:
-            documents = propose(new_ids, domain, trials, own, startup=phase.startup_trials)
+            known = with_earlier(trials, space, earlier) if earlier.trials else trials
+            documents = propose(new_ids, domain, known, own, startup=phase.startup_trials)
         return documents
 
     return suggest

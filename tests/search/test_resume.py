@@ -19,6 +19,7 @@ from support.paths import REPOSITORY
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
+from cnn.rundir.earlier_runs import read_earlier
 from cnn.rundir.trials import TrialResult, read_trials
 from cnn.start import RunRequest, resume_run
 
@@ -294,7 +295,11 @@ def test_an_earlier_runs_best_is_tried_first(
     done = submit(
         *tune(noise_data, tmp_path / "run", "random"),
         *("--seed", "8", "--max-trials", "2", "--warm-start", unfinished),
+        *("--warm-start", unfinished),
     )
     assert done.returncode == 0, done.stderr
     first = read_trials(Directory(tmp_path / "run"))[0]
     assert first.params == best.params
+    scored = [trial for trial in earlier if trial.status in {"ok", "pruned"}]
+    assert len(read_earlier(Directory(tmp_path / "run")).trials) == 2 * len(scored)
+    assert done.stdout.count(f"warm start from {unfinished}") == 2

@@ -1,0 +1,165 @@
+"""What a search learns from earlier runs, whose data may have been others.
+
+Their best configurations are tried first. Where an earlier run had the same search space, TPE also
+learns from all its trials. Scores of different runs cannot be compared, but TPE uses only their
+order: each trial counts by its place among the trials of its own run. So does each trial of this
+run, once it has one.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from hyperopt import STATUS_OK, base
+
+from cnn.core.directory import Directory
+from cnn.core.errors import InputError, Option
+from cnn.rundir.earlier_runs import NOTHING, EarlierRuns, EarlierTrial
+from cnn.rundir.trials import TrialResult, best_trial, read_trials, trial_key
+from cnn.search.hyperopt_documents import document_of
+from cnn.search.space import SearchSpace
+from cnn.settings.schema import Objective, Settings
+from cnn.settings.toml import read_settings, settings_text
+
+WARM_START = Option("warm_start")
+# How many of the best configurations of a run with another search space are tried first.
+_POINTS = 3
+
+
+class WarmStart(NamedTuple):
+    """Settings whose first phase begins with the best of earlier runs; what TPE knows; remarks."""
+
+    settings: Settings
+    earlier: EarlierRuns
+    remarks: tuple[str, ...]
+
+
+def warm_start(settings: Settings, runs: Sequence[Directory]) -> WarmStart:
+    """Takes from earlier runs what the first phase of a search can use.
+
+    Args:
+        settings: The new search's settings.
+        runs: The earlier runs' directories.
+
+    Returns:
+        The changed settings, and what is known. Only the parameters that the search varies are
+        taken; a configuration outside the search space is left out, and a remark says so.
+
+    Raises:
+        InputError: An earlier run has no finished trial.
+    """
+    if not runs:
+        return WarmStart(settings, NOTHING, ())
+    first, *others = settings.phases
+    space = SearchSpace(first, kind=settings.model.params_kind)
+    points, known, remarks = list(first.points), [], []
+    for run in runs:
+        same, trials = _trials_of(run, settings)
+        ranked = _ranked(trials, first.objective)
+        if not ranked:
+            raise InputError(
+                "{} must name a run with a finished trial, but {} has none", WARM_START, run.uri
+            )
+        inside, outside = [], []
+        for trial in ranked:
+            point = {name: trial.params[name] for name in space.varying if name in trial.params}
+            try:
+                inside.append((trial, point, space.encode(point)))
+            except InputError as error:
+                outside.append((trial, error))
+        if same:
+            known += [
+                EarlierTrial(params=point, place=(ranked.index(trial) + 0.5) / len(ranked))
+                for trial, point, _ in inside
+            ]
+        tried = inside[: 1 if same else _POINTS]
+        there = [space.encode(point) for point in points]
+        points += [point for _, point, vals in tried if vals not in there]
+        remarks.append(_remark(run, [trial for trial, *_ in tried], len(inside), same, outside))
+    first = first.model_copy(update={"points": tuple(points)})
+    changed = settings.model_copy(update={"phases": (first, *others)})
+    return WarmStart(changed, EarlierRuns(trials=tuple(known)), tuple(remarks))
+
+
+def _trials_of(run: Directory, settings: Settings) -> tuple[bool, list[TrialResult]]:
+    """Whether phases of a run had the search space of the new first phase, and their trials.
+
+    If none had, the trials are those of the run's last phase.
+    """
+    trials = read_trials(run)
+    try:
+        earlier = read_settings(settings_text(run))
+    except InputError:
+        # Settings of an earlier version say nothing, but trials are still trials.
+        same = set()
+    else:
+        space = settings.phases[0].space
+        alike = earlier.model.params_kind is settings.model.params_kind
+        same = {phase.name for phase in earlier.phases if alike and phase.space == space}
+        same &= {trial.phase for trial in trials}
+    wanted = same or {trial.phase for trial in trials[-1:]}
+    return bool(same), [trial for trial in trials if trial.phase in wanted]
+
+
+def _ranked(trials: Sequence[TrialResult], objective: Objective) -> list[TrialResult]:
+    """The trials with a score, the best first; those that were stopped early come last."""
+    if best_trial(trials, objective) is None:
+        return []
+    scored = [t for t in trials if t.status in {"ok", "pruned"} and t.repeats is None]
+    return sorted(scored, key=lambda t: (t.status, trial_key(objective, t), t.number))
+
+
+def _remark(
+    run: Directory,
+    tried: Sequence[TrialResult],
+    inside: int,
+    same: bool,
+    outside: Sequence[tuple[TrialResult, InputError]],
+) -> str:
+    numbers = ", ".join(str(trial.number) for trial in tried)
+    parts = [f"its trials tried first: {numbers}" if tried else "nothing of it is tried first"]
+    if same:
+        parts.append(f"TPE knows {inside} of its trials")
+    if outside:
+        trial, error = outside[0]
+        parts.append(
+            f"{len(outside)} are outside the search space and left out (trial {trial.number}: "
+            f"{error})"
+        )
+    return f"warm start from {run.uri}: {'; '.join(parts)}"
+
+
+def with_earlier(trials: base.Trials, space: SearchSpace, earlier: EarlierRuns) -> base.Trials:
+    """This search's trials and those of earlier runs, each with its place as its loss.
+
+    Args:
+        trials: This search's trials.
+        space: The search space of the phase.
+        earlier: The trials of earlier runs with this space.
+    """
+    own = trials.trials
+    scored = [d for d in own if d["result"].get("status") == STATUS_OK and "loss" in d["result"]]
+    order = sorted(scored, key=lambda document: (document["result"]["loss"], document["tid"]))
+    place = {document["tid"]: (i + 0.5) / len(order) for i, document in enumerate(order)}
+
+    def placed(document: dict[str, Any]) -> dict[str, Any]:
+        if document["tid"] not in place:
+            return document
+        return {**document, "result": {**document["result"], "loss": place[document["tid"]]}}
+
+    found = base.Trials()
+    found.insert_trial_docs(
+        [
+            *(
+                document_of(
+                    -1 - number,
+                    space.encode(trial.params),
+                    {"status": STATUS_OK, "loss": trial.place},
+                    base.JOB_STATE_DONE,
+                )
+                for number, trial in enumerate(earlier.trials)
+            ),
+            *map(placed, own),
+        ]
+    )
+    found.refresh()
+    return found
