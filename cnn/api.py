@@ -62,9 +62,10 @@ def preprocess(
         backbone: A backbone, by its name in keras.applications or the path or URI of its file:
             sets image_size and color_mode to what it takes, unless they are given.
         **settings: The settings that jobs/preprocess.py has as flags: image_size, color_mode,
-            fit, background, value_range, classes, test_images, folders, test_fraction, group,
-            group_regex, split, max_rejects, seed. `background` may be (red, green, blue), and
-            `value_range` is (low, high).
+            fit, background, value_range, classes, class_level, class_regex, exclude,
+            lower_labels, map_labels, test_images, folders, test_fraction, group, group_regex,
+            split, max_rejects, seed. `background` may be (red, green, blue), `value_range` is
+            (low, high), and `exclude` is a list.
 
     Returns:
         The data set; printed, it says what happened to every file.

@@ -82,7 +82,7 @@ def start_run(
 
     Invalid input is reported before `session` is entered. Raises Error.
     """
-    configs = request.configs or _own_config(data)
+    configs = own_configs(data, request.configs)
     tables = request.tables
     if request.backbones:
         configs = [CONF / "pretrained.toml", *configs]
@@ -225,10 +225,13 @@ def _log(run: Directory, start: Start, request: RunRequest) -> MlflowLog | None:
     return MlflowLog(request.mlflow, run, start.started, experiment=request.mlflow_experiment)
 
 
-def _own_config(data: Directory) -> "list[Traversable]":
-    """The settings that suit the data, for a request that names no settings file."""
+def own_configs(data: Directory, named: "Sequence[Traversable]") -> "list[Traversable]":
+    """The settings that suit the data, below the settings files that a request names."""
     manifest = read_manifest(data)
+    given = [] if manifest.validation is None else [CONF / "given.toml"]
+    if named:
+        return [*given, *named]
     if manifest.sample:
         return [CONF / "sample.toml"]
     few = manifest.smallest_class(TRAIN) < FEW_IMAGES
-    return [CONF / "small.toml"] if few else []
+    return [CONF / "small.toml", *given] if few else given

@@ -53,6 +53,36 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--out", metavar="DATA", default="data", help="the data directory; default: %(default)s")
     add("--classes", metavar="A,B", help="the classes, in the order of their labels")
     add(
+        "--class-level",
+        metavar="N",
+        type=int,
+        default=default("class_level"),
+        help="which folder above an image names its class: 1 is the one that directly holds it, 2 "
+        "the one above; default: %(default)s",
+    )
+    add(
+        "--class-regex",
+        metavar="R",
+        help="a pattern for paths: its first group, or else its whole match, is an image's class; "
+        "it must match every image",
+    )
+    add(
+        "--exclude",
+        metavar="GLOB",
+        action="append",
+        help="files or folders to leave out, as in a .gitignore file; repeatable",
+    )
+    add(
+        "--lower-labels",
+        action="store_true",
+        help="merge classes whose names differ only in case, spaces or Unicode form",
+    )
+    add(
+        "--map-labels",
+        metavar="FILE",
+        help="a CSV file with the columns from and to, which renames and so merges classes",
+    )
+    add(
         "--for",
         metavar="NAME|PATH",
         help="a backbone: sets the two options below to what it takes, unless they are given; a "
@@ -98,9 +128,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--folders",
         choices=choices("folders"),
         default="ask",
-        help="what to do with folders that look like a split, such as train/ and test/ with the "
-        "same classes; ask: refuse them and show a command for each interpretation; ignore: merge "
-        "them and split the images anew; default: %(default)s",
+        help="what to do with folders whose meaning is not clear; ask: stop and show a command for "
+        "each meaning; given: keep a split in folders such as train/, val/ and test/; "
+        "given,move-groups: also leave out training images whose group is in another part; ignore: "
+        "take all folders as they stand, and merge those with the same name; default: %(default)s",
     )
     add(
         "--group",
@@ -139,8 +170,9 @@ def command(flags: Mapping[str, Any]) -> str:
         if value is True:
             words.append(flag)
         elif value is not None and value != default:
-            # A separate value that begins with a dash would be another flag.
-            words += [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
+            for one in value if isinstance(value, list) else [value]:
+                # A separate value that begins with a dash would be another flag.
+                words += [f"{flag}={one}"] if str(one).startswith("-") else [flag, str(one)]
     return " ".join(map(quoted, words))
 
 

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import NoReturn, cast
 
 from cnn.core.console import plain, redacted
-from cnn.core.errors import Error
+from cnn.core.errors import Error, notes_of
 from cnn.core.failure_reason import failure
 from cnn.core.outlet import outlive_readers
 
@@ -49,7 +49,10 @@ def run_job(main: Callable[[Sequence[str]], None]) -> NoReturn:
 def _failed(error: BaseException) -> int:
     """Prints why a job failed and returns its exit code; raises an unknown error again."""
     if isinstance(error, Error):
-        return _print_error(str(error), code=error.exit_code)
+        code = _print_error(str(error), code=error.exit_code)
+        for note in notes_of(error):
+            print(note, file=sys.stderr, flush=True)
+        return code
     if isinstance(error, OSError):
         # A full disk or another user's folder: a traceback would explain nothing more.
         # The error of an object store has only its text.

@@ -20,7 +20,7 @@ class Option:
 
 
 class Error(Exception):
-    """The run itself failed; a job reports this in one line.
+    """The run itself failed; a job reports this in one line, and its notes (`add_note`) below it.
 
     Args:
         rule: What must be, then what was got. If there are `parts`, a template for `str.format`.
@@ -65,5 +65,11 @@ class InputError(Error):
 
 
 def one_line(error: BaseException) -> list[str]:
-    """An error as a notebook shows it: a list of one line."""
-    return [f"{type(error).__name__}: {plain(redacted(' '.join(str(error).split())))}"]
+    """An error as a notebook shows it: a list of one line, and of its notes."""
+    text = f"{type(error).__name__}: {plain(redacted(' '.join(str(error).split())))}"
+    return [text, *notes_of(error)]
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """The notes of an error as lines that are safe to print."""
+    return [plain(redacted(note)) for note in getattr(error, "__notes__", ())]

@@ -29,7 +29,8 @@ from cnn.data.manifest import (
 from cnn.data.parts import Part, PartResult, cut_parts
 from cnn.data.rejects import check_rejects, kind_of, write_rejects
 from cnn.data.screening import screen
-from cnn.data.splits import TEST, TRAIN, assign
+from cnn.data.splits import TEST, TRAIN, VALIDATION, assign
+from cnn.data.stem_ties import find_stem_ties
 from cnn.spark.slots import wait_for_executors
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def make_dataset(
     *,
     source: Source,
     sample: bool = False,
+    assumptions: Sequence[str] = (),
 ) -> Manifest:
     """Decodes the listed images in parallel and commits a data directory at `out`.
 
@@ -58,9 +60,15 @@ def make_dataset(
         digests = digest_candidates(
             listing.files, lambda files, whole: images.digests(spark, files, whole)
         )
-    screened = screen(listing.files, digests, settings)
+        ties, seen = find_stem_ties(
+            listing.files, settings, lambda files: images.thumbnails(spark, files)
+        )
+    for line in seen:
+        say(line)
+    screened = screen(listing.files, digests, settings, ties)
     rejected = [*screened.contradictory, *listing.rejects]
     split = assign(screened.files, screened.groups, listing.classes, settings)
+    validated = any(file.part == VALIDATION for file in screened.files)
     sizes = {file.path: file.size for file in screened.files}
     # An official test set is read after the training images, and each must end with short parts.
     apart = [split] if settings.test_images is None else [{name: split[name]} for name in split]
@@ -99,6 +107,8 @@ def make_dataset(
             blank=len(blank),
             value_range=value_range,
             settings=settings,
+            validation="given" if validated else None,
+            assumptions=(*assumptions, *seen),
             source=source,
             sample=sample,
             inputs=listing.inputs,

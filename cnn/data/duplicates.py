@@ -1,6 +1,6 @@
 """Finds files with identical bytes: they must be in the same split and have the same label.
 
-An official test set is not changed: only copies among the training images are removed.
+A given test set is not changed: only copies among the other images are removed.
 """
 
 from collections import Counter, defaultdict
@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from cnn.core.directory import Directory
 from cnn.core.documents import write_csv
-from cnn.data.splits import ImageFile
+from cnn.data.splits import TEST, VALIDATION, GivenPart, ImageFile
 
 DUPLICATES = "duplicates.csv"
+# The given parts that are not trained on; each keeps its images against those behind it.
+_HELD_OUT: tuple[GivenPart, ...] = (TEST, VALIDATION)
 
 Digests = list[str | None]
 # Computes digests of the last bytes (False) or all bytes (True) of files; None if unreadable.
@@ -53,44 +55,53 @@ def contradictions(
 ) -> dict[int, tuple[str, str]]:
     """By index, paths and reasons of training images whose bytes occur with two labels.
 
-    Which label is correct is unknown. Images that are also in an official test set are left to
-    `withheld`.
+    Which label is correct is unknown. Images that are also in a given test or validation set are
+    left to `withheld`.
     """
     labels = _labels(files, digests)
-    tested = {digest for file, digest in zip(files, digests, strict=True) if file.tested}
+    held_out = {
+        digest for file, digest in zip(files, digests, strict=True) if file.part in _HELD_OUT
+    }
     return {
         i: (file.path, _contradiction(labels[digest]))
         for i, (file, digest) in enumerate(zip(files, digests, strict=True))
-        if digest is not None and digest not in tested and len(labels[digest]) > 1
+        if digest is not None and digest not in held_out and len(labels[digest]) > 1
     }
 
 
 def withheld(
     files: Sequence[ImageFile], digests: Sequence[str | None], groups: Sequence[str]
 ) -> dict[int, tuple[str, str]]:
-    """By index, paths and reasons of training images that are also in an official test set.
+    """By index, paths and reasons of images that are also in a given part that is not trained on.
 
-    The test set has either the same bytes or other images of the same group.
+    The part has either the same bytes or other images of the same group. A test set keeps all its
+    images, a validation set those that the test set does not have.
     """
     labels = _labels(files, digests)
-    copies: dict[str, str] = {}
-    tested_groups: set[str] = set()
+    copies: dict[GivenPart, dict[str, str]] = {part: {} for part in _HELD_OUT}
+    held_groups: dict[GivenPart, set[str]] = {part: set() for part in _HELD_OUT}
     for file, digest, group in zip(files, digests, groups, strict=True):
-        if file.tested:
-            tested_groups.add(group)
+        if file.part in _HELD_OUT:
+            held_groups[file.part].add(group)
             if digest is not None:
-                copies.setdefault(digest, file.path)
+                copies[file.part].setdefault(digest, file.path)
+
+    def reason(part: GivenPart, digest: str | None, group: str) -> str | None:
+        if digest is not None and digest in copies[part]:
+            if len(labels[digest]) > 1:
+                return _contradiction(labels[digest])
+            return f"identical bytes in the {part} images ({copies[part][digest]})"
+        if group in held_groups[part]:
+            return f"its group is in the {part} images ({group})"
+        return None
+
     reasons: dict[int, tuple[str, str]] = {}
     for i, (file, digest, group) in enumerate(zip(files, digests, groups, strict=True)):
-        if file.tested:
-            continue
-        if digest is not None and digest in copies:
-            reason = f"identical bytes in the test images ({copies[digest]})"
-            if len(labels[digest]) > 1:
-                reason = _contradiction(labels[digest])
-            reasons[i] = (file.path, reason)
-        elif group in tested_groups:
-            reasons[i] = (file.path, f"its group is in the test images ({group})")
+        above = _HELD_OUT[: _HELD_OUT.index(file.part)] if file.part in _HELD_OUT else _HELD_OUT
+        found = (reason(part, digest, group) for part in above)
+        why = next((text for text in found if text is not None), None)
+        if why is not None:
+            reasons[i] = (file.path, why)
     return reasons
 
 

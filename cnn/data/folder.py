@@ -48,7 +48,7 @@ def _walk(
     folders = [entry for entry in kept if entry.is_dir() and subset.has(relative + entry.name)]
     found = [_found(entry, relative + entry.name) for entry in kept if not entry.is_dir()]
     name = escape(os.path.basename(os.path.abspath(folder)))
-    yield Folder(name, found, len(every) - len(kept), bool(folders))
+    yield Folder(name, found, len(every) - len(kept), bool(folders), relative.rstrip("/"))
     for entry in folders:
         below = entry.stat()
         # Following a link to a folder above would never end.

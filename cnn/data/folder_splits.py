@@ -1,27 +1,47 @@
-"""Detects folders that look like an existing split, such as train/ and test/.
+"""Finds folders that look like an existing split, such as train/ and test/, and keeps it.
 
 Merging them and drawing a new split would put most of an official test set into the training
-images, so the user must choose.
+images, so the user must choose; `layout_check` asks.
 """
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from cnn.core.errors import InputError, Option
-from cnn.data.splits import ImageFile
+from cnn.data.manifest import DataSettings
+from cnn.data.splits import TEST, TRAIN, VALIDATION, GivenPart, ImageFile
 
-IMAGES = Option("images")
 # In increasing order of how likely a folder with the word is the test set.
 _TRAINS = ("training", "train")
-_TESTS = ("dev", "validation", "valid", "val", "evaluation", "eval", "testing", "test")
+_VALIDATIONS = ("dev", "validation", "valid", "val")
+_EVALUATIONS = ("evaluation", "eval")
+_TESTS = (*_VALIDATIONS, *_EVALUATIONS, "testing", "test")
 # Matches a separate word, also with a suffix: test, test_set, TestSet, seg_test, test2017.
 _SPLIT_NAME = re.compile(
     rf"(?:.*[^a-z])?({'|'.join(_TRAINS + _TESTS)})(?:sets?|data|images?)?(?:[^a-z].*)?", re.DOTALL
 )
-# Writes the user's command or call with some settings changed; settings that are None are omitted.
-Suggest = Callable[[Mapping[str, str | None]], str]
+
+
+class Place(NamedTuple):
+    """A folder that directly holds images.
+
+    `names` are the folders from the root down to it, `images` the number of images of each class,
+    and `at` is the index of the name that is their class: -1 for the root, None if no folder's.
+    """
+
+    names: tuple[str, ...]
+    images: Mapping[str, int]
+    at: int | None
+
+    @property
+    def path(self) -> str:
+        return "/".join(self.names)
+
+    @property
+    def total(self) -> int:
+        return sum(self.images.values())
 
 
 class Split(NamedTuple):
@@ -35,31 +55,88 @@ class Split(NamedTuple):
     parent: str
     parts: dict[str, int]
     classes: tuple[str, ...]
-    # The number of other folders that hold such a split.
-    more: int = 0
+
+    def part_of(self, name: str) -> GivenPart:
+        """Which part of a split the folder `name` is, one of `parts`.
+
+        An evaluation set is the test set unless there is another: Food-11 has training, validation
+        and evaluation.
+        """
+        words = {split_word(part) for part in self.parts}
+        word = split_word(name)
+        if word in _TRAINS:
+            return TRAIN
+        if word in _VALIDATIONS or (word in _EVALUATIONS and words & {"test", "testing"}):
+            return VALIDATION
+        return TEST
+
+    def folder(self, name: str) -> str:
+        """The path of one of `parts`."""
+        return f"{self.parent}/{name}".lstrip("/")
 
 
-def find_split(files: Iterable[ImageFile]) -> Split | None:
-    """Finds the split that the folders of listed images look like, nearest to the root."""
-    counts = Counter(file.path.rpartition("/")[0] for file in files)
+def places_of(
+    tree: Mapping[str, Mapping[str, int]], *, level: int = 1, by_regex: bool = False
+) -> list[Place]:
+    """The folders of a listing (`Gathered.tree`) that hold images.
+
+    Args:
+        tree: The images of each class by folder.
+        level: Which folder above a file is its class.
+        by_regex: Whether classes are found in paths, so that no folder in particular names them.
+    """
+    found = []
+    for folder, images in tree.items():
+        names = tuple(folder.split("/")) if folder else ()
+        found.append(Place(names, images, None if by_regex else len(names) - level))
+    return found
+
+
+def places_under(tree: Mapping[str, Mapping[str, int]], settings: DataSettings) -> list[Place]:
+    """`places_of` for the rule that the settings give."""
+    return places_of(tree, level=settings.class_level, by_regex=settings.class_regex is not None)
+
+
+def find_splits(places: Sequence[Place]) -> list[Split]:
+    """Finds all splits that folders look like, those nearest to the root first."""
     # By parent and part: the images of each class, "" for images directly in the part.
     parts: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-    classes: dict[str, set[str]] = defaultdict(set)
-    for folder, count in counts.items():
-        names = folder.split("/")
-        classes["/".join(names[:-1])].add(names[-1])
-        for i, name in enumerate(names):
-            if split_word(name) is not None:
-                of_class = "" if i == len(names) - 1 else names[-1]
-                parts["/".join(names[:i])][name][of_class] += count
-    named = sorted({folder.rpartition("/")[2] for folder in counts})
-    only_splits = all(split_word(name) for name in named)
-    found = []
-    for parent in sorted(parts, key=lambda folder: (folder.count("/"), folder != "", folder)):
-        split = _split_of(parent, parts[parent], classes[parent], only_splits)
-        if split is not None:
-            found.append(split)
-    return found[0]._replace(more=len(found) - 1) if found else None
+    beside: dict[str, set[str]] = defaultdict(set)
+    wraps = wrappers(places)
+    for place in places:
+        if place.at is not None and place.at >= 0:
+            beside["/".join(place.names[: place.at])] |= place.images.keys()
+        for i, name in enumerate(place.names):
+            if split_word(name) is None:
+                continue
+            here = parts["/".join(place.names[:i])][name]
+            if is_bare(place, i, wraps):
+                here[""] += place.total
+            else:
+                here.update(place.images)
+    only_splits = all(split_word(name) for place in places for name in place.images)
+    found = [
+        _split_of(parent, parts[parent], beside[parent], only_splits)
+        for parent in sorted(parts, key=lambda folder: (folder.count("/"), folder != "", folder))
+    ]
+    return [split for split in found if split is not None]
+
+
+def wrappers(places: Iterable[Place]) -> set[str]:
+    """Folders that hold nothing but one folder of the same name, as some archives do."""
+    inside: dict[str, set[str]] = defaultdict(set)
+    for place in places:
+        inside[place.path].add("")
+        for i, name in enumerate(place.names):
+            inside["/".join(place.names[:i])].add(name)
+    return {folder for folder, names in inside.items() if names == {folder.rpartition("/")[2]}}
+
+
+def is_bare(place: Place, i: int, wraps: set[str]) -> bool:
+    """Whether the folder at index `i` of a place holds its images without a class between them."""
+    if place.at is None or i > place.at:
+        return False
+    return all("/".join(place.names[: j + 1]) in wraps for j in range(i, place.at))
 
 
 def split_word(name: str) -> str | None:
@@ -99,68 +176,64 @@ def _totals(parts: Mapping[str, Counter[str]], names: Iterable[str]) -> dict[str
     return {name: parts[name].total() for name in names}
 
 
-def refuse_split(
-    files: Sequence[ImageFile],
-    classes: Sequence[str],
-    place: str,
-    suggest: Suggest,
-    *,
-    own: bool = True,
-    chosen: bool = False,
-) -> None:
-    """Raises InputError, with a command for each choice, if the folders look like a split.
+def parts_of(places: Sequence[Place]) -> dict[str, GivenPart]:
+    """The part that each folder with images belongs to, by path; empty if there is no split.
 
-    `place` is the images' folder as the user named it, `own` is whether `suggest` can change it,
-    and `chosen` is whether the user named the classes.
+    What lies in no part of a split, such as class folders next to test/, is training images.
     """
-    split = find_split(files)
-    if split is None or (chosen and not split.classes):
-        return
-    parent = f"{place.rstrip('/')}/{split.parent}".rstrip("/") or "/"
-    *others, test = split.parts
-    listed = " and ".join(f"{name} ({count:,} images)" for name, count in split.parts.items())
-    if split.more:
-        listed += f" (and {split.more} more folders like it)"
-    if not split.classes:
-        _refuse_bare(parent, listed, classes, suggest)
-    train = f"{parent.rstrip('/')}/{others[0]}" if len(others) == 1 and own else None
-    rest = f"train on {' and '.join(others)}" if others else "train on the rest"
-    kept: dict[str, str | None] = {"test_images": f"{parent.rstrip('/')}/{test}"}
-    if train is not None or (own and split.parent):
-        kept = {"images": train or parent, **kept}
-    # These settings draw a test split and cannot be combined with an official one.
-    kept |= dict.fromkeys(("test_fraction", "split"))
-    raise InputError(
-        "{} holds folders that look like a split: {} in {} {} ({}); to {} and keep {} as the test "
-        "set: {}; to merge them and draw a new split: {}",
-        IMAGES,
-        listed,
-        parent,
-        "have the same classes" if others else "has the same classes as the folders next to it",
-        _some(split.classes),
-        rest,
-        test,
-        suggest(kept),
-        suggest({"folders": "ignore"}),
-    )
+    splits = [split for split in find_splits(places) if split.classes]
+    kinds = {split.folder(name): split.part_of(name) for split in splits for name in split.parts}
+    if not kinds:
+        return {}
+
+    def part_of(place: Place) -> GivenPart:
+        above = ("/".join(place.names[: i + 1]) for i in range(len(place.names)))
+        return next((kinds[folder] for folder in above if folder in kinds), TRAIN)
+
+    return {place.path: part_of(place) for place in places}
 
 
-def _refuse_bare(parent: str, listed: str, classes: Sequence[str], suggest: Suggest) -> NoReturn:
-    """Refuses parts of a split that hold images directly and so would become classes."""
-    known = [name for name in classes if split_word(name) is None]
-    use = ""
-    if len(known) > 1:
-        use = f"to use only the images of {_some(known)}: {suggest({'classes': ','.join(known)})}; "
-    raise InputError(
-        "{} must hold one folder of images for each class, but these are named like the parts of "
-        "a split: {} in {}; {}to use them as classes: {}",
-        IMAGES,
-        listed,
-        parent,
-        use,
-        suggest({"classes": ",".join(classes)}),
-    )
+def with_parts(
+    files: Sequence[ImageFile], tree: Mapping[str, Mapping[str, int]], settings: DataSettings
+) -> list[ImageFile]:
+    """The files, each with the part of the split that its folder gives it (`--folders given`).
+
+    Raises:
+        InputError: No folders look like a split, or a part lacks a class.
+    """
+    parts = parts_of(places_under(tree, settings))
+    if not parts:
+        raise InputError(
+            "{} {} must find folders such as train/ and test/ that hold the same classes, but "
+            "there are none",
+            Option("folders"),
+            settings.folders,
+        )
+    _check_classes(tree, parts)
+    if TEST in parts.values() and "test_fraction" in settings.model_fields_set:
+        raise InputError(
+            "{} cannot be combined with {} {} where a test set is given",
+            Option("test_fraction"),
+            Option("folders"),
+            settings.folders,
+        )
+    return [file._replace(part=parts[file.path.rpartition("/")[0]]) for file in files]
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+def _check_classes(tree: Mapping[str, Mapping[str, int]], parts: Mapping[str, GivenPart]) -> None:
+    classes: dict[GivenPart, set[str]] = defaultdict(set)
+    for folder, part in parts.items():
+        classes[part] |= tree[folder].keys()
+    everything = sorted(set[str]().union(*classes.values()))
+    for part, required in ((TRAIN, everything), (TEST, everything)):
+        missing = [name for name in required if part in classes and name not in classes[part]]
+        if missing:
+            raise InputError(
+                "{} given must find images of every class in the {} images, but {!r} has none "
+                "there; use only some classes with {}, or leave folders out with {}",
+                Option("folders"),
+                part,
+                missing[0],
+                Option("classes"),
+                Option("exclude"),
+            )

@@ -7,23 +7,25 @@ no other path starts with `../`.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError, Option
+from cnn.data.class_rule import class_rule
 from cnn.data.decode import Decoding
 from cnn.data.duplicates import Digests
 from cnn.data.listing import Gathered, Listing, Subset, escape
 from cnn.data.manifest import DataSettings
 from cnn.data.parts import Part, PartResult
-from cnn.data.source import ImageSource
+from cnn.data.source import Check, ImageSource
 from cnn.data.splits import TRAIN, ImageFile
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+Result = TypeVar("Result")
 IMAGES, TESTS = Option("images"), Option("test_images")
 
 
@@ -72,22 +74,32 @@ class GivenSplit:
         self._images = images
         self._tests = tests
 
-    def find(self, settings: DataSettings) -> Listing:
+    def find(self, settings: DataSettings, check: Check = lambda found: None) -> Listing:
         """`ImageSource.find` for both; raises InputError if their classes differ."""
-        listing = self._images.find(settings)
-        return _joined(listing, self._tests.gather(settings.classes))
+        listing = self._images.find(settings, check)
+        return _joined(listing, self._tests.gather(class_rule(settings)))
 
     def digests(self, spark: "SparkSession", files: Sequence[ImageFile], whole: bool) -> Digests:
         if not whole and not (self._images.reads_ends and self._tests.reads_ends):
             # Digests of the last bytes are useless unless both sources have them.
             return [""] * len(files)
-        digests: Digests = [None] * len(files)
+        return self._of_each(files, lambda source, some: source.digests(spark, some, whole))
+
+    def thumbnails(self, spark: "SparkSession", files: Sequence[ImageFile]) -> list[bytes | None]:
+        return self._of_each(files, lambda source, some: source.thumbnails(spark, some))
+
+    def _of_each(
+        self,
+        files: Sequence[ImageFile],
+        read: Callable[[ImageSource, Sequence[ImageFile]], Sequence[Result | None]],
+    ) -> list[Result | None]:
+        """What `read` returns for each file, from the source that the file belongs to."""
+        results: list[Result | None] = [None] * len(files)
         for source, tested in ((self._images, False), (self._tests, True)):
             mine = [i for i, file in enumerate(files) if file.tested == tested]
-            found = source.digests(spark, [files[i] for i in mine], whole)
-            for i, digest in zip(mine, found, strict=True):
-                digests[i] = digest
-        return digests
+            for i, result in zip(mine, read(source, [files[i] for i in mine]), strict=True):
+                results[i] = result
+        return results
 
     def write(
         self,

@@ -179,7 +179,7 @@ class SparkSource(ImageSource):
                 found.append(Found(f"{folder}/{name}".lstrip("/"), 0, 0, 0, _HIDDEN))
         name = folder.rpartition("/")[2] or self._root.rpartition("/")[2]
         below = any(other != folder and other.startswith(f"{folder}/") for other in folders)
-        return Folder(name, sorted(found), ignored, below or not folder)
+        return Folder(name, sorted(found), ignored, below or not folder, folder)
 
     def _names(self, folder: str, pattern: str) -> list[tuple[str, bool]]:
         """Names in a folder that match a glob, each with whether it is a folder."""

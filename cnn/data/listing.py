@@ -3,20 +3,23 @@
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from cnn.core.errors import InputError, Option
+from cnn.data.class_names import check_map, read_map
+from cnn.data.class_order import class_order
+from cnn.data.class_rule import BY_FOLDER, EXCLUDE, LEVEL, REGEX, ClassRule
 from cnn.data.decode import SUFFIXES
+from cnn.data.folder_splits import with_parts
 from cnn.data.manifest import DataSettings
 from cnn.data.splits import TEST, GivenPart, ImageFile
 
 _NO_UTF8 = re.compile("[\udc80-\udcff]")
 _ESCAPED = re.compile(rb"%(25|[89A-F][0-9A-F])")
 _JUNK = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
-_KNOWN_ORDER = ("faces", "comics")
-IMAGES, CLASSES = Option("images"), Option("classes")
+IMAGES = Option("images")
 
 
 class Subset(NamedTuple):
@@ -67,18 +70,25 @@ class Found(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A folder with the files directly in it; `has_folders` is whether it contains folders."""
+    """A folder with the files directly in it; `has_folders` is whether it contains folders.
+
+    `path` is relative to the root, "" for the root itself.
+    """
 
     name: str
     found: list[Found]
     ignored: int
     has_folders: bool
+    path: str = ""
 
 
 class Gathered(NamedTuple):
     """The files of some folders; `leaves` are the names of folders that may be classes.
 
-    `stats` is a hash of the names, sizes and times of all files.
+    `stats` is a hash of the names, sizes and times of all files. `tree` has the images of each
+    class by folder, and `barren` the number of files of each folder that holds files but no images;
+    a folder is named by its path, as listed and without the prefix of the subset. `root` is the
+    name of the uppermost folder, and `names` are those of classes before any were merged.
     """
 
     files: list[ImageFile]
@@ -86,44 +96,119 @@ class Gathered(NamedTuple):
     ignored: int
     leaves: set[str]
     stats: str
+    tree: Mapping[str, Mapping[str, int]] = {}
+    barren: Mapping[str, int] = {}
+    root: str = ""
+    names: Collection[str] = ()
 
 
 def gather(
-    folders: Iterator[Folder], classes: Collection[str] | None = None, subset: Subset = ALL
+    folders: Iterator[Folder], rule: ClassRule = BY_FOLDER, subset: Subset = ALL
 ) -> Gathered:
     """Gathers the files of image folders: those with at least one file named like an image.
 
     All files of such a folder are expected to be images; any that is not becomes a reject. Other
-    folders, hidden files and files that archives and desktops leave behind are ignored and
-    counted. A folder that is not one of `classes` contributes one file without a path, to keep its
-    name.
+    folders, hidden files, what the rule excludes, and files that archives and desktops leave behind
+    are ignored and counted. A folder whose class the rule does not keep contributes one file
+    without a path, to keep its name.
+
+    Args:
+        folders: The uppermost folder and all folders inside it.
+        rule: Which class a file belongs to, and which files are left out.
+        subset: The part of the data set that the folders hold.
+
+    Raises:
+        InputError: The rule gives an image no class.
     """
     files: list[ImageFile] = []
     rejects: list[tuple[str, str]] = []
     ignored = 0
     leaves: set[str] = set()
     stats = hashlib.sha256()
+    tree: dict[str, dict[str, int]] = {}
+    barren: dict[str, int] = {}
     part: GivenPart = TEST if subset.tested else ""
+    root = ""
+    found_names: set[str] = set()
+    classless: list[str] = []
     for folder in folders:
-        ignored += folder.ignored
-        holds_images = any(_suffix(found.path) in SUFFIXES for found in folder.found)
-        if holds_images or not folder.has_folders:
-            leaves.add(folder.name)
+        root = root if folder.path else folder.name
+        place = escape(folder.path)
+        kept = _kept(folder, place, rule)
+        ignored += folder.ignored + len(folder.found) - len(kept)
+        names = [root, *place.split("/")] if place else [root]
+        of_folder = None if rule.pattern else rule.of_folder(names)
+        holds_images = any(_suffix(found.path) in SUFFIXES for found in kept)
+        left_out = rule.excludes(place) or (folder.found and not kept)
+        if not left_out and of_folder and (holds_images or not folder.has_folders):
+            leaves.add(rule.merge(of_folder))
         if not holds_images:
-            ignored += len(folder.found)
+            ignored += len(kept)
+            if kept:
+                barren[place] = len(kept)
             continue
-        if classes is not None and folder.name not in classes:
-            # An error about a missing class can then list the folders that exist.
-            files.append(ImageFile("", folder.name, 0, 0))
-            continue
-        for path, size, modified, same, reason in folder.found:
-            stats.update(f"{path}\0{size}\0{modified}\n".encode("utf-8", "surrogateescape"))
-            if reason is None:
-                listed = subset.prefix + escape(path)
-                files.append(ImageFile(listed, folder.name, size, same, part))
-            else:
-                rejects.append((subset.prefix + escape(path), reason))
-    return Gathered(files, rejects, ignored, leaves, stats.hexdigest())
+        by_class = _by_class(kept, rule) if rule.pattern else {of_folder or "": kept}
+        for raw, some in by_class.items():
+            if not raw:
+                images = [found.path for found in some if _suffix(found.path) in SUFFIXES]
+                classless += map(escape, images)
+                ignored += len(some) - len(images)
+                continue
+            found_names.add(raw)
+            name = rule.merge(raw)
+            if rule.classes is not None and name not in rule.classes:
+                # An error about a missing class can then list those that exist.
+                files.append(ImageFile("", name, 0, 0))
+                continue
+            here = tree.setdefault(place, {})
+            here[name] = here.get(name, 0) + len(some)
+            for path, size, modified, same, reason in some:
+                stats.update(f"{path}\0{size}\0{modified}\n".encode("utf-8", "surrogateescape"))
+                if reason is None:
+                    listed = subset.prefix + escape(path)
+                    files.append(ImageFile(listed, name, size, same, part))
+                else:
+                    rejects.append((subset.prefix + escape(path), reason))
+    if classless:
+        _refuse_classless(classless, len(files) + len(classless), rule)
+    return Gathered(
+        files, rejects, ignored, leaves, stats.hexdigest(), tree, barren, root, found_names
+    )
+
+
+def _kept(folder: Folder, place: str, rule: ClassRule) -> Sequence[Found]:
+    """The files of a folder without those that the rule excludes."""
+    if rule.left_out is None:
+        return folder.found
+    if rule.excludes(place):
+        return []
+    return [found for found in folder.found if not rule.excludes(escape(found.path))]
+
+
+def _by_class(found: Sequence[Found], rule: ClassRule) -> Mapping[str, Sequence[Found]]:
+    """Files by the class that the rule finds in their paths; "" for those without one."""
+    by_class: dict[str, list[Found]] = {}
+    for file in found:
+        by_class.setdefault(rule.of_path(escape(file.path)) or "", []).append(file)
+    return by_class
+
+
+def _refuse_classless(paths: Sequence[str], count: int, rule: ClassRule) -> NoReturn:
+    option, value, must = LEVEL, str(rule.level), "name a folder above every image"
+    if rule.pattern is not None:
+        option, value = REGEX, repr(rule.pattern.pattern)
+        must = "match the path of every image"
+    raise InputError(
+        "{} must {}, but {} does not do so for {:,} of {:,}, such as {!r}; files are left out with "
+        "{}",
+        option,
+        must,
+        value,
+        len(paths),
+        count,
+        paths[0],
+        EXCLUDE,
+    )
 
 
 def one_file(name: str) -> Gathered:
@@ -142,13 +227,22 @@ def listing_of(found: Gathered, place: str, settings: DataSettings) -> Listing:
     Raises:
         InputError: There are fewer than two classes, or a requested one is missing.
     """
-    classes = _class_order(place, {file.class_name for file in found.files}, found.leaves, settings)
+    check_map(settings, found.names)
+    classes = class_order(place, {file.class_name for file in found.files}, found.leaves, settings)
     files = [file for file in found.files if file.class_name in classes]
-    # The location of the test images does not matter, like that of the training images.
-    inputs = found.stats + settings.model_dump_json(exclude={"test_images"})
-    return Listing(
-        files, classes, found.rejects, found.ignored, hashlib.sha256(inputs.encode()).hexdigest()
-    )
+    if settings.keeps_folders:
+        files = with_parts(files, found.tree, settings)
+    inputs = inputs_of(found, settings)
+    return Listing(files, classes, found.rejects, found.ignored, inputs)
+
+
+def inputs_of(found: Gathered, settings: DataSettings) -> str:
+    """A hash of the names, sizes and times of all files, and of the settings."""
+    # Where the test images and the table of names lie does not matter, only what they hold.
+    text = found.stats + settings.identity(without=frozenset({"test_images", "map_labels"}))
+    if settings.map_labels is not None:
+        text += repr(sorted(read_map(settings.map_labels).items()))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def is_junk(name: str) -> bool:
@@ -176,44 +270,3 @@ def real_path(root: Path, path: str) -> Path:
         return direct
     raw = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), path.encode())
     return root / os.fsdecode(raw)
-
-
-def _class_order(
-    place: str, found: set[str], leaves: set[str], settings: DataSettings
-) -> tuple[str, ...]:
-    if not found:
-        raise InputError("{} must hold images, but {} has none", IMAGES, place)
-    if settings.classes is not None:
-        if len(set(settings.classes)) != len(settings.classes) or len(settings.classes) < 2:
-            raise InputError(
-                "{} must name at least two different folders, but got {}",
-                CLASSES,
-                ",".join(settings.classes),
-            )
-        for name in settings.classes:
-            if name not in found:
-                raise InputError(
-                    "{} must name folders that hold images, but {!r} has none; found: {}",
-                    CLASSES,
-                    name,
-                    ", ".join(sorted(found)),
-                )
-        return settings.classes
-    empty = sorted(leaves - found)
-    if empty:
-        raise InputError(
-            "every class folder must hold images, but {!r} has none; name the classes to use "
-            "with {}",
-            empty[0],
-            CLASSES,
-        )
-    if len(found) < 2:
-        raise InputError(
-            "{} must hold at least two classes, but {} has one: {!r}",
-            IMAGES,
-            place,
-            next(iter(found)),
-        )
-    if found == set(_KNOWN_ORDER):
-        return _KNOWN_ORDER
-    return tuple(sorted(found))

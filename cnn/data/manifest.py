@@ -11,7 +11,7 @@ from cnn.data.backgrounds import Background, parse_background
 from cnn.data.decode import Decoding, Fit
 from cnn.data.deep_images import ValueRange
 from cnn.data.deep_value_range import parse_range
-from cnn.settings.validation import Frozen, shown
+from cnn.settings.validation import Frozen, as_tuple, shown
 
 MANIFEST = "manifest.json"
 # 2: deep images are scaled by a value range, and transparent pixels show a background.
@@ -36,18 +36,32 @@ class Source(Frozen):
     url: str | None = None
 
 
+# Settings that the first data sets did not have.
+_LATER = ("class_level", "class_regex", "exclude", "lower_labels", "map_labels")
+
+
 class DataSettings(Frozen):
     """Every setting that preprocessing used."""
 
     image_size: Side = 128
     color_mode: Literal["grayscale", "rgb"] = "grayscale"
     classes: tuple[str, ...] | None = None
+    # Which folder above a file is its class; 1 is the one that directly holds it.
+    class_level: Annotated[int, Field(ge=1, le=64)] = 1
+    # Finds the class in the path instead: its first group, or the whole match.
+    class_regex: str | None = None
+    # Globs of files and folders that are left out.
+    exclude: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
+    # Whether names of classes are merged that differ only in case, spaces or Unicode form.
+    lower_labels: bool = False
+    # A CSV file with the columns from and to, which renames classes.
+    map_labels: str | None = None
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     group: Literal["auto", "stem", "none"] = "auto"
     group_regex: str | None = None
     split: Literal["exact", "stable"] = "exact"
-    # What to do with folders that look like a split.
-    folders: Literal["ask", "ignore"] = "ask"
+    # What to do with folders whose meaning is not clear, such as those that look like a split.
+    folders: Literal["ask", "ignore", "given", "given,move-groups"] = "ask"
     # The folder of an official test set, as named; test_fraction is not used then.
     test_images: str | None = None
     fit: Fit = "stretch"
@@ -81,6 +95,37 @@ class DataSettings(Frozen):
                 Option("test_images"),
             )
         return self
+
+    @model_validator(mode="after")
+    def _one_class_rule(self) -> "DataSettings":
+        if self.class_regex is not None and self.class_level != 1:
+            raise InputError(
+                "{} cannot be combined with {}, which finds the class in the path",
+                Option("class_level"),
+                Option("class_regex"),
+            )
+        if self.keeps_folders and self.test_images is not None:
+            raise InputError(
+                "{} {} cannot be combined with {}, which names the test set",
+                Option("folders"),
+                self.folders,
+                Option("test_images"),
+            )
+        return self
+
+    @property
+    def keeps_folders(self) -> bool:
+        """Whether folders such as train/ and test/ are the split."""
+        return self.folders in {"given", "given,move-groups"}
+
+    def identity(self, *, without: frozenset[str] = frozenset()) -> str:
+        """The settings as text for a hash, without some of them.
+
+        A setting of a later version is left out while it has its default, so that data sets of
+        before are found again.
+        """
+        later = {k for k in _LATER if getattr(self, k) == DataSettings.model_fields[k].default}
+        return self.model_dump_json(exclude={*without, *later})
 
     @property
     def channels(self) -> Literal[1, 3]:
@@ -116,6 +161,10 @@ class Manifest(Frozen):
     # The values of deep images that became 0 and 255; None if there are no deep images.
     value_range: AnyRange = None
     settings: DataSettings
+    # Whether fold 0 of the training images is a validation set that was given.
+    validation: Literal["given"] | None = None
+    # What was concluded from names of folders and files, in sentences.
+    assumptions: tuple[str, ...] = ()
     source: Source
     sample: bool
     inputs: str

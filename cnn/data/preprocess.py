@@ -16,17 +16,20 @@ from cnn.core.directory import Directory, check_uri
 from cnn.core.errors import InputError, Option
 from cnn.data.blank_images import BlankImage, describe_blank, read_blank
 from cnn.data.build import existing_dataset, make_dataset
+from cnn.data.class_names import describe_alike
 from cnn.data.deep_value_range import describe_range
 from cnn.data.duplicates import DUPLICATES
 from cnn.data.folder import FolderSource
-from cnn.data.folder_splits import Suggest, refuse_split, split_word
+from cnn.data.folder_splits import split_word
 from cnn.data.given_split import GivenSplit, Images, subsets
 from cnn.data.kaggle import fetch_kaggle
-from cnn.data.listing import Listing
+from cnn.data.layout_check import Suggest, check_layout
+from cnn.data.listing import Gathered, Listing, inputs_of
 from cnn.data.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
 from cnn.data.notebook_view import data_html
 from cnn.data.rejects import Reject, describe_rejects, read_rejects
 from cnn.data.sample import write_sample
+from cnn.data.screening import Crossing
 from cnn.data.source import needs_spark, source_of
 from cnn.data.splits import TEST, TRAIN
 from cnn.settings.cli_defaults import DOWNLOADS, SAMPLE_PAIRS
@@ -64,17 +67,15 @@ def data_settings(given: Mapping[str, Any]) -> DataSettings:
         )
     if isinstance(tests, str):
         check_uri(tests)
-    pattern = given.get("group_regex")
-    if isinstance(pattern, str):
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise InputError(
-                "{} must be a regular expression, but got {!r}: {}",
-                Option("group_regex"),
-                pattern,
-                error,
-            ) from None
+    for key in ("group_regex", "class_regex"):
+        pattern = given.get(key)
+        if isinstance(pattern, str):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise InputError(
+                    "{} must be a regular expression, but got {!r}: {}", Option(key), pattern, error
+                ) from None
     return validate(DataSettings, given, Option)
 
 
@@ -175,7 +176,7 @@ class _Preprocessing:
     def from_sample(self, pairs: int) -> bool:
         if pairs < 1:
             raise InputError("{} must be 1 or more, but got {}", Option("sample"), pairs)
-        text = f"sample {pairs} {self.settings.model_dump_json()}"
+        text = f"sample {pairs} {self.settings.identity()}"
         inputs = hashlib.sha256(text.encode()).hexdigest()
         with claim(self.out, MANIFEST):
             if not self._must_make(inputs):
@@ -219,16 +220,21 @@ class _Preprocessing:
             return work._read(_images_at(places, spark), places, source, own=own)
 
     def _read(self, images: Images, places: Sequence[str], source: Source, *, own: bool) -> bool:
-        listing = images.find(self.settings)
-        if len(places) == 1 and self.settings.folders == "ask":
-            chosen = self.settings.classes is not None
-            files, classes = listing.files, listing.classes
-            refuse_split(files, classes, places[0], self.suggest, own=own, chosen=chosen)
+        assumptions: list[str] = []
+
+        def check(found: Gathered) -> None:
+            # A data set that is there shows that its user has answered.
+            if existing_dataset(self.out, inputs_of(found, self.settings)) is None:
+                assumptions.extend(
+                    check_layout(found, places[0], self.settings, self.suggest, own=own)
+                )
+
+        listing = images.find(self.settings, check)
         with claim(self.out, MANIFEST):
             wanted = self._must_make(listing.inputs)
             if wanted:
                 with self.session as spark:
-                    self._make(spark, images, listing, source)
+                    self._make(spark, images, listing, source, assumptions)
         return wanted
 
     def _must_make(self, inputs: str) -> bool:
@@ -243,19 +249,32 @@ class _Preprocessing:
         return True
 
     def _make(
-        self, spark: "SparkSession", images: Images, listing: Listing, source: Source
+        self,
+        spark: "SparkSession",
+        images: Images,
+        listing: Listing,
+        source: Source,
+        assumptions: Sequence[str] = (),
     ) -> None:
         listed = len(listing.files) + len(listing.rejects)
         say(f"{listed:,} files of {', '.join(listing.classes)}")
-        make_dataset(
-            spark,
-            images,
-            self.out,
-            self.settings,
-            listing,
-            source=source,
-            sample=source is SAMPLE,
-        )
+        for line in (*assumptions, describe_alike(listing.classes, self.suggest)):
+            if line is not None:
+                say(line)
+        try:
+            make_dataset(
+                spark,
+                images,
+                self.out,
+                self.settings,
+                listing,
+                source=source,
+                sample=source is SAMPLE,
+                assumptions=assumptions,
+            )
+        except Crossing as error:
+            error.add_note(self.suggest({"folders": "given,move-groups"}))
+            raise
 
 
 def _images_at(places: Sequence[str], spark: "SparkSession | None" = None) -> Images:

@@ -9,7 +9,7 @@ ImageSource that lists its folders (`folders`) and says how a task reads an imag
 import hashlib
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,8 +18,10 @@ import pyarrow as pa
 
 from cnn.core.directory import Directory, reachable
 from cnn.core.errors import InputError
+from cnn.data.class_rule import BY_FOLDER, ClassRule, class_rule
 from cnn.data.decode import Decoding, Unreadable, with_file
 from cnn.data.duplicates import Digests
+from cnn.data.likeness import thumbnail
 from cnn.data.listing import ALL, Folder, Gathered, Listing, Subset, gather, listing_of, one_file
 from cnn.data.manifest import DataSettings
 from cnn.data.parts import Part, PartResult, decode_part, write_part
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 # Different files of equal size nearly always differ in their last bytes.
 _END = 4096
+# Raises InputError if what was found cannot be a data set.
+Check = Callable[[Gathered], None]
 
 
 class ImageSource(ABC):
@@ -64,25 +68,30 @@ class ImageSource(ABC):
         when pickled; it may raise Unreadable.
         """
 
-    def find(self, settings: DataSettings) -> Listing:
-        """Lists the images of a data set; a class is the folder that directly holds its images.
+    def find(self, settings: DataSettings, check: Check = lambda found: None) -> Listing:
+        """Lists the images of a data set.
+
+        Args:
+            settings: The settings of the data set, which say what a class is.
+            check: Called with what was found, before it is made a listing.
 
         Raises:
             InputError: The place is not a folder, has fewer than two classes, or lacks a
                 requested one.
         """
         self._check_folder()
-        found = gather(self.folders(), settings.classes, self.subset)
+        found = gather(self.folders(), class_rule(settings), self.subset)
+        check(found)
         return listing_of(found, self.place, settings)
 
-    def gather(self, classes: Collection[str] | None = None) -> Gathered:
-        """Lists all images or, if `classes` is given, those in folders of these names.
+    def gather(self, rule: ClassRule = BY_FOLDER) -> Gathered:
+        """Lists all images with the classes that a rule gives them.
 
         Raises:
-            InputError: The place is not a folder or holds no images.
+            InputError: The place is not a folder, or holds no images, or one without a class.
         """
         self._check_folder()
-        found = gather(self.folders(), classes, self.subset)
+        found = gather(self.folders(), rule, self.subset)
         if not found.files and not found.rejects:
             raise InputError("{} must hold images, but {} has none", self.subset.option, self.place)
         return found
@@ -139,6 +148,16 @@ class ImageSource(ABC):
         context, paths = spark.sparkContext, [file.path for file in files]
         slices = min(-(-len(paths) // self.digests_a_task), 4 * context.defaultParallelism)
         return collected(context.parallelize(paths, slices).map(digest))
+
+    def thumbnails(self, spark: "SparkSession", files: Sequence[ImageFile]) -> list[bytes | None]:
+        """Small grey copies of a few listed images, made on the executors; None if unreadable."""
+        if not files:
+            return []
+        opener = self.opener()
+        frame = self.frame(spark, files, spark.sparkContext.defaultParallelism)
+        pairs = frame.rdd.map(lambda row: (row["path"], thumbnail(opener, row["item"])))
+        found = dict(collected(pairs))
+        return [found.get(file.path) for file in files]
 
     def write(
         self,

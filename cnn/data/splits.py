@@ -16,10 +16,13 @@ from cnn.data.manifest import DataSettings
 from cnn.settings.schema import FOLDS
 
 TRAIN: Final = "train"
+VALIDATION: Final = "validation"
 TEST: Final = "test"
 # The parts of a given split.
 GivenPart = Literal["", "train", "validation", "test"]
 TEST_FOLD = -1
+# The fold of the validation images of a given split.
+VALIDATION_FOLD = 0
 # The start of the paths of test images outside the training folder.
 _OUTSIDE = re.compile(r"\A\.\./[^/]*/")
 
@@ -55,37 +58,47 @@ class Row(NamedTuple):
     fold: int
 
 
-def tie_keys(files: Sequence[ImageFile], settings: DataSettings) -> list[str]:
+class StemTies(NamedTuple):
+    """Where files with the same stem are in the same group (`cnn.data.stem_ties`).
+
+    `parts` are the parts of a split in which they are, and `across` is whether they are in
+    different parts too.
+    """
+
+    parts: frozenset[GivenPart] = frozenset()
+    across: bool = False
+
+
+NO_TIES = StemTies()
+
+
+def tie_keys(
+    files: Sequence[ImageFile], settings: DataSettings, ties: StemTies = NO_TIES
+) -> list[str]:
     """Returns a key for each file; files with equal keys are in the same group.
 
-    With an official test set, `--group stem` and `--group-regex` also group training images with
-    test images. `--group auto` groups by stem in each part whose classes all have the same stems.
-    If that is so in both parts, it also groups across them, unless all stems of one part occur in
-    the other: then each part was numbered separately (train/cat/1.png, test/cat/1.png), and equal
-    stems mean nothing.
+    With a given split, `--group stem` and `--group-regex` also group images of different parts.
+
+    Args:
+        files: All listed files.
+        settings: The settings of the data set.
+        ties: What `--group auto` does.
     """
     if settings.group_regex is not None:
         pattern = re.compile(settings.group_regex)
         return [_match_key(pattern, file.path) for file in files]
-    if settings.group == "none":
+    if settings.group == "none" or (settings.group == "auto" and not ties.parts):
         return [file.path for file in files]
     stems = [PurePosixPath(file.path).stem for file in files]
-    return stems if settings.group == "stem" else _auto_keys(files, stems)
-
-
-def _auto_keys(files: Sequence[ImageFile], stems: Sequence[str]) -> list[str]:
-    sides: list[dict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
-    for file, stem in zip(files, stems, strict=True):
-        sides[file.tested][file.class_name].add(stem)
-    by_stem = [len({frozenset(found) for found in side.values()}) == 1 for side in sides]
-    trained, tested = (set[str]().union(*side.values()) for side in sides)
-    across = all(by_stem) and not (trained <= tested or tested <= trained)
+    if settings.group == "stem":
+        return stems
 
     def key(file: ImageFile, stem: str) -> str:
-        if not by_stem[file.tested]:
+        if file.part not in ties.parts:
             return file.path
         # No stem or path of a training image starts with "../".
-        return stem if across or not file.tested else f"../{stem}"
+        apart = {TEST: f"../{stem}", VALIDATION: f"../{VALIDATION}/{stem}"}
+        return stem if ties.across else apart.get(file.part, stem)
 
     return [key(file, stem) for file, stem in zip(files, stems, strict=True)]
 
@@ -134,13 +147,18 @@ def assign(
     a seeded hash; the first become the test split, to within one group of `test_fraction` of the
     images, and the others are dealt to the ten folds. With `split = "stable"` the hash alone
     decides: counts only approximate the fraction, but images added later do not move earlier ones.
-    An official test set is the test split, and all other groups are dealt to the folds. Raises
-    InputError if a class would be missing from the test split or from all but one fold.
+
+    Of a given split (`ImageFile.part`), the test images are the test split, the validation images
+    are fold 0 and nothing else is, and the training images are dealt to the other folds; without
+    test images, the test split is drawn from the training images. Raises InputError if a class
+    would be missing from the test split or from all but one fold.
     """
-    test_fraction = settings.test_fraction if settings.test_images is None else 0.0
+    test_fraction = 0.0 if any(file.part == TEST for file in files) else settings.test_fraction
+    validated = any(file.part == VALIDATION for file in files)
+    folds = range(VALIDATION_FOLD + 1, FOLDS) if validated else range(FOLDS)
     members: dict[str, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
-        if not files[index].tested:
+        if files[index].part in {"", TRAIN}:
             members[group].append(index)
     strata: dict[frozenset[str], list[str]] = defaultdict(list)
     for group, indices in members.items():
@@ -152,25 +170,30 @@ def assign(
             (seeded_hash(settings.seed, "split", group), group) for group in strata[stratum]
         )
         if settings.split == "stable":
-            fold_of |= _by_threshold(ranked, test_fraction)
+            fold_of |= _by_threshold(ranked, test_fraction, folds)
         else:
-            fold_of |= _by_rank(ranked, members, test_fraction)
+            fold_of |= _by_rank(ranked, members, test_fraction, folds)
 
+    given = {TEST: TEST_FOLD, VALIDATION: VALIDATION_FOLD}
     labels = {name: label for label, name in enumerate(classes)}
     order = sorted(
         range(len(files)), key=lambda i: seeded_hash(settings.seed, "order", files[i].path)
     )
     split: dict[str, list[Row]] = {TRAIN: [], TEST: []}
     for i in order:
-        fold = TEST_FOLD if files[i].tested else fold_of[groups[i]]
+        part = files[i].part
+        fold = given[part] if part in given else fold_of[groups[i]]
         row = Row(files[i].path, labels[files[i].class_name], groups[i], fold)
         split[TEST if fold == TEST_FOLD else TRAIN].append(row)
-    _check_sides(split, classes, settings)
+    _check_sides(split, classes, folds, test_fraction)
     return split
 
 
 def _by_rank(
-    ranked: Sequence[tuple[int, str]], members: Mapping[str, Sequence[int]], test_fraction: float
+    ranked: Sequence[tuple[int, str]],
+    members: Mapping[str, Sequence[int]],
+    test_fraction: float,
+    folds: Sequence[int],
 ) -> dict[str, int]:
     """The fold of each group: the first are the test split, the others go to the folds in turn."""
     wanted = test_fraction * sum(len(members[group]) for _, group in ranked)
@@ -183,34 +206,46 @@ def _by_rank(
             fold_of[group] = TEST_FOLD
             taken += size
         else:
-            fold_of[group] = dealt % FOLDS
+            fold_of[group] = folds[dealt % len(folds)]
             dealt += 1
     return fold_of
 
 
-def _by_threshold(hashes: Sequence[tuple[int, str]], test_fraction: float) -> dict[str, int]:
+def _by_threshold(
+    hashes: Sequence[tuple[int, str]], test_fraction: float, folds: Sequence[int]
+) -> dict[str, int]:
     """The fold of each group by its hash, scaled to 0 to 1; below the fraction it is tested."""
     fold_of: dict[str, int] = {}
     for number, group in hashes:
         place = number / 2**128
         left = (place - test_fraction) / (1 - test_fraction)
-        fold_of[group] = TEST_FOLD if left < 0 else min(int(left * FOLDS), FOLDS - 1)
+        fold = folds[min(int(max(left, 0) * len(folds)), len(folds) - 1)]
+        fold_of[group] = TEST_FOLD if left < 0 else fold
     return fold_of
 
 
 def _check_sides(
-    split: dict[str, list[Row]], classes: Sequence[str], settings: DataSettings
+    split: dict[str, list[Row]],
+    classes: Sequence[str],
+    folds: Sequence[int],
+    test_fraction: float,
 ) -> None:
+    """Raises InputError if a class is missing from a side; a `test_fraction` of 0 is a given test
+    set.
+    """
+    # With given validation images, which are not among these folds, one is enough to train on.
+    needed = 2 if len(folds) == FOLDS else 1
     for label, name in enumerate(classes):
         tested = sum(row.label == label for row in split[TEST])
-        folds = {row.fold for row in split[TRAIN] if row.label == label}
-        if tested and len(folds) >= 2:
+        trained = {row.fold for row in split[TRAIN] if row.label == label and row.fold in folds}
+        if tested and len(trained) >= needed:
             continue
-        groups = {row.group for rows in split.values() for row in rows if row.label == label}
-        wanted = f"a test split of {settings.test_fraction:g} and two folds to train on"
-        if settings.test_images is not None:
-            groups = {row.group for row in split[TRAIN] if row.label == label}
-            wanted = "two folds to train on, in addition to --test-images"
+        rows = [*split[TRAIN], *split[TEST]] if test_fraction else split[TRAIN]
+        groups = {row.group for row in rows if row.label == label}
+        train = "two folds to train on" if needed == 2 else "a fold to train on"
+        wanted = f"a test split of {test_fraction:g} and {train}"
+        if not test_fraction:
+            wanted = f"{train}, in addition to the given test images"
         raise InputError(
             f"every class must have enough groups of images for {wanted}, "
             f"but {name!r} has {len(groups)}"

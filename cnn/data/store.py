@@ -41,7 +41,7 @@ class StoreSource(ImageSource):
         for folder in sorted(folders):
             name = folder.rpartition("/")[2] or root.rpartition("/")[2]
             found = sorted(files[folder])
-            yield Folder(name, found, len(junk[folder]), folder in holding)
+            yield Folder(name, found, len(junk[folder]), folder in holding, folder)
 
     def opener(self) -> Callable[[str], bytes]:
         root, prefix = self._root, self.subset.prefix

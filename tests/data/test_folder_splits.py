@@ -1,26 +1,27 @@
-"""Folders that are a split already: what is refused, and the commands that are named."""
+"""Folders that are a split already: what is asked, and what the printed commands do."""
 
-import re
 import shlex
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.data_sets import images_of, make, no_session, rows
-from support.images import write_images
+from support.data_sets import make, no_session, rows
 from support.jobs import Run, clean_environment, one_line
 from support.paths import REPOSITORY
 
 import cnn
 from cnn.core.cli import quoted
 from cnn.core.errors import InputError
-from cnn.data.folder_splits import Split, find_split, refuse_split, split_word
+from cnn.data.folder_splits import Split, find_splits, places_of, split_word
 
 
 def split_of(*folders: str) -> Split | None:
-    return find_split(images_of(*folders))
+    return next(iter(splits_of(*folders)), None)
+
+
+def splits_of(*folders: str) -> list[Split]:
+    return find_splits(places_of({folder: {folder.rpartition("/")[2]: 3} for folder in folders}))
 
 
 @pytest.mark.parametrize(
@@ -66,10 +67,13 @@ def test_folders_that_do_not(folders: str) -> None:
     assert split_of(*folders.split()) is None
 
 
-def test_the_split_nearest_to_the_root_is_named_and_others_counted() -> None:
-    split = split_of("c/c/train/a", "c/c/test/a", "c/train/a", "c/test/a", "d/train/a", "d/val/a")
-    assert split is not None
-    assert (split.parent, split.parts, split.more) == ("c", {"train": 3, "test": 3}, 2)
+def test_splits_are_named_from_the_root() -> None:
+    folders = ("c/c/train/a", "c/c/test/a", "c/train/a", "c/test/a", "d/train/a", "d/val/a")
+    assert splits_of(*folders) == [
+        Split("c", {"train": 3, "test": 3}, ("a",)),
+        Split("d", {"train": 3, "val": 3}, ("a",)),
+        Split("c/c", {"train": 3, "test": 3}, ("a",)),
+    ]
 
 
 def test_words_in_names() -> None:
@@ -77,51 +81,45 @@ def test_words_in_names() -> None:
     assert [split_word(name) for name in names] == ["train", "test", "eval", "test", *[None] * 3]
 
 
-def test_a_split_of_a_downloaded_data_set_is_kept_by_naming_its_test_images() -> None:
-    def again(changes: Mapping[str, str | None]) -> str:
-        return str(dict(changes))
-
-    files = images_of("x/train/a", "x/train/b", "x/test/a", "x/test/b")
-    with pytest.raises(InputError) as caught:
-        refuse_split(files, ("a", "b"), "downloads/me--pets", again, own=False)
-    assert "{'test_images': 'downloads/me--pets/x/test', 'test_fraction': None" in str(caught.value)
-    assert "{'folders': 'ignore'}" in str(caught.value)
-    assert "'images'" not in str(caught.value)
+def asked(caught: pytest.ExceptionInfo[InputError]) -> list[str]:
+    """The commands below an error."""
+    return [note.strip() for note in caught.value.__notes__ if "again" in note]
 
 
-def test_a_split_is_refused_before_spark_starts(official: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"train \(80 images\) and val \(20 images\) and test"):
+def test_a_split_is_asked_about_before_spark_starts(official: Path, tmp_path: Path) -> None:
+    look = r"train \(80 images\) and val \(20 images\) and test \(20 images\) look like a split"
+    with pytest.raises(InputError, match=look) as caught:
         make(no_session(), official, tmp_path / "data")
+    kept, merged = asked(caught)
+    assert "'folders': 'given'" in kept
+    assert merged == "again {'folders': 'ignore'}"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_split_that_spark_lists_is_refused(spark: Any, official: Path, tmp_path: Path) -> None:
-    uri = f"file://{official}"
-    with pytest.raises(InputError, match="look like a split") as caught:
-        make(spark, uri, tmp_path / "data")
-    assert f"'test_images': \"{uri}/test\"" in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
+def test_a_split_that_spark_lists_is_asked_about(
+    spark: Any, official: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="look like a split"):
+        make(spark, f"file://{official}", tmp_path / "data")
+    by_path = make(spark, official, tmp_path / "1", folders="given")
+    by_uri = make(spark, f"file://{official}", tmp_path / "2", folders="given")
+    assert by_path.manifest.fingerprint == by_uri.manifest.fingerprint
 
 
-def printed(line: str) -> list[str]:
-    """The commands in a line of error."""
-    return re.findall(r"(\./spark-submit\.sh .*?)(?:; to |$)", line)
-
-
-def test_the_commands_of_a_refusal_work_as_printed(
+def test_the_commands_below_the_error_work_as_printed(
     submit: Run, official: Path, tmp_path: Path
 ) -> None:
     arguments = ("--image-size", "16", "--out", tmp_path / "data", "--images", official)
     # A fraction has no meaning where the test set is kept.
     done = submit("jobs/preprocess.py", *arguments, "--test-fraction", "0.25")
     assert done.returncode == 2
-    assert "train on train and val and keep test as the test set" in one_line(done.stderr)
-    kept, merged = printed(one_line(done.stderr))
-    for command, counts in ((kept, (100, 20)), (f"{merged} --overwrite", (90, 30))):
+    assert "look like a split" in one_line(done.stderr)
+    printed = [line.strip() for line in done.stderr.splitlines() if "./spark-submit.sh" in line]
+    for command, counts in zip(printed, ((100, 20), (90, 30)), strict=True):
         words = [str(REPOSITORY / "spark-submit.sh")]
         script = command.replace("./spark-submit.sh", shlex.quote(words[0]))
         run = subprocess.run(
-            ["bash", "-c", script],
+            ["bash", "-c", f"{script} --overwrite"],
             cwd=REPOSITORY,
             env=clean_environment(),
             capture_output=True,
@@ -135,29 +133,19 @@ def test_the_commands_of_a_refusal_work_as_printed(
     assert {row["path"].split("/")[0] for row in rows(tmp_path / "data", "test")} > {"train"}
 
 
-def test_folders_without_classes_are_taken_for_classes_only_when_they_are_named(
-    spark: Any, tmp_path: Path
-) -> None:
-    root = write_images(tmp_path / "images", {"train": 30, "test": 30})
-    with pytest.raises(InputError, match=r"named like the parts of a split.*again .*test,train"):
-        make(no_session(), root, tmp_path / "data")
-    made = make(spark, root, tmp_path / "data", classes=("train", "test"))
-    assert made.manifest.classes == ("train", "test")
-
-
 def test_the_notebook_s_arguments(spark: Any, official: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         cnn.preprocess(spark, official, tmp_path / "data", image_size=16)
-    text = str(caught.value)
-    assert text.startswith("images holds folders that look like a split")
-    assert "--" not in text
-    kept, merged = re.findall(r"preprocess\(.*?\)(?=; to |$)", text)
+    shown = caught.value._render_traceback_()
+    assert shown[0].startswith("InputError: images must be folders with one clear meaning")
+    assert "--" not in "".join(shown)
+    kept, merged = (line for line in shown if "preprocess(" in line)
     for call, test in ((kept, 20), (merged.replace("data'", "merged'"), 24)):
         data = eval(call, {"spark": spark, "preprocess": cnn.preprocess})
         assert data.manifest.total("test") == test
     with pytest.raises(InputError, match=r"\Atest_fraction cannot be combined with test_images"):
         cnn.preprocess(spark, official, test_images=official / "test", test_fraction=0.5)
-    with pytest.raises(InputError, match="folders must be 'ask' or 'ignore', but got 'merge'"):
+    with pytest.raises(InputError, match=r"folders must be .ask., .ignore., .* but got .merge."):
         cnn.preprocess(spark, official, folders="merge")
 
 

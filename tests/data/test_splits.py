@@ -2,10 +2,13 @@
 
 import itertools
 import os
+import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +19,17 @@ from cnn.core.errors import InputError
 from cnn.data.folder import FolderSource
 from cnn.data.listing import real_path
 from cnn.data.manifest import DataSettings
-from cnn.data.splits import TEST, TRAIN, ImageFile, Row, assign, connected_groups, tie_keys
+from cnn.data.splits import (
+    NO_TIES,
+    TEST,
+    TRAIN,
+    ImageFile,
+    Row,
+    assign,
+    connected_groups,
+    tie_keys,
+)
+from cnn.data.stem_ties import find_stem_ties
 from cnn.settings.schema import FOLDS
 
 CLASSES = ("a", "b")
@@ -31,7 +44,7 @@ def pairs(count: int) -> list[ImageFile]:
 
 
 def split_of(listed: list[ImageFile], **changes: Any) -> dict[str, list[Row]]:
-    chosen = DataSettings(**changes)
+    chosen = DataSettings(**{"group": "stem", **changes})
     groups = connected_groups(tie_keys(listed, chosen), [None] * len(listed))
     return assign(listed, groups, CLASSES, chosen)
 
@@ -76,7 +89,8 @@ def test_a_class_that_would_be_missing_on_a_side_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "keys"),
     [
-        ({}, ["1", "1", "2", "2"]),
+        ({}, ["a/1.jpg", "b/1.jpg", "a/2.jpg", "b/2.jpg"]),
+        ({"group": "stem"}, ["1", "1", "2", "2"]),
         ({"group": "none"}, ["a/1.jpg", "b/1.jpg", "a/2.jpg", "b/2.jpg"]),
         ({"group_regex": r"[12]"}, ["1", "1", "2", "2"]),
         ({"group_regex": r"(a|b)/"}, ["a", "b", "a", "b"]),
@@ -85,12 +99,6 @@ def test_a_class_that_would_be_missing_on_a_side_is_refused() -> None:
 def test_what_ties_files_together(changes: dict[str, Any], keys: list[str]) -> None:
     listed = files("a/1.jpg", "b/1.jpg", "a/2.jpg", "b/2.jpg")
     assert tie_keys(listed, DataSettings(**changes)) == keys
-
-
-def test_stems_tie_only_where_all_classes_have_the_same() -> None:
-    listed = files("a/1.jpg", "b/1.jpg", "b/2.jpg")
-    assert tie_keys(listed, DataSettings()) == ["a/1.jpg", "b/1.jpg", "b/2.jpg"]
-    assert tie_keys(listed, DataSettings(group="stem")) == ["1", "1", "2"]
 
 
 def test_a_path_that_the_group_regex_does_not_match_is_named() -> None:
@@ -198,6 +206,43 @@ def test_inputs_change_with_files_and_settings(tmp_path: Path) -> None:
     assert FolderSource(tmp_path).find(DataSettings()).inputs != first
 
 
+def alike_by_stem(files: Sequence[ImageFile]) -> list[bytes]:
+    """Small pictures that are equal where the stems are."""
+    return [np.random.default_rng(int(Path(f.path).stem)).bytes(256) for f in files]
+
+
+def unlike(files: Sequence[ImageFile]) -> list[bytes]:
+    """Small pictures that have nothing to do with each other."""
+    return [np.random.default_rng(number).bytes(256) for number, _ in enumerate(files)]
+
+
+@pytest.mark.parametrize(
+    ("listed", "look", "tied", "said"),
+    [
+        (pairs(40), alike_by_stem, True, "100% of the others): they stay together"),
+        (pairs(40), unlike, False, "do not look alike .* each is split by itself"),
+        (pairs(40)[:-2] + files("b/77.jpg"), alike_by_stem, True, "stay together"),
+        (pairs(40)[:-6] + files("b/77.jpg", "b/78.jpg", "b/79.jpg"), alike_by_stem, False, None),
+        (pairs(7), alike_by_stem, False, "too few to tell"),
+        (
+            files(*(f"{c}/{n}.jpg" for n in range(2) for c in ("faces", "comics"))),
+            unlike,
+            True,
+            None,
+        ),
+    ],
+)
+def test_stems_tie_where_nearly_all_match_and_pairs_look_alike(
+    listed: list[ImageFile], look: Any, tied: bool, said: str | None
+) -> None:
+    ties, notes = find_stem_ties(listed, DataSettings(), look)
+    keys = tie_keys(listed, DataSettings(), ties)
+    assert (len(set(keys)) < len(keys)) == tied
+    assert len(notes) == (said is not None)
+    assert said is None or re.search(said.replace(")", r"\)"), notes[0])
+    assert find_stem_ties(listed, DataSettings(group="none"), look) == (NO_TIES, [])
+
+
 PAIRED: dict[str, Any] = {"test_images": "test"}
 
 
@@ -209,7 +254,9 @@ def keys_of(train: range, test: range, classes: str = "ab", **changes: Any) -> l
         for name in classes
         for n in numbers
     ]
-    keys = tie_keys(files, DataSettings(**PAIRED, **changes))
+    chosen = DataSettings(**PAIRED, **changes)
+    ties, _ = find_stem_ties(files, chosen, alike_by_stem)
+    keys = tie_keys(files, chosen, ties)
     found = zip(files, keys, strict=True)
     sides: list[set[str]] = [set(), set()]
     for file, key in found:
@@ -234,8 +281,9 @@ def test_auto_does_not_tie_across_where_each_part_has_its_own_numbers() -> None:
 
 def test_auto_ties_nothing_across_without_evidence_within() -> None:
     files = [*images_of("a", count=5), *images_of("b", count=6)]
-    files += images_of("../test/a", "../test/b", first=4, count=5, tested=True)
-    keys = tie_keys(files, DataSettings(**PAIRED))
+    files += images_of("../test/a", "../test/b", first=4, count=8, tested=True)
+    ties, _ = find_stem_ties(files, DataSettings(**PAIRED), alike_by_stem)
+    keys = tie_keys(files, DataSettings(**PAIRED), ties)
     assert keys[:11] == [file.path for file in files[:11]]
     assert not set(keys[:11]) & set(keys[11:])
 
