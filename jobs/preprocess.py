@@ -3,6 +3,7 @@
 spark-submit jobs/preprocess.py                                  # draws the sample data set
 spark-submit jobs/preprocess.py --images DIR --out DATA          # one folder per class
 spark-submit jobs/preprocess.py --images DIR/train --test-images DIR/test --out DATA
+spark-submit jobs/preprocess.py --images DIR --folders given --out DATA    # keeps train/, test/
 spark-submit jobs/preprocess.py --kaggle OWNER/NAME --out DATA   # downloads from Kaggle
 """
 
@@ -137,8 +138,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--group",
         choices=choices("group"),
         default="auto",
-        help="which images a split keeps together; auto: files with the same stem if all classes "
-        "have the same stems, otherwise none",
+        help="which images a split keeps together; auto: files with the same stem if nearly all "
+        "stems are in all classes and the pictures look alike, otherwise none",
     )
     add(
         "--group-regex",

@@ -1,7 +1,9 @@
 """Turns images into a data directory, and a data directory into arrays on a host.
 
 `preprocess` creates an image `source` for the place that the user named (`folder`, `store` or
-`hadoop`; `given_split` combines two), lists its images (`listing`), splits them (`splits`), decodes
-them on Spark (`parts`, `decode`), and writes Parquet files and a `manifest` (`build`). `arrays`
-copies the pixels of a data directory to a host as memory-mapped arrays, which `host_cache` keeps.
+`hadoop`; `given_split` combines two), lists its images (`listing`) with their classes
+(`class_rule`), asks if it is not clear what the folders mean (`layout_check`), splits the images
+(`splits`), decodes them on Spark (`parts`, `decode`), and writes Parquet files and a `manifest`
+(`build`). `arrays` copies the pixels of a data directory to a host as memory-mapped arrays, which
+`host_cache` keeps.
 """

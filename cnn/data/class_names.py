@@ -151,5 +151,5 @@ def describe_alike(
     more = f" (and {len(groups) - 3} more)" if len(groups) > 3 else ""
     return (
         f"warning: {', '.join(shown)}{more} are different classes, but differ only in case, spaces "
-        f"or Unicode form; to merge them: {suggest({'lower_labels': True})}"
+        f"or Unicode form; to merge them: {suggest({'lower_labels': True, 'overwrite': True})}"
     )

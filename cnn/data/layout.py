@@ -19,9 +19,9 @@ Tree = Mapping[str, Mapping[str, int]]
 _UNLABELLED = re.compile(
     r"(?:.*[^a-z])?(?:pred(?:ict(?:ions?)?)?|unlabell?ed|unlabell?)(?:[^a-z].*)?", re.DOTALL
 )
-# Folders that hold images and say nothing about them: images, imgs, photos_2.
-_GENERIC = re.compile(
-    r"(?:.*[^a-z])?(?:images?|imgs?|pics?|pictures?|photos?|jpe?gs?|pngs?|frames?)(?:[^a-z].*)?",
+# Folders of images: images, imgs_2, lung_images. With another word they may well be a class.
+_IMAGES = re.compile(
+    r"(.*[^a-z])?(?:images?|imgs?|pics?|pictures?|photos?|jpe?gs?|pngs?|frames?)([^a-z].*)?",
     re.DOTALL,
 )
 _MOST_VARIANTS = 4
@@ -68,7 +68,7 @@ def masks(places: Sequence[Place]) -> list[Place]:
         if place.names
         and _MASKS.fullmatch(place.names[-1].lower())
         and any(
-            _GENERIC.fullmatch(name) and not _MASKS.fullmatch(name)
+            _IMAGES.fullmatch(name) and not _MASKS.fullmatch(name)
             for name in beside[place.names[:-1]]
         )
     ]
@@ -160,6 +160,22 @@ def has_digits(names: Collection[str]) -> bool:
     return bool(names) and all(re.search(r"\d", name) for name in names)
 
 
+def name_nothing(names: Collection[str]) -> bool:
+    """Whether names of folders say no more than that they hold images.
+
+    They are words for images alone (images, imgs_2), or differ in numbers alone (HAM_images_part_1
+    and HAM_images_part_2).
+    """
+    found = [_IMAGES.fullmatch(name.lower()) for name in names]
+    if not names or None in found:
+        return False
+    alone = all(
+        match and not re.search("[a-z]", f"{match[1] or ''}{match[2] or ''}") for match in found
+    )
+    shapes = {re.sub(r"\d+", "", name) for name in names}
+    return alone or (len(names) > 1 and len(shapes) == 1)
+
+
 class Doubt(NamedTuple):
     """Why the folder that directly holds an image may not be its class.
 
@@ -181,7 +197,7 @@ def doubt(places: Sequence[Place], splits: Sequence[Split]) -> Doubt | None:
     names = [stripped(place, splits) for place in places]
     last = {found[-1] for found in names if found}
     second = {found[-2] for found in names if len(found) > 1}
-    if last and all(_GENERIC.fullmatch(name.lower()) for name in last):
+    if name_nothing(last):
         reason = f"the folders that hold images are called {listed(last)}, which names no class"
         return Doubt(reason, by_name=True)
     twice = repeated(places, splits)
@@ -212,9 +228,13 @@ def levels(places: Sequence[Place]) -> list[int]:
         names = [place.names[-level] for place in places]
         kinds = set(names)
         parts = sum(split_word(name) is not None for name in kinds)
-        generic = all(_GENERIC.fullmatch(name.lower()) for name in kinds)
         # A folder in a folder of its own name divides the images as that one does.
-        if len(kinds) > 1 and 2 * parts < len(kinds) and not generic and names != before:
+        if (
+            len(kinds) > 1
+            and 2 * parts < len(kinds)
+            and not name_nothing(kinds)
+            and names != before
+        ):
             found.append(level)
         before = names
     return found

@@ -13,7 +13,10 @@ from support.data_sets import make, no_session, rows
 from support.jobs import Run, clean_environment, one_line
 from support.paths import REPOSITORY
 
+from cnn.core.directory import Directory
 from cnn.core.errors import InputError
+from cnn.data.folder import FolderSource
+from cnn.data.manifest import DataSettings, write_manifest
 
 
 def named(pattern: str, count: int, first: int = 0) -> list[str]:
@@ -222,6 +225,18 @@ def variants() -> Layout:
     )
 
 
+def numbered_parts() -> Layout:
+    files = [
+        name for part in (1, 2) for name in named(f"HAM_images_part_{part}/ISIC_{part}0{{}}.png", 5)
+    ]
+    return Layout(
+        files,
+        "are called HAM_images_part_1, HAM_images_part_2, which names no class",
+        ["a table can name the class of each image instead"],
+        [],
+    )
+
+
 def split_below_classes() -> Layout:
     files = [
         name
@@ -248,6 +263,7 @@ LAYOUTS = [
     yolo,
     numbered_patients,
     variants,
+    numbered_parts,
     split_below_classes,
 ]
 
@@ -298,13 +314,12 @@ def test_a_kept_split_is_kept_to_the_image(spark: Any, tmp_path: Path) -> None:
     assert not make(no_session(), root, tmp_path / "data", folders="given").new
 
 
-@pytest.mark.parametrize("scheme", ["", "file://"])
 def test_without_test_images_a_test_split_is_drawn_from_the_training_images(
-    spark: Any, tmp_path: Path, scheme: str
+    spark: Any, tmp_path: Path
 ) -> None:
     files = [name for name in chest_xray().files if "/test/" not in name]
     root = write_layout(tmp_path / "images", files)
-    made = make(spark, f"{scheme}{root}", tmp_path / "data", folders="given", test_fraction=0.25)
+    made = make(spark, root, tmp_path / "data", folders="given", test_fraction=0.25)
     assert made.manifest.counts["test"] == {"NORMAL": 6, "PNEUMONIA": 6}
     assert {row["path"].split("/")[1] for row in rows(made.path, "test")} == {"train"}
     folds = Counter(
@@ -356,6 +371,7 @@ def test_a_class_that_the_test_set_lacks_is_left_out_by_the_printed_command(
         # People who wear masks, and who do not.
         ["mask/1.png", "no_mask/1.png"],
         ["photo/1.png", "sketch/1.png"],
+        ["real_images/1.png", "fake_images/1.png"],
     ],
 )
 def test_plain_layouts_ask_nothing(tmp_path: Path, files: list[str]) -> None:
@@ -373,10 +389,22 @@ def test_folders_whose_names_are_given_as_classes_are_classes(tmp_path: Path, la
         make(no_session(), root, tmp_path / "data", classes=tuple(classes))
 
 
+def test_a_data_set_of_before_is_found_without_a_question(spark: Any, tmp_path: Path) -> None:
+    root = write_layout(tmp_path / "images", variants().files)
+    made = make(spark, root, tmp_path / "data", folders="ignore")
+    # As an earlier version made it, which merged such folders.
+    before = FolderSource(root).find(DataSettings(image_size=16)).inputs
+    manifest = made.manifest.model_copy(update={"inputs": before})
+    write_manifest(Directory(made.path), manifest)
+    assert not make(no_session(), root, tmp_path / "data").new
+    with pytest.raises(InputError, match="one clear meaning"):
+        make(no_session(), root, tmp_path / "data", seed=1)
+
+
 def test_folders_of_one_name_are_merged_where_what_holds_them_is_numbered(
     spark: Any, tmp_path: Path
 ) -> None:
-    files = [f"site{s}/{c}/{s}-{n}.png" for s in (1, 2) for c in "ab" for n in range(14)]
+    files = [f"site{s}/{c}/{c}{s}-{n}.png" for s in (1, 2) for c in "ab" for n in range(14)]
     made = make(spark, write_layout(tmp_path / "images", files), tmp_path / "data")
     assert made.manifest.classes == ("a", "b")
     assert made.manifest.assumptions == (

@@ -43,8 +43,7 @@ def test_pairs_and_strangers() -> None:
     assert not Likeness(0.9, 0.01).is_clear
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("scheme", ["", "file://"])
+@pytest.mark.parametrize(("scheme", "dtype"), [("", np.uint8), ("file://", np.uint16)])
 def test_pairs_stay_together_and_strangers_do_not(
     spark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], scheme: str, dtype: Any
 ) -> None:
