@@ -14,7 +14,6 @@ from cnn.core.directory import Directory
 from cnn.core.errors import InputError
 from cnn.data.manifest import DataSettings, read_manifest, write_manifest
 from cnn.data.store import StoreSource
-from cnn.settings.schema import PhaseSettings
 from cnn.settings.toml import CONF, load_settings, read_settings
 from cnn.start import own_configs
 
@@ -88,16 +87,10 @@ def test_a_search_validates_on_the_images_that_were_given(
     words = ("--images", parts, "--out", data, "--image-size", "16", "--folders", "given")
     done = submit("jobs/preprocess.py", *words)
     assert done.returncode == 0, done.stderr
-
-    def phase(*more: str) -> PhaseSettings:
-        done = submit(*tune(data, run, "--overwrite", *more))
-        assert done.returncode == 0, done.stderr
-        return read_settings((run / "settings.toml").read_text()).phases[0]
-
-    chosen = phase()
-    assert (chosen.validation_folds, chosen.cross_validation) == ((0,), 1)
-    chosen = phase("--set", "search.validation_folds=[3]")
-    assert chosen.validation_folds == (3,)
+    done = submit(*tune(data, run))
+    assert done.returncode == 0, done.stderr
+    phase = read_settings((run / "settings.toml").read_text()).phases[0]
+    assert (phase.validation_folds, phase.cross_validation) == ((0,), 1)
 
 
 def test_few_images_do_not_make_a_given_validation_set_a_cross_validation(
@@ -117,3 +110,7 @@ def test_few_images_do_not_make_a_given_validation_set_a_cross_validation(
     settings = load_settings([CONF / "small.toml", CONF / "given.toml"])
     assert settings.phases[0].validation_folds == (0,)
     assert settings.phases[0].networks(smallest_class=20) == 1
+    asked = ["search.validation_folds=[3]", "search.cross_validation=5"]
+    settings = load_settings([CONF / "given.toml"], assignments=asked)
+    assert settings.phases[0].validation_folds == (3,)
+    assert settings.phases[0].networks(smallest_class=20) == 5
