@@ -52,6 +52,10 @@ def readings(
         likely += _by_level(what, excluded, settings)
         if not likely and what.encoded is not None:
             likely += _by_name(found, what, excluded, settings)
+        if what.splits:
+            # Named classes are not in doubt, and the split can be kept.
+            named = {"classes": ",".join(class_counts(what.rest))}
+            likely += _with_split(what.rest, _leaving(excluded, settings) | named, settings)
     everything = class_counts(what.places)
     if len(everything) > 1 and all(reading.changes != _EVERYTHING for reading in likely):
         counts = _counted(everything)

@@ -360,6 +360,17 @@ def test_a_class_that_the_test_set_lacks_is_left_out_by_the_printed_command(
     assert kept == GIVEN | {"classes": "a,b"}
 
 
+def test_a_split_is_kept_whichever_folder_is_the_class(tmp_path: Path) -> None:
+    files = [f"{p}/{v}/{c}/{p}.png" for p in ("train", "test") for v in ("x", "y") for c in "ab"]
+    root = write_layout(tmp_path / "images", files)
+    with pytest.raises(InputError, match=r"look like a split.*a, b lie in each of several") as e:
+        make(no_session(), root, tmp_path / "data")
+    asked = answers_of(e.value.__notes__)
+    level, named = {"class_level": 2}, {"classes": "a,b"}
+    assert asked[:2] == [level | GIVEN, level | IGNORE]
+    assert named | GIVEN in asked
+
+
 @pytest.mark.parametrize(
     "files",
     [
