@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from cnn.train.batches import Batch, Batches, Change, Images
-from cnn.train.scores import Evaluation, evaluate
+from cnn.train.scores import Evaluation, batch_of, predict, score
 
 
 class Machines(Protocol):
@@ -50,8 +50,12 @@ class OneMachine:
         logs = self._model.train_on_batch(*batch, return_dict=True)
         return len(batch[0]) * np.array([logs["loss"], logs["accuracy"], 1.0])
 
+    def predict(self, images: Images) -> np.ndarray:
+        """The probabilities of images, float32 (n, classes)."""
+        return predict(self._model.predict_on_batch, images, batch_of(self._model))
+
     def evaluate(self, images: Images, classes: int) -> Evaluation:
-        return evaluate(self._model, images, classes=classes)
+        return Evaluation.of(*score(self.predict(images), images.row_labels(), classes))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import numpy as np
 
 from cnn.model.head import STANDARDISATION
 from cnn.train.batches import Batch, Images
-from cnn.train.scores import Evaluation, predict, score
+from cnn.train.fit_parts import OneMachine
+from cnn.train.scores import predict
 
 if TYPE_CHECKING:
     import keras
@@ -24,8 +25,8 @@ _CALL_BYTES = 2**24
 _CALL_ROWS = 2**20
 
 
-class ManySteps:
-    """A `cnn.train.fit_parts.Machines`: this machine, with many steps of a head in one call.
+class ManySteps(OneMachine):
+    """This machine, with many steps of a head in one call.
 
     Args:
         model: The compiled head.
@@ -34,17 +35,15 @@ class ManySteps:
             all images are then numbers of its rows. It needs TensorFlow.
     """
 
-    share = (0, 1)
-
     def __init__(
         self, model: "keras.Model", batch_size: int, table: np.ndarray | None = None
     ) -> None:
         import keras
 
+        super().__init__(model)
         row = 4 * int(np.prod(model.input_shape[1:]))
         rows_a_call = _CALL_BYTES // row if table is None else _CALL_ROWS
         self.steps_a_call = max(1, rows_a_call // batch_size)
-        self._model = model
         self._batch_size = batch_size
         self._dtype = np.float32 if table is None else np.int32
         self._steps, self._predict = None, model.predict_on_batch
@@ -72,9 +71,8 @@ class ManySteps:
             sums += len(inputs) * np.array([logs["loss"], logs["accuracy"], 1.0])
         return sums
 
-    def evaluate(self, images: Images, classes: int) -> Evaluation:
-        found = predict(self._predict, images, self.steps_a_call * self._batch_size)
-        return Evaluation.of(*score(found, images.row_labels(), classes))
+    def predict(self, images: Images) -> np.ndarray:
+        return predict(self._predict, images, self.steps_a_call * self._batch_size)
 
 
 def _functions(model: "keras.Model", batch_size: int, table: np.ndarray | None) -> tuple[Any, Any]:

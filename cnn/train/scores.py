@@ -85,12 +85,6 @@ def batch_of(model: "keras.Model") -> int:
     return evaluation_batch(max((s[1] or 1 for s in shapes if len(s) == 4), default=1))
 
 
-def evaluate(model: "keras.Model", images: Images, *, classes: int) -> Evaluation:
-    """A model's scores on images."""
-    probabilities = predict(model.predict_on_batch, images, batch_of(model))
-    return Evaluation.of(*score(probabilities, images.row_labels(), classes))
-
-
 def score(probabilities: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, np.ndarray]:
     """The sum of the cross-entropies and the confusion matrix.
 

@@ -20,7 +20,7 @@ from cnn.rundir.trials import read_trials
 from cnn.settings.schema import CacheSettings
 from cnn.settings.toml import read_settings
 from cnn.train.batches import Images
-from cnn.train.scores import evaluate
+from cnn.train.fit_parts import OneMachine
 
 TEST_CONFIG = REPOSITORY / "conf" / "test.toml"
 
@@ -112,9 +112,8 @@ def test_the_saved_model_is_the_one_that_was_tested(
     manifest = read_manifest(Directory(data))
     split = open_pixels(Directory(data), manifest, "test", CacheSettings(dir=str(tmp_path)))
     model = keras.models.load_model(run / "model.keras", safe_mode=True)
-    found = evaluate(
-        model, Images(split.pixels, split.labels, np.arange(len(split.labels))), classes=2
-    )
+    images = Images(split.pixels, split.labels, np.arange(len(split.labels)))
+    found = OneMachine(model).evaluate(images, 2)
     assert found.accuracy == result["test"]["accuracy"]
     assert found.confusion.tolist() == result["test"]["confusion"]
 

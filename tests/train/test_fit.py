@@ -12,7 +12,7 @@ from cnn.settings.params import ModelParams, TrainingParams
 from cnn.train.batches import Batch, Batches, Images
 from cnn.train.fit import Diverged, Fit, LearningRate, Progress, fit
 from cnn.train.fit_parts import OneMachine, TrainingPart, balanced_weights
-from cnn.train.scores import evaluate, predict
+from cnn.train.scores import predict
 
 SMALL = ModelParams(conv_layers=1, filters=4, dense_units=16, learning_rate=0.003, batch_size=8)
 
@@ -102,7 +102,7 @@ def test_the_model_is_left_with_the_best_epochs_weights() -> None:
     found = fitted(model, images, epochs=6, objective="val_loss")
     losses = [epoch.val_loss for epoch in found.epochs if epoch.val_loss is not None]
     assert found.best_epoch == losses.index(min(losses)) + 1
-    assert evaluate(model, images, classes=2).loss == pytest.approx(min(losses), abs=1e-9)
+    assert OneMachine(model).evaluate(images, 2).loss == pytest.approx(min(losses), abs=1e-9)
 
 
 def test_an_epochs_loss_and_accuracy_are_means_over_all_its_images() -> None:
@@ -247,7 +247,7 @@ def test_class_weights_make_unequal_classes_count_the_same() -> None:
 def test_evaluation_counts_what_prediction_says() -> None:
     images = bright_or_dark(30, 3)
     model = model_for(SMALL, 3)
-    found = evaluate(model, images, classes=3)
+    found = OneMachine(model).evaluate(images, 3)
     named = predict(model.predict_on_batch, images, 64).argmax(axis=1)
     assert found.count == 30
     assert found.accuracy == pytest.approx((named == images.labels).mean())
@@ -272,7 +272,7 @@ def test_of_a_cross_validation_each_image_is_judged_by_the_network_that_has_not_
     assert found.best.count == 30
     assert found.epochs[found.best_epoch - 1].val_loss == pytest.approx(found.best.loss)
     # Each network holds its weights of the best epoch.
-    own = [evaluate(part.model, part.validation, classes=2) for part in parts if part.validation]
+    own = [part.where().evaluate(part.validation, 2) for part in parts if part.validation]
     assert sum(one.loss * one.count for one in own) / 30 == pytest.approx(found.best.loss)
     assert sum(one.confusion.trace() for one in own) / 30 == pytest.approx(found.best.accuracy)
 
