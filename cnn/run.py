@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cnn.core.directory import Directory, reachable
+from cnn.core.errors import InputError
 from cnn.report.notebook_view import run_html
 from cnn.report.page import REPORT
 from cnn.rundir.result import RunResult, read_result
+from cnn.rundir.suspects import SUSPECTS, read_suspects
 from cnn.rundir.trials import read_trials
 
 if TYPE_CHECKING:
@@ -86,6 +88,29 @@ class Run:
         ]
         return pd.DataFrame(rows).set_index("number")
 
+    def suspects(self) -> "pd.DataFrame":
+        """Returns the images whose label is probably wrong, the surest first.
+
+        Returns:
+            The columns of RUN/suspects.csv: path, label, suggested (the class that the image looks
+            like), probability and own_probability (of the suggested class and of the label), split.
+
+        Raises:
+            InputError: The run has no such file, or it cannot be read.
+        """
+        try:
+            table = read_suspects(Directory(self.path))
+        except FileNotFoundError:
+            raise InputError(
+                f"a run must have a {SUSPECTS}, but {self.path} has none: its labels were not "
+                "checked (final.suspects)"
+            ) from None
+        except ValueError as error:
+            raise InputError(
+                f"{self.path}/{SUSPECTS} must be a table of suspected labels, but: {error}"
+            ) from None
+        return table.to_pandas()
+
     def classifier(self) -> "Classifier":
         """Loads the saved model with its preprocessing; imports Keras."""
         from cnn.model.classifier import Classifier
@@ -102,6 +127,13 @@ class Run:
             f"test accuracy {self.test_accuracy:.4f} on {self.result.test.count} images "
             f"(95 % confidence interval {low:.4f} to {high:.4f})"
         )
+        labels = self.result.labels
+        if labels is not None and labels.suspects:
+            images = "1 image" if labels.suspects == 1 else f"{labels.suspects:,} images"
+            lines.append(
+                f"{images} of {sum(labels.judged.values()):,} may be labelled wrongly: "
+                f"{self.path}/{SUSPECTS}"
+            )
         if self.result.hint is not None:
             lines.append(f"hint: {self.result.hint}")
         return "\n".join([*lines, f"report: {self.report}"])

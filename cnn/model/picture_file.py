@@ -8,7 +8,7 @@ from cnn.core.documents import read_table
 PICTURES = "pictures.parquet"
 
 
-# `prediction` and `probability` are null for a training image.
+# `prediction` and `probability` are null for a sample of the training images.
 PICTURE_SCHEMA = pa.schema(
     [
         ("kind", pa.string()),
@@ -22,6 +22,8 @@ PICTURE_SCHEMA = pa.schema(
 
 
 MISTAKE, UNCERTAIN, SAMPLE = "mistake", "uncertain", "sample"
+# An image whose label is probably wrong; its prediction is the suggested class.
+SUSPECT = "suspect"
 
 
 _MOST_ROWS = 1000

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from cnn.core.html import block, table, text
 from cnn.rundir.result import RunResult
+from cnn.rundir.suspects import LabelCheck
 from cnn.rundir.trials import TrialResult, trial_key
 from cnn.settings.schema import Objective
 
@@ -22,6 +23,7 @@ def run_html(path: str, report: str, result: RunResult, trials: Sequence[TrialRe
     return block(
         f"<b>Test accuracy {test.accuracy:.4f}</b> on {test.count:,} images "
         f"(95 % confidence interval {test.interval.low:.4f} to {test.interval.high:.4f})",
+        *_labels(result.labels),
         f"Always predicting {text(baseline.class_name)} gives {baseline.accuracy:.4f}",
         f"The winner, trial {result.winner.number}: {_params(result.params)}",
         f"Trials: {text(counts)}",
@@ -29,6 +31,14 @@ def run_html(path: str, report: str, result: RunResult, trials: Sequence[TrialRe
         f"Report: {_link(report)}",
         f"<code>Run.load({text(repr(path))})</code>",
     )
+
+
+def _labels(labels: LabelCheck | None) -> list[str]:
+    if labels is None or not labels.suspects:
+        return []
+    judged = sum(labels.judged.values())
+    known = f"{labels.suspects:,} of {judged:,}"
+    return [f"Labels that may be wrong: {known} (<code>run.suspects()</code>)"]
 
 
 def _trials_table(trials: Iterable[TrialResult], objective: Objective) -> str:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from cnn.core.directory import Directory
-from cnn.model.picture_file import MISTAKE, PICTURES, SAMPLE, UNCERTAIN, read_rows
+from cnn.model.picture_file import MISTAKE, PICTURES, SAMPLE, SUSPECT, UNCERTAIN, read_rows
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LARGEST = 200_000
 # The most bytes of all pictures of a kind, so that the page stays below 2 MB.
-_BUDGET = {MISTAKE: 450_000, UNCERTAIN: 200_000, SAMPLE: 350_000}
+_BUDGET = {MISTAKE: 450_000, UNCERTAIN: 200_000, SAMPLE: 350_000, SUSPECT: 600_000}
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Pictures:
     mistakes: tuple[Picture, ...] = ()
     uncertain: tuple[Picture, ...] = ()
     samples: tuple[Picture, ...] = ()
+    suspects: tuple[Picture, ...] = ()
 
     def samples_of(self, name: str) -> list[Picture]:
         return [picture for picture in self.samples if picture.label == name]
@@ -52,7 +53,7 @@ def read_pictures(run: Directory, classes: Sequence[str]) -> Pictures:
         return Pictures(missing=f"{PICTURES} of this run cannot be read: {first[:200]}")
     return Pictures(
         None,
-        *(_shown(rows, kind, classes) for kind in (MISTAKE, UNCERTAIN, SAMPLE)),
+        *(_shown(rows, kind, classes) for kind in (MISTAKE, UNCERTAIN, SAMPLE, SUSPECT)),
     )
 
 

@@ -21,6 +21,7 @@ from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_json
 from cnn.core.errors import InputError
 from cnn.data.manifest import Count, Side, Source
+from cnn.rundir.suspects import LabelCheck
 from cnn.rundir.trials import Status
 from cnn.rundir.wilson import wilson_interval
 from cnn.rundir.winner_training import BackboneUsed, FinalTraining, Layer, Share
@@ -28,7 +29,7 @@ from cnn.settings.schema import Objective
 from cnn.settings.validation import Frozen, PositiveInt, explain, shown
 
 RESULT = "result.json"
-# Increase this when a key is added, renamed or removed.
+# Increase this when a key is renamed or removed, or added without a default.
 SCHEMA_VERSION: Literal[3] = 3
 
 
@@ -222,6 +223,8 @@ class RunResult(Frozen):
     configs: tuple[str, ...]
     # Deviations from the settings.
     notes: tuple[str, ...]
+    # Labels that are probably wrong; None if they were not checked.
+    labels: LabelCheck | None = None
     # What would probably give a better network.
     hint: str | None = None
     started: AwareDatetime

@@ -47,6 +47,15 @@ def read_test_predictions(run: Directory) -> TestPredictions:
     return TestPredictions(paths, table["label"].to_numpy(), table["prediction"].to_numpy())
 
 
+def read_test_probabilities(run: Directory, classes: int) -> np.ndarray:
+    """The probabilities of all test images in order, (n, classes). Raises UnreadablePredictions."""
+    lists = _read(run, ["probabilities"])["probabilities"].combine_chunks()
+    if (lists.value_lengths().to_numpy() != classes).any() or lists.flatten().null_count:
+        raise UnreadablePredictions(f"a {TESTED} of another kind")
+    found: np.ndarray = lists.flatten().to_numpy().reshape(-1, classes)
+    return found
+
+
 def _read(run: Directory, columns: list[str]) -> pa.Table:
     """Reads columns; the file must have rows and a limited size, and no nulls."""
     schema = pa.schema([TEST_SCHEMA.field(name) for name in columns])

@@ -61,6 +61,7 @@ class Search:
             cache=self.settings.cache,
             # The winner's training then continues that of its trial.
             keep_state=self.keeps_state(phase),
+            keep_answers=self.settings.final.suspects != "none",
             is_origin=any(other.start == phase.name for other in self.settings.phases),
             origin=self.origins.get(phase.name),
             pretrained=self.pretrained,

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from cnn.core.clock import duration
 
 
-@contextlib.contextmanager
 def hosts_progress(
     read: Callable[[], Sequence[float]],
     say: Callable[[str], None],
     *,
     what: str = "images",
     seconds: float = 10.0,
-) -> Iterator[None]:
+) -> contextlib.AbstractContextManager[None]:
     """Reports every few seconds how far the hosts are that receive the images.
 
     Args:
@@ -24,16 +23,36 @@ def hosts_progress(
         what: What the hosts get.
         seconds: The time between two lines.
     """
-    began, over = time.monotonic(), threading.Event()
+    began = time.monotonic()
+
+    def line() -> str | None:
+        shares = read()
+        return _hosts_line(what, shares, time.monotonic() - began) if shares else None
+
+    return said_regularly(line, say, seconds=seconds)
+
+
+@contextlib.contextmanager
+def said_regularly(
+    line: Callable[[], str | None], say: Callable[[str], None], *, seconds: float
+) -> Iterator[None]:
+    """Prints a line every so many seconds until the block ends.
+
+    Args:
+        line: Returns the line, or None if there is nothing to say; may raise.
+        say: Prints it.
+        seconds: The time between two lines.
+    """
+    over = threading.Event()
 
     def watch() -> None:
         while not over.wait(seconds):
             with contextlib.suppress(Exception):
-                shares = read()
-                if shares:
-                    say(_hosts_line(what, shares, time.monotonic() - began))
+                text = line()
+                if text is not None:
+                    say(text)
 
-    watcher = threading.Thread(target=watch, name="hosts", daemon=True)
+    watcher = threading.Thread(target=watch, name="progress", daemon=True)
     watcher.start()
     try:
         yield

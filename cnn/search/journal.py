@@ -12,9 +12,11 @@ from cnn.core.errors import InputError, Option
 from cnn.core.lock import held
 from cnn.core.seeds import derive_seed
 from cnn.rundir.trials import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
-from cnn.settings.schema import Settings
+from cnn.search.winner import best_trials
+from cnn.settings.schema import PhaseSettings, Settings
 from cnn.train.checkpoint_file import checkpoint_file
 from cnn.train.heads import head_name
+from cnn.train.out_of_fold import answers_name
 
 START = "run.json"
 SET_ASIDE = "set-aside"
@@ -83,6 +85,20 @@ def drop_checkpoints(
         for trial in trials
         if trial.status != "cancelled" and trial is not best
         for name in (trial_name(trial.number), head_name(trial_name(trial.number)))
+    }
+    for name in done.intersection(run.names(CHECKPOINTS)):
+        run.delete(f"{CHECKPOINTS}/{name}")
+
+
+def drop_answers(run: Directory, trials: Iterable[TrialResult], phase: PhaseSettings) -> None:
+    """Removes what the networks of finished trials said, except those that may still win."""
+    every = list(trials)
+    top = phase.confirm.top if phase.confirm else 1
+    kept = {trial.number for trial in best_trials(every, phase.objective, top)}
+    done = {
+        checkpoint_file(answers_name(trial_name(trial.number)))
+        for trial in every
+        if trial.number not in kept
     }
     for name in done.intersection(run.names(CHECKPOINTS)):
         run.delete(f"{CHECKPOINTS}/{name}")

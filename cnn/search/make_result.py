@@ -5,6 +5,7 @@ from cnn.data.manifest import Manifest
 from cnn.data.splits import TEST, TRAIN
 from cnn.model.card import ModelCard, evaluation_batch
 from cnn.rundir.result import Baseline, DataSummary, Metrics, RunResult, Winner, WinnerOutcome
+from cnn.rundir.suspects import LabelCheck
 from cnn.rundir.trials import TrialResult, count_by_status
 from cnn.search.journal import Start
 from cnn.search.run_phases import History
@@ -19,6 +20,7 @@ def make_result(
     outcome: WinnerOutcome,
     *,
     search_seconds: float,
+    labels: LabelCheck | None,
     hint: str | None = None,
 ) -> RunResult:
     """The result of a run that ends now.
@@ -30,6 +32,7 @@ def make_result(
         winner: The trial that won.
         outcome: What training and testing it came to.
         search_seconds: How long the search took, interruptions left out.
+        labels: How many labels are probably wrong, if they were checked.
         hint: What would probably give a better network.
     """
     assert winner.accuracy is not None
@@ -63,6 +66,7 @@ def make_result(
         command=start.command,
         configs=start.configs,
         notes=tuple(history.notes),
+        labels=labels,
         hint=hint,
         started=start.started,
         ended=now(),

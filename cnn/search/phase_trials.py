@@ -7,7 +7,7 @@ from cnn.core.documents import Malformed
 from cnn.rundir.heartbeat import remove_progress
 from cnn.rundir.trials import Status, TrialResult, best_trial, read_trial, trial_file, write_trial
 from cnn.search.context import Search
-from cnn.search.journal import drop_checkpoints
+from cnn.search.journal import drop_answers, drop_checkpoints
 from cnn.search.stopping import Stopping
 from cnn.search.tensorboard import write_events
 from cnn.settings.params import TrainingParams
@@ -98,6 +98,7 @@ class PhaseTrials:
             remove_progress(self._search.run, number)
         self._done.append(trial)
         drop_checkpoints(self._search.run, self._done, self.best())
+        drop_answers(self._search.run, self._done, self._phase)
         if trial.repeats is None:
             self.stopping.add(trial)
         return trial

@@ -23,6 +23,7 @@ from cnn.search.feature_job import compute_features, resolved_precision
 from cnn.search.forecast import images_outside, seconds_an_image
 from cnn.search.hosts_progress import hosts_progress
 from cnn.search.journal import Start, write_start
+from cnn.search.label_check import check_labels_of
 from cnn.search.make_result import make_result, model_card
 from cnn.search.network_check import check_network
 from cnn.search.preflight import check_visible
@@ -118,11 +119,18 @@ def run_search(
     trained = read_tested(run, winner.number, classes=len(manifest.classes))
     trained = trained or _train_final(search, winner, history.trials)
 
+    def note(text: str) -> None:
+        history.notes.append(text)
+        search.say(text)
+
+    labels = check_labels_of(search, winner, note)
+
     earlier = max((trial.ended for trial in search.earlier), default=start.started)
     spent = (searched - began + (earlier - start.started)).total_seconds()
     result = make_result(
         *(manifest, start, history, winner, trained),
         search_seconds=round(spent, 3),
+        labels=labels,
         hint=backbone_hint(settings, manifest, start),
     )
     card = model_card(manifest, settings, winner, trained)

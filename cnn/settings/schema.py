@@ -7,12 +7,7 @@ Imports nothing slow: the driver has its settings before Spark starts, and sends
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    FiniteFloat,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
 from cnn.settings.dimension import Dimension, Space
 from cnn.settings.params import NO_BACKBONE, ModelParams, TrainingParams
@@ -184,6 +179,8 @@ class FinalSettings(Frozen):
     cooldown: Annotated[float, Field(ge=0, le=1)] = 0.0
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
+    # Labels that are checked: of what the winner's trial held out, or by a cross-validation all.
+    suspects: Literal["none", "known", "all"] = "known"
     # Executors that train it together.
     workers: PositiveInt = 1
     # The batch of all workers together: the winner's, or the winner's for each worker.
@@ -208,8 +205,6 @@ class FinalSettings(Frozen):
 
 
 DEFAULT_BUILDER = "cnn.model:build"
-
-
 Precision = Literal["auto", "float32", "bfloat16"]
 
 

@@ -51,7 +51,9 @@ class Job:
     cache: CacheSettings
     # Whether the best trial's last state is kept, so that the winner's training can continue it.
     keep_state: bool = False
-    # Whether it is kept because a later phase trains the best networks on.
+    # Whether what networks say of their validation images is kept, to find wrong labels.
+    keep_answers: bool = False
+    # Whether the state is kept because a later phase trains the best networks on.
     is_origin: bool = False
     # What the networks of this phase start from.
     origin: "Origin | None" = None

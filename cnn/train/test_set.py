@@ -4,14 +4,11 @@
 shows, as PNG: mistakes, uncertain answers, and some training images of each class.
 """
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image
 
 from cnn.core.directory import Directory
 from cnn.data.arrays import Pixels, open_pixels, read_paths
@@ -20,6 +17,7 @@ from cnn.model.picture_file import MISTAKE, PICTURE_SCHEMA, PICTURES, SAMPLE, UN
 from cnn.rundir.result import ConfidenceInterval, TestMetrics
 from cnn.rundir.test_predictions import TEST_SCHEMA, TESTED, count_in_top
 from cnn.train.job import Job, all_images
+from cnn.train.pictures import as_png, write_parquet
 from cnn.train.scores import Evaluation, batch_of, predict, score
 
 if TYPE_CHECKING:
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 _MOST = {MISTAKE: 24, UNCERTAIN: 12}
 _SAMPLES_A_CLASS = 6
 _MOST_SAMPLES = 60
-# The longest side of a picture; the images themselves may be larger.
-_PICTURE_PIXELS = 160
 
 
 @dataclass(frozen=True)
@@ -69,14 +65,14 @@ def run_test(model: "keras.Model", job: Job) -> TestScores:
         [paths, split.labels, predictions.astype(np.int32), list(probabilities)],
         schema=TEST_SCHEMA,
     )
-    _write(run, TESTED, table)
+    write_parquet(run, TESTED, table)
     train = open_pixels(data, job.manifest, TRAIN, job.cache)
     rows = [
         *_judged(MISTAKE, split, paths, probabilities, predictions != split.labels),
         *_judged(UNCERTAIN, split, paths, probabilities, predictions == split.labels),
         *_samples(train, read_paths(data, TRAIN), len(job.manifest.classes)),
     ]
-    _write(run, PICTURES, pa.Table.from_pylist(rows, schema=PICTURE_SCHEMA))
+    write_parquet(run, PICTURES, pa.Table.from_pylist(rows, schema=PICTURE_SCHEMA))
     labels = np.asarray(split.labels)
     tested = Evaluation.of(*score(probabilities, labels, len(job.manifest.classes)))
     return TestScores(
@@ -123,7 +119,7 @@ def _judged(
             "label": int(split.labels[row]),
             "prediction": int(probabilities[row].argmax()),
             "probability": float(probabilities[row].max()),
-            "png": _png(split.pixels[row]),
+            "png": as_png(split.pixels[row]),
         }
         for row in rows
     ]
@@ -139,22 +135,7 @@ def _samples(split: Pixels, paths: list[str], classes: int) -> list[dict[str, An
             "kind": SAMPLE,
             "path": paths[row],
             "label": int(labels[row]),
-            "png": _png(split.pixels[row]),
+            "png": as_png(split.pixels[row]),
         }
         for row in rows
     ]
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    """A PNG of uint8 (size, size, 1 or 3)."""
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else np.asarray(pixels))
-    image.thumbnail((_PICTURE_PIXELS, _PICTURE_PIXELS))
-    sink = io.BytesIO()
-    image.save(sink, "PNG", optimize=True)
-    return sink.getvalue()
-
-
-def _write(run: Directory, name: str, table: pa.Table) -> None:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    run.write(name, sink.getvalue().to_pybytes())

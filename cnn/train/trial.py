@@ -23,6 +23,7 @@ from cnn.spark.child import Ended, send_to_parent
 from cnn.spark.task import trial_number
 from cnn.train.halving import Rungs, ranking_loss, rung_epochs
 from cnn.train.job import Job, checkpoint, choose_folds, device, run_fit
+from cnn.train.out_of_fold import keep_answers
 from cnn.train.stage import Sides, Stage, Unbuildable, regime_of
 from cnn.train.stages import Earlier, before_last, last_stage
 
@@ -182,6 +183,8 @@ def _train(
         on_epoch=on_epoch,
         on_end=lambda progress: saved.try_save(models, progress) if keeps else None,
     )
+    if job.keep_answers and fitted.stopped_at is None:
+        keep_answers(job, trial_name(number), stage.parts)
     compiling = built - opened + (fitted.first_step or 0.0)
     known["seconds"]["compile"] = round(compiling, 4)
     known["seconds"]["train"] = round(time.monotonic() - opened - compiling, 4)
