@@ -24,6 +24,7 @@ import numpy as np
 # The classes of an image that are kept. Of more classes than these, one could only be missed that
 # is likely for its image while all of these are not: its probability is below 1/9.
 _MOST_CLASSES = 8
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,17 @@ class Answers:
     @classmethod
     def of(cls, probabilities: np.ndarray, labels: np.ndarray) -> "Answers":
         """The answers from the probabilities (n, classes) of images with labels (n,)."""
-        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :_MOST_CLASSES]
-        return cls(
-            own=probabilities[np.arange(len(labels)), labels].astype(np.float32),
-            classes=order.astype(np.int32),
-            probabilities=np.take_along_axis(probabilities, order, axis=1).astype(np.float32),
-        )
+        parts = []
+        # An order of all classes of all images at once may not fit into memory.
+        for start in range(0, max(1, len(labels)), _ROWS_AT_ONCE):
+            some, own = (array[start : start + _ROWS_AT_ONCE] for array in (probabilities, labels))
+            order = np.argsort(-some, axis=1, kind="stable")[:, :_MOST_CLASSES]
+            most = np.take_along_axis(some, order, axis=1)
+            of_label = some[np.arange(len(own)), own]
+            parts.append(
+                cls(of_label.astype(np.float32), order.astype(np.int32), most.astype(np.float32))
+            )
+        return cls.joined(*parts)
 
     @classmethod
     def joined(cls, *some: "Answers") -> "Answers":

@@ -145,8 +145,14 @@ def test_many_large_pictures_leave_the_page_below_2_mb(tmp_path: Path) -> None:
     rows = [picture("mistake", png=png(160, seed)) for seed in range(24)]
     rows += [picture("uncertain", png=png(160, seed)) for seed in range(12)]
     rows += [picture("sample", png=png(160, s), label=label) for label in (0, 1) for s in range(6)]
+    rows += [picture("suspect", png=png(160, seed), prediction=1) for seed in range(24)]
     html = render_report(
-        run_with(tmp_path, rows, test={"accuracy": 0.8, "confusion": [[36, 24], [0, 60]]})
+        run_with(
+            tmp_path,
+            rows,
+            test={"accuracy": 0.8, "confusion": [[36, 24], [0, 60]]},
+            labels={"suspects": 24, "judged": {"train": 2640, "test": 120}},
+        )
     )
     assert len(html) < 2_000_000
     text = Page(html).text
@@ -154,3 +160,24 @@ def test_many_large_pictures_leave_the_page_below_2_mb(tmp_path: Path) -> None:
     assert f"{shown} of 24" in text
     # Each class has its samples, however little room there is.
     assert html.count('alt="comics"') >= 1
+
+
+def test_suspected_labels_are_shown_with_what_is_suggested(tmp_path: Path) -> None:
+    rows = [picture("suspect", path=f"all/{HOSTILE}/1.jpg", prediction=1, probability=0.97)]
+    run = run_with(tmp_path, rows, labels={"suspects": 40, "judged": {"train": 528, "test": 120}})
+    html = render_report(run)
+    page = Page(html)
+    assert "labels" in page.ids
+    assert "40 labels may be wrong, of 648 that could be judged" in page.text
+    assert "528 of 2,640 training images" in page.text
+    assert 'final.suspects = "all"' in page.text
+    assert "The surest 1:" in page.text
+    assert "suggested comics, 97.0 % labelled faces" in page.text
+    assert HOSTILE not in html
+    assert ESCAPED in html
+
+
+def test_a_run_whose_labels_were_not_checked_has_no_such_section(tmp_path: Path) -> None:
+    page = Page(render_report(run_with(tmp_path, [picture("mistake")])))
+    assert "labels" not in page.ids
+    assert "#labels" not in page.references

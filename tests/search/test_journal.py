@@ -15,10 +15,19 @@ from cnn.core.clock import now
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
 from cnn.core.lock import lease
-from cnn.rundir.trials import write_trial
-from cnn.search.journal import START, Start, claim_run, read_start, recover_trials, write_start
+from cnn.rundir.trials import CHECKPOINTS, write_trial
+from cnn.search.journal import (
+    START,
+    Start,
+    claim_run,
+    drop_answers,
+    read_start,
+    recover_trials,
+    write_start,
+)
 from cnn.search.preflight import check_run_dir
 from cnn.settings.schema import SETTINGS as SETTINGS_FILE
+from cnn.settings.schema import ConfirmationSettings
 from cnn.settings.toml import dump_settings
 from cnn.spark.child import supervise
 
@@ -30,6 +39,23 @@ def test_finished_trials_come_back(tmp_path: Path) -> None:
     for number in (2, 0):
         write_trial(run, default_trial(number))
     assert [found.number for found in recover_trials(run, SETTINGS)] == [0, 2]
+
+
+def test_only_the_answers_of_trials_that_may_win_are_kept(tmp_path: Path) -> None:
+    run, phase = Directory(tmp_path), SETTINGS.phases[0]
+    trials = [default_trial(number, accuracy=0.6 + number / 10) for number in range(3)]
+    trials.append(default_trial(3, status="pruned", accuracy=0.99))
+
+    def kept(**changes: Any) -> list[str]:
+        for number in range(5):
+            run.write(f"{CHECKPOINTS}/0000{number}-answers.npz", b"")
+        drop_answers(run, trials, phase.model_copy(update=changes))
+        return run.names(CHECKPOINTS)
+
+    # Trial 4 is still running.
+    assert kept() == ["00002-answers.npz", "00004-answers.npz"]
+    again = ConfirmationSettings(top=2)
+    assert kept(confirm=again) == [f"0000{number}-answers.npz" for number in (1, 2, 4)]
 
 
 def test_what_is_torn_or_foreign_is_set_aside_and_reported(tmp_path: Path) -> None:

@@ -65,6 +65,17 @@ def test_flipped_labels_are_found(classes: int, sharpness: float) -> None:
     assert len(found.images) <= 1.2 * wrong.sum()
 
 
+def test_what_is_kept_of_many_images_is_theirs() -> None:
+    probabilities, labels, _ = drawn(12, 10_000, sharpness=3.0)
+    answers = Answers.of(probabilities, labels)
+    assert len(answers) == 10_000
+    assert np.allclose(answers.own, probabilities[np.arange(10_000), labels])
+    assert np.allclose(answers.probabilities, -np.sort(-probabilities, axis=1)[:, :8])
+    rows = np.arange(10_000)[:, None]
+    assert np.allclose(answers.probabilities, probabilities[rows, answers.classes])
+    assert len(Answers.of(probabilities[:0], labels[:0])) == 0
+
+
 def test_the_surest_come_first_with_their_class() -> None:
     probabilities, labels, _ = drawn(3, 3000, sharpness=5.0)
     found = find_label_errors(Answers.of(probabilities, labels), labels, 3)
