@@ -30,6 +30,7 @@ from cnn.train.out_of_fold import CROSS_VALIDATION, cross_validate, read_answers
 from cnn.train.pictures import as_png, write_parquet
 
 _MOST_PICTURES = 24
+_SPLITS = (TRAIN, TEST)
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,6 @@ def checked_or_evidence(number: int, asked: LabelJob, ended: Ended) -> LabelChec
     """What `check_labels` returned, or the evidence if its process died."""
     found: LabelCheck | str = ended.value if ended.returned else ended.evidence()
     return found
-
-
-_SPLITS = (TRAIN, TEST)
 
 
 def _trained(asked: LabelJob) -> Iterator[_Judged]:

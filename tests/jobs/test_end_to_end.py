@@ -68,6 +68,8 @@ def test_the_run_directory_holds_what_the_design_says(run: Path) -> None:
         "result.json",
         "test.parquet",
         "pictures.parquet",
+        "suspects.csv",
+        "out-of-fold.parquet",
         "report.html",
     }
     assert sorted(path.name for path in (run / "trials").iterdir()) == ["00000.json", "00001.json"]

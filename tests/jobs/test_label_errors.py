@@ -52,7 +52,13 @@ def known_flipped(run: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("networks", "suspects"), [(1, "known"), (1, "all"), (5, "known"), (5, "all")]
+    ("networks", "suspects"),
+    [
+        (1, "all"),
+        (5, "known"),
+        pytest.param(1, "known", marks=pytest.mark.slow),
+        pytest.param(5, "all", marks=pytest.mark.slow),
+    ],
 )
 def test_flipped_labels_are_named(
     spark: Any,
