@@ -38,3 +38,28 @@ def photograph(path: Path, sides: tuple[int, int], **options: Any) -> Path:
     """A grey JPEG, black at its top and white at its bottom."""
     Image.linear_gradient("L").resize(sides, Image.Resampling.NEAREST).save(path, **options)
     return path
+
+
+def texture(rng: np.random.Generator, sides: tuple[int, int] = (300, 200)) -> Image.Image:
+    """A picture with detail of all sizes, like a photograph: noise of several scales in colour."""
+    wide, high = sides
+    total = np.zeros((high, wide, 3))
+    for cells in (2, 4, 8, 16, 32):
+        noise = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
+        total += np.asarray(Image.fromarray(noise).resize(sides, Image.Resampling.BICUBIC)) / 5
+    total = (total - total.mean()) * 2 + 128
+    return Image.fromarray(np.clip(total, 0, 255).astype(np.uint8))
+
+
+def copies(image: Image.Image) -> dict[str, bytes]:
+    """Files that show nearly the same picture, by what was done to it."""
+    wide, high = image.size
+    half = image.resize((wide // 2, high // 2), Image.Resampling.BILINEAR)
+    across, down = round(wide * 0.01), round(high * 0.01)
+    cropped = image.crop((across, down, wide - across, high - down))
+    return {
+        "half the size": encoded(half, "JPEG", quality=90),
+        "JPEG quality 50": encoded(image, "JPEG", quality=50),
+        "2 % cropped": encoded(cropped, "JPEG", quality=90),
+        "grey": encoded(image.convert("L"), "JPEG", quality=90),
+    }
