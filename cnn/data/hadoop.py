@@ -115,7 +115,7 @@ class SparkSource(ImageSource):
             .repartition(min(len(parts), 4 * spark.sparkContext.defaultParallelism), "part")
             .sortWithinPartitions("part", "place")
         )
-        written = collected(placed.mapInArrow(_writer(staging), "part int, result string"))
+        written = collected(placed.mapInArrow(_writer(staging, how), "part int, result string"))
         results = {part: json.loads(result) for part, result in written}
         return [_part_result(part, results.get(i)) for i, part in enumerate(parts)]
 
@@ -234,12 +234,12 @@ def _numbers(values: Values | None) -> list[float] | None:
     return None if values is None else list(map(float, values))
 
 
-def _writer(staging: Directory) -> Any:
+def _writer(staging: Directory, how: Decoding) -> Any:
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         rows = (row for batch in batches for row in batch.to_pylist())
         for (part, split, number), group in groupby(rows, itemgetter("part", "split", "number")):
             seen: list[int] = []
-            result = write_part(staging, split, number, _decoded(group, seen))
+            result = write_part(staging, split, number, _decoded(group, seen), how)
             text = json.dumps({**result._asdict(), "seen": seen})
             yield pa.RecordBatch.from_pydict(
                 {"part": pa.array([part], pa.int32()), "result": [text]}

@@ -22,6 +22,7 @@ from cnn.data.decode import (
 from cnn.data.deep_images import Values
 from cnn.data.deep_value_range import DeepImage
 from cnn.data.manifest import DataSettings
+from cnn.data.near_hashes import PartHashes
 from cnn.data.splits import Row
 
 SCHEMA = pa.schema(
@@ -51,6 +52,15 @@ class Part(NamedTuple):
     number: int
     start: int
     rows: Sequence[Row]
+
+    @property
+    def name(self) -> str:
+        """The name of the file in the data directory."""
+        return part_name(self.split, self.number)
+
+
+def part_name(split: str, number: int) -> str:
+    return f"{split}/part-{number:05d}.parquet"
 
 
 class PartResult(NamedTuple):
@@ -131,11 +141,16 @@ def undecoded(place: int, row: Row, reason: Unreadable, *, look: bool) -> Decode
 
 
 def write_part(
-    staging: Directory, split: str, number: int, decoded: Iterable[Decoded]
+    staging: Directory,
+    split: str,
+    number: int,
+    decoded: Iterable[Decoded],
+    how: Decoding | None = None,
 ) -> PartResult:
     """Writes one Parquet file while its rows are decoded; holds at most one row group in memory.
 
-    A retried task is harmless because it writes the same file again.
+    If `how` the images are decoded is given, their perceptual hashes are written too. A retried
+    task is harmless because it writes the same files again.
     """
     rejects: list[tuple[str, str]] = []
     blank: list[tuple[str, int]] = []
@@ -143,9 +158,11 @@ def write_part(
     counts: Counter[int] = Counter()
     checksum = 0
     rows: list[tuple[str, int, str, int, bytes]] = []
+    places: list[int] = []
     held = 0
+    found = None if how is None else PartHashes(how)
     with (
-        staging.writer(f"{split}/part-{number:05d}.parquet") as sink,
+        staging.writer(part_name(split, number)) as sink,
         # Pixels hardly compress, gain nothing from a dictionary, and are read once per host.
         pq.ParquetWriter(
             sink, SCHEMA, compression="lz4", use_dictionary=False, write_statistics=False
@@ -163,13 +180,27 @@ def write_part(
             counts[row.label] += 1
             checksum = (checksum + _row_hash(split, place, row, pixels)) % 2**128
             rows.append((*row, pixels))
+            places.append(place)
             held += len(pixels)
             if held >= _ROW_GROUP_BYTES:
-                writer.write_table(_table(rows))
-                rows, held = [], 0
+                _write_rows(writer, rows, places, found)
+                rows, places, held = [], [], 0
         if rows:
-            writer.write_table(_table(rows))
+            _write_rows(writer, rows, places, found)
+    if found is not None:
+        found.write(staging, split, number)
     return PartResult(split, rejects, dict(counts), checksum, blank, deep)
+
+
+def _write_rows(
+    writer: pq.ParquetWriter,
+    rows: Sequence[tuple[str, int, str, int, bytes]],
+    places: Sequence[int],
+    found: PartHashes | None,
+) -> None:
+    writer.write_table(_table(rows))
+    if found is not None:
+        found.add(places, [row[-1] for row in rows])
 
 
 def _table(rows: Sequence[tuple[str, int, str, int, bytes]]) -> pa.Table:

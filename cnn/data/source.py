@@ -185,7 +185,7 @@ class ImageSource(ABC):
 
         def run(part: Part) -> PartResult:
             decoded = decode_part(opener, part, how, look=look)
-            return write_part(staging, part.split, part.number, decoded)
+            return write_part(staging, part.split, part.number, decoded, how)
 
         return collected(spark.sparkContext.parallelize(parts, len(parts)).map(run))
 
