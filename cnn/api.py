@@ -64,8 +64,8 @@ def preprocess(
         **settings: The settings that jobs/preprocess.py has as flags: image_size, color_mode,
             fit, background, value_range, classes, class_level, class_regex, exclude,
             lower_labels, map_labels, test_images, folders, test_fraction, group, group_regex,
-            split, max_rejects, seed. `background` may be (red, green, blue), `value_range` is
-            (low, high), and `exclude` is a list.
+            near_duplicates, split, max_rejects, seed. `background` may be (red, green, blue),
+            `value_range` is (low, high), and `exclude` is a list.
 
     Returns:
         The data set; printed, it says what happened to every file.

@@ -146,6 +146,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="a pattern for paths: its first group, or else its whole match, is an image's group",
     )
     add(
+        "--near-duplicates",
+        choices=choices("near_duplicates"),
+        default="group",
+        help="what to do with images that show the same picture, such as resized or recompressed "
+        "copies; group: a split keeps them together; drop: only the first stays; keep: nothing; "
+        "default: %(default)s",
+    )
+    add(
         "--split",
         choices=choices("split"),
         default="exact",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cnn.core.commit import staged
 from cnn.core.console import say
 from cnn.core.directory import Directory
-from cnn.core.errors import Error, InputError
+from cnn.core.errors import Error, InputError, Option
 from cnn.core.failure_reason import failure
 from cnn.data.blank_images import BlankImage, write_blank
 from cnn.data.deep_images import ValueRange
@@ -26,10 +26,19 @@ from cnn.data.manifest import (
     read_manifest,
     write_manifest,
 )
+from cnn.data.near_hashes import HASHES
+from cnn.data.near_resolution import (
+    Resolved,
+    contradictory,
+    resolve,
+    write_near_duplicates,
+)
+from cnn.data.near_search import find_near_duplicates
 from cnn.data.parts import Part, PartResult, cut_parts
+from cnn.data.rearrange import rearrange
 from cnn.data.rejects import check_rejects, kind_of, write_rejects
 from cnn.data.screening import screen
-from cnn.data.splits import TEST, TRAIN, VALIDATION, assign
+from cnn.data.splits import TEST, TRAIN, VALIDATION, Row, assign
 from cnn.data.stem_ties import find_stem_ties
 from cnn.spark.slots import wait_for_executors
 
@@ -83,9 +92,21 @@ def make_dataset(
         rejected += [reject for result in results for reject in result.rejects]
         listed = len(listing.files) + len(listing.rejects)
         check_rejects(rejected, listed, settings)
-        rejected += screened.withheld
+        with _as_error():
+            how = settings.decoding(value_range)
+            copies = {path for path, _ in screened.duplicates}
+            found = find_near_duplicates(spark, staging, parts, how, copies)
+            resolved = resolve(screened, found, settings)
+            if resolved.files != screened.files or resolved.groups != screened.groups:
+                split = _assign_again(resolved, listing.classes, settings)
+                results = rearrange(spark, staging, parts, results, split, settings)
+            staging.sub(HASHES).remove()
+        write_near_duplicates(staging, resolved.near)
+        unread = {path for path, _ in rejected}
+        withheld = [*screened.withheld, *(r for r in resolved.withheld if r[0] not in unread)]
+        rejected += [*withheld, *(r for r in resolved.dropped if r[0] not in unread)]
         write_rejects(staging, rejected)
-        write_duplicates(staging, screened.duplicates)
+        write_duplicates(staging, resolved.duplicates)
         blank = [
             BlankImage(path, result.split, listing.classes[label])
             for result in results
@@ -97,11 +118,13 @@ def make_dataset(
             channels=settings.channels,
             classes=listing.classes,
             counts=_counts(results, listing.classes),
-            groups=len(set(screened.groups)),
-            duplicates=len(screened.duplicates),
+            groups=len(set(resolved.groups)),
+            duplicates=len(resolved.duplicates),
             listed=listed,
             rejects=len(rejected),
-            withheld=len(screened.withheld),
+            withheld=len(withheld),
+            near_duplicates=len(resolved.near),
+            near_contradictions=len(contradictory(resolved.near)),
             reasons=dict(Counter(kind_of(reason) for _, reason in rejected).most_common()),
             ignored=listing.ignored,
             blank=len(blank),
@@ -150,6 +173,20 @@ def _write(
     for number, result in zip(again, written, strict=True):
         results[number] = result
     return results, known
+
+
+def _assign_again(
+    resolved: Resolved, classes: Sequence[str], settings: DataSettings
+) -> dict[str, list[Row]]:
+    """The split in which near-duplicates are together."""
+    try:
+        return assign(resolved.files, resolved.groups, classes, settings)
+    except InputError as error:
+        raise InputError(
+            "{}; near-duplicates share a group, unless {} is keep",
+            error,
+            Option("near_duplicates"),
+        ) from None
 
 
 @contextmanager

@@ -60,6 +60,8 @@ class DataSettings(Frozen):
     group: Literal["auto", "stem", "none"] = "auto"
     group_regex: str | None = None
     split: Literal["exact", "stable"] = "exact"
+    # What to do with images that show the same picture.
+    near_duplicates: Literal["group", "keep", "drop"] = "group"
     # What to do with folders whose meaning is not clear, such as those that look like a split.
     folders: Literal["ask", "ignore", "given", "given,move-groups"] = "ask"
     # The folder of an official test set, as named; test_fraction is not used then.
@@ -154,6 +156,10 @@ class Manifest(Frozen):
     reasons: dict[str, Count]
     # Rejects that are valid images but are also in an official test set.
     withheld: Count = 0
+    # Pairs of near-duplicates, and those of them with different labels; None if an earlier version
+    # did not look for them.
+    near_duplicates: Count | None = None
+    near_contradictions: Count | None = None
     # Files that were not listed.
     ignored: Count
     # Blank or nearly blank images; None in version 1, which did not look for them.
@@ -173,12 +179,17 @@ class Manifest(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _as_version_1(cls, tree: Any) -> Any:
-        """Adds what version 1 did not store: transparent pixels were white."""
+    def _as_earlier(cls, tree: Any) -> Any:
+        """Adds what earlier versions did not store: near-duplicates were kept, and in version 1
+        transparent pixels were white.
+        """
         settings = tree.get("settings") if isinstance(tree, dict) else None
-        if isinstance(settings, dict) and tree.get("schema_version") == 1:
-            return {**tree, "settings": {"background": "white", **settings}}
-        return tree
+        if not isinstance(settings, dict):
+            return tree
+        settings = {"near_duplicates": "keep", **settings}
+        if tree.get("schema_version") == 1:
+            settings = {"background": "white", **settings}
+        return {**tree, "settings": settings}
 
     @model_validator(mode="after")
     def _counts_of_classes(self) -> "Manifest":

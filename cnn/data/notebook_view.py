@@ -22,6 +22,7 @@ def data_html(path: str, manifest: Manifest) -> str:
         rejected + (f": {'; '.join(reasons)}" if reasons else ""),
         f"{manifest.groups:,} groups, {manifest.duplicates:,} duplicates"
         + (f", listed in <code>{DUPLICATES}</code>" if manifest.duplicates else "")
+        + (f", {manifest.near_duplicates:,} near-duplicates" if manifest.near_duplicates else "")
         + (f", {manifest.blank:,} blank or nearly blank" if manifest.blank else ""),
         f"<code>{text(path)}</code>",
     )

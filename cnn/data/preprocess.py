@@ -26,6 +26,7 @@ from cnn.data.kaggle import fetch_kaggle
 from cnn.data.layout_check import Suggest, check_layout
 from cnn.data.listing import Gathered, Listing, inputs_of
 from cnn.data.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
+from cnn.data.near_resolution import NearDuplicate, describe_near, read_near_duplicates
 from cnn.data.notebook_view import data_html
 from cnn.data.rejects import Reject, describe_rejects, read_rejects
 from cnn.data.sample import write_sample
@@ -137,6 +138,10 @@ class DataSet:
         """The blank or nearly blank images."""
         return read_blank(Directory(self.path))
 
+    def near_duplicates(self) -> list[NearDuplicate]:
+        """Pairs of images that show the same picture."""
+        return read_near_duplicates(Directory(self.path))
+
     def __str__(self) -> str:
         manifest = self.manifest
         width = max(len(name) for name in (*manifest.classes, "rejected"))
@@ -153,6 +158,7 @@ class DataSet:
         if manifest.duplicates:
             duplicates += f", listed in {plain(self.path)}/{DUPLICATES}"
         lines.append(f"{manifest.groups:,} groups, {duplicates}")
+        lines += describe_near(self.path, self.near_duplicates())
         if manifest.value_range is not None:
             given = manifest.settings.value_range is not None
             lines.append(describe_range(manifest.value_range, given=given))
