@@ -12,7 +12,7 @@ from cnn.data.splits import TEST, VALIDATION, GivenPart, ImageFile
 
 DUPLICATES = "duplicates.csv"
 # The given parts that are not trained on; each keeps its images against those behind it.
-_HELD_OUT: tuple[GivenPart, ...] = (TEST, VALIDATION)
+HELD_OUT: tuple[GivenPart, ...] = (TEST, VALIDATION)
 
 Digests = list[str | None]
 # Computes digests of the last bytes (False) or all bytes (True) of files; None if unreadable.
@@ -60,7 +60,7 @@ def contradictions(
     """
     labels = _labels(files, digests)
     held_out = {
-        digest for file, digest in zip(files, digests, strict=True) if file.part in _HELD_OUT
+        digest for file, digest in zip(files, digests, strict=True) if file.part in HELD_OUT
     }
     return {
         i: (file.path, _contradiction(labels[digest]))
@@ -78,10 +78,10 @@ def withheld(
     images, a validation set those that the test set does not have.
     """
     labels = _labels(files, digests)
-    copies: dict[GivenPart, dict[str, str]] = {part: {} for part in _HELD_OUT}
-    held_groups: dict[GivenPart, set[str]] = {part: set() for part in _HELD_OUT}
+    copies: dict[GivenPart, dict[str, str]] = {part: {} for part in HELD_OUT}
+    held_groups: dict[GivenPart, set[str]] = {part: set() for part in HELD_OUT}
     for file, digest, group in zip(files, digests, groups, strict=True):
-        if file.part in _HELD_OUT:
+        if file.part in HELD_OUT:
             held_groups[file.part].add(group)
             if digest is not None:
                 copies[file.part].setdefault(digest, file.path)
@@ -97,7 +97,7 @@ def withheld(
 
     reasons: dict[int, tuple[str, str]] = {}
     for i, (file, digest, group) in enumerate(zip(files, digests, groups, strict=True)):
-        above = _HELD_OUT[: _HELD_OUT.index(file.part)] if file.part in _HELD_OUT else _HELD_OUT
+        above = HELD_OUT[: HELD_OUT.index(file.part)] if file.part in HELD_OUT else HELD_OUT
         found = (reason(part, digest, group) for part in above)
         why = next((text for text in found if text is not None), None)
         if why is not None:

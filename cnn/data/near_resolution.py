@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cnn.core.console import plain
 from cnn.core.directory import Directory
 from cnn.core.documents import write_csv
+from cnn.data.duplicates import HELD_OUT, withheld
 from cnn.data.manifest import DataSettings
 from cnn.data.near_search import NearPair
 from cnn.data.rejects import Reject
@@ -21,8 +22,8 @@ NEAR_DUPLICATES = "near-duplicates.csv"
 class NearDuplicate(NamedTuple):
     """Two near-duplicates, their classes, and what happened.
 
-    `same_as` is the earlier path, or the one in an official test set. `resolved` is "grouped",
-    "dropped" or "withheld", of which the last two tell of `path`, or "kept".
+    `same_as` is the earlier path, or the one in a given test or validation set. `resolved` is
+    "grouped", "dropped" or "withheld", of which the last two tell of `path`, or "kept".
     """
 
     path: str
@@ -43,7 +44,7 @@ class Resolved(NamedTuple):
     groups: list[str]
     duplicates: list[tuple[str, str]]
     dropped: list[Reject]
-    # Training images near an official test set.
+    # Images near a given test or validation set.
     withheld: list[Reject]
     near: list[NearDuplicate]
 
@@ -51,8 +52,9 @@ class Resolved(NamedTuple):
 def resolve(screened: Screened, found: Iterable[NearPair], settings: DataSettings) -> Resolved:
     """Groups, drops or keeps near-duplicates, as the settings say.
 
-    An official test set is not changed: training images of its groups are withheld. Images of
-    different classes are never dropped, because which label is right is unknown.
+    A given test set is not changed, and a validation set only by the test set: other images of
+    their groups are withheld. Images of different classes are never dropped, because which label is
+    right is unknown.
     """
     files = {file.path: file for file in screened.files}
     pairs = [_in_order(files[one], files[other], value) for one, other, value in found]
@@ -66,24 +68,29 @@ def resolve(screened: Screened, found: Iterable[NearPair], settings: DataSetting
     for path, same_as in screened.duplicates:
         if same_as in dropped:
             gone[path] = dropped[same_as]
-    withheld = _withheld(screened.files, groups, pairs, gone)
-    away = gone.keys() | withheld.keys()
+    apart = _withheld(screened.files, groups, pairs, gone)
+    away = gone.keys() | apart.keys()
     kept = [i for i, file in enumerate(screened.files) if file.path not in away]
     return Resolved(
         [screened.files[i] for i in kept],
         [groups[i] for i in kept],
         [pair for pair in screened.duplicates if pair[0] not in away],
         [(path, f"near-duplicate of ({same_as})") for path, same_as in gone.items()],
-        list(withheld.items()),
-        [_with_outcome(pair, dropped, withheld) for pair in pairs],
+        list(apart.items()),
+        [_with_outcome(pair, dropped, apart) for pair in pairs],
     )
 
 
 def _in_order(one: ImageFile, other: ImageFile, value: float) -> NearDuplicate:
-    same_as, file = sorted((one, other), key=lambda file: (not file.tested, file.path))
+    same_as, file = sorted((one, other), key=lambda file: (_rank(file), file.path))
     return NearDuplicate(
         file.path, same_as.path, f"{value:.3f}", file.class_name, same_as.class_name, ""
     )
+
+
+def _rank(file: ImageFile) -> int:
+    """The place of an image's part among those that must stay as they are given."""
+    return HELD_OUT.index(file.part) if file.part in HELD_OUT else len(HELD_OUT)
 
 
 def _dropped(pairs: Sequence[NearDuplicate], files: Mapping[str, ImageFile]) -> dict[str, str]:
@@ -92,8 +99,8 @@ def _dropped(pairs: Sequence[NearDuplicate], files: Mapping[str, ImageFile]) -> 
     # Sorted by path: whether an earlier image stays is known.
     for pair in pairs:
         stays = pair.same_as not in dropped and pair.path not in dropped
-        tested = files[pair.path].tested or files[pair.same_as].tested
-        if stays and not tested and pair.label == pair.same_as_label:
+        given = {files[pair.path].part, files[pair.same_as].part} & set(HELD_OUT)
+        if stays and not given and pair.label == pair.same_as_label:
             dropped[pair.path] = pair.same_as
     return dropped
 
@@ -113,30 +120,30 @@ def _withheld(
     pairs: Iterable[NearDuplicate],
     gone: Collection[str],
 ) -> dict[str, str]:
-    """By path, why training images are in doubt: the official test set has the same picture."""
-    tested = {file.path for file in files if file.tested}
+    """By path, why images are left out: a given test or validation set has the same picture."""
+    part_of = {file.path: file.part for file in files}
     near: dict[str, str] = {}
     for pair in pairs:
-        if pair.same_as in tested and pair.path not in tested:
+        if part_of[pair.same_as] in HELD_OUT and part_of[pair.path] != part_of[pair.same_as]:
             near.setdefault(pair.path, pair.same_as)
-    tested_groups = {g for file, g in zip(files, groups, strict=True) if file.tested}
     reasons: dict[str, str] = {}
-    for file, group in zip(files, groups, strict=True):
-        if file.tested or file.path in gone or group not in tested_groups:
+    for path, reason in withheld(files, [None] * len(files), groups).values():
+        if path in gone:
             continue
-        reasons[file.path] = f"its group is in the test images ({group})"
-        if file.path in near:
-            reasons[file.path] = f"near-duplicate in the test images ({near[file.path]})"
+        reasons[path] = reason
+        if path in near:
+            part = part_of[near[path]]
+            reasons[path] = f"near-duplicate in the {part} images ({near[path]})"
     return reasons
 
 
 def _with_outcome(
-    pair: NearDuplicate, dropped: Collection[str], withheld: Collection[str]
+    pair: NearDuplicate, dropped: Collection[str], apart: Collection[str]
 ) -> NearDuplicate:
     outcome = "grouped"
     if pair.path in dropped:
         outcome = "dropped"
-    elif pair.path in withheld:
+    elif pair.path in apart:
         outcome = "withheld"
     return pair._replace(resolved=outcome)
 
