@@ -62,10 +62,11 @@ def preprocess(
         backbone: A backbone, by its name in keras.applications or the path or URI of its file:
             sets image_size and color_mode to what it takes, unless they are given.
         **settings: The settings that jobs/preprocess.py has as flags: image_size, color_mode,
-            fit, background, value_range, classes, class_level, class_regex, exclude,
-            lower_labels, map_labels, test_images, folders, test_fraction, group, group_regex,
-            near_duplicates, split, max_rejects, seed. `background` may be (red, green, blue),
-            `value_range` is (low, high), and `exclude` is a list.
+            fit, background, value_range, classes, class_level, class_regex, exclude, labels,
+            path_column, label_column, label_columns, group_column, split_column, weight_column,
+            relabel, lower_labels, map_labels, test_images, folders, test_fraction, group,
+            group_regex, near_duplicates, split, max_rejects, seed. `background` may be (red, green,
+            blue), `value_range` is (low, high), and `exclude` and `label_columns` are lists.
 
     Returns:
         The data set; printed, it says what happened to every file.
@@ -87,8 +88,9 @@ def preprocess(
     if images is not None and kaggle is not None:
         raise InputError("images cannot be combined with kaggle, but both were given")
     settings = as_plain({key: value for key, value in settings.items() if value is not None}, "")
-    if "classes" in settings:
-        settings["classes"] = tuple(settings["classes"])
+    for key in ("classes", "label_columns"):
+        if key in settings:
+            settings[key] = tuple(settings[key])
     where = {"images": images, "kaggle": kaggle, "out": out, "overwrite": overwrite or None}
     where["backbone"] = backbone
     where["download_dir"] = None if download_dir == DOWNLOADS else download_dir

@@ -119,14 +119,14 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
 
 def report(done: "Summary", card: "ModelCard", out: "Directory", *, csv: bool) -> None:
     """Prints how many files were classified, and how often predictions match the folders' names."""
-    from cnn.data.rejects import describe_rejects
+    from cnn.data.rejects import describe_rejects, kinds_of
     from cnn.model.confusion_text import confusion_lines
     from cnn.model.predict import PREDICTIONS
     from cnn.rundir.wilson import wilson_interval
 
     print(f"  {done.predicted:>9,} classified")
     print(f"  {len(done.rejects):>9,} rejected")
-    for line in describe_rejects(done.rejects):
+    for line in describe_rejects(kinds_of(done.rejects)):
         print(textwrap.indent(line, " " * 14))
     count, right = int(done.confusion.sum()), int(done.confusion.trace())
     if not count:

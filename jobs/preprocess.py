@@ -4,6 +4,7 @@ spark-submit jobs/preprocess.py                                  # draws the sam
 spark-submit jobs/preprocess.py --images DIR --out DATA          # one folder per class
 spark-submit jobs/preprocess.py --images DIR/train --test-images DIR/test --out DATA
 spark-submit jobs/preprocess.py --images DIR --folders given --out DATA    # keeps train/, test/
+spark-submit jobs/preprocess.py --images DIR --labels FILE       # labels in a table
 spark-submit jobs/preprocess.py --kaggle OWNER/NAME --out DATA   # downloads from Kaggle
 """
 
@@ -126,6 +127,40 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "the classes of --images; it may be inside --images",
     )
     add(
+        "--labels",
+        metavar="FILE",
+        help="a table with the labels of the images in --images, or else in its own folder: CSV, "
+        "TSV or Parquet; a path, or a URI that Spark can read",
+    )
+    usual = "by default the one with a usual name"
+    add("--path-column", metavar="NAME", help=f"the table's column of image paths, {usual}")
+    add("--label-column", metavar="NAME", help=f"its column of labels, {usual}")
+    add(
+        "--label-columns",
+        metavar="A,B",
+        help="one column for each class instead, with 1 for the class of an image and 0 otherwise",
+    )
+    add(
+        "--group-column",
+        metavar="NAME|none",
+        help=f"its column of what a split keeps together, such as patients, {usual}",
+    )
+    add(
+        "--split-column",
+        metavar="NAME|none",
+        help=f"its column that says train, validation or test, {usual}",
+    )
+    add(
+        "--weight-column",
+        metavar="NAME|none",
+        help=f"its column of the images' weights in training, {usual}",
+    )
+    add(
+        "--relabel",
+        metavar="FILE",
+        help="a CSV file with the columns path and label, which corrects the labels of images",
+    )
+    add(
         "--folders",
         choices=choices("folders"),
         default="ask",
@@ -195,8 +230,9 @@ def main(arguments: Sequence[str]) -> None:
 
     named = {key: getattr(args, key) for key in DataSettings.model_fields}
     given = {key: value for key, value in named.items() if value is not None}
-    if args.classes is not None:
-        given["classes"] = tuple(args.classes.split(","))
+    for key in ("classes", "label_columns"):
+        if key in given:
+            given[key] = tuple(given[key].split(","))
     backbone = getattr(args, "for")
     if backbone is not None:
         from cnn.model.backbone_card import image_settings

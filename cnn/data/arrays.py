@@ -23,7 +23,9 @@ from cnn.data.manifest import Manifest
 from cnn.settings.schema import CacheSettings
 
 _BATCH_BYTES = 2**24
-_FILES = ("pixels", "labels", "folds")
+# The array of each column that has one value for each row. Weights are only in some data sets.
+_VALUES = {"label": ("labels", np.int32), "fold": ("folds", np.int32)}
+_WEIGHTS = {"weight": ("weights", np.float32)}
 # Checksums of the arrays' bytes, which detect silent disk errors.
 _CHECKSUMS = "crc32.json"
 # Called with the fraction of a split's images that is done, from 0 to 1.
@@ -36,11 +38,15 @@ def _ignore_progress(share: float) -> None:
 
 @dataclass(frozen=True)
 class Pixels:
-    """One split: memory-mapped uint8 pixels (n, size, size, channels); int32 labels, folds (n,)."""
+    """One split: memory-mapped uint8 pixels (n, size, size, channels); int32 labels, folds (n,).
+
+    `weights`, float32 (n,), says how much each image counts in training; None if all count alike.
+    """
 
     pixels: np.ndarray
     labels: np.ndarray
     folds: np.ndarray
+    weights: np.ndarray | None = None
 
 
 def open_pixels(data: Directory, manifest: Manifest, split: str, cache: CacheSettings) -> Pixels:
@@ -76,7 +82,18 @@ def is_built(manifest: Manifest, split: str, cache: CacheSettings) -> bool:
 def arrays_size(manifest: Manifest, split: str) -> int:
     """The size of a split's arrays in bytes."""
     row = manifest.size * manifest.size * manifest.channels
-    return manifest.total(split) * (row + 8)
+    values = sum(np.dtype(kind).itemsize for _, kind in _values_of(manifest).values())
+    return manifest.total(split) * (row + values)
+
+
+def _values_of(manifest: Manifest) -> dict[str, tuple[str, type]]:
+    """By column, the name and the type of the array of its values."""
+    return {**_VALUES, **(_WEIGHTS if manifest.settings.weighted else {})}
+
+
+def _names(manifest: Manifest) -> list[str]:
+    """The names of all arrays."""
+    return ["pixels", *(name for name, _ in _values_of(manifest).values())]
 
 
 def _name(manifest: Manifest, split: str) -> str:
@@ -100,7 +117,7 @@ def _open(
             folder, manifest, split, whole=whole, on_progress=on_progress
         ),
     )
-    found = Pixels(**map_arrays(entry.folder, _FILES))
+    found = Pixels(**map_arrays(entry.folder, _names(manifest)))
     # The entry counts as in use while its arrays are mapped, because they still take disk space.
     weakref.finalize(found.pixels, entry.mark.close)
     return found, built
@@ -124,16 +141,19 @@ def _is_sound(
     """Whether a folder holds the expected arrays; `whole` also verifies the pixels."""
     count = manifest.total(split)
     try:
-        found = Pixels(**map_arrays(folder, _FILES))
+        found = map_arrays(folder, _names(manifest))
+        pixels = found["pixels"]
         sums = json.loads((folder / _CHECKSUMS).read_bytes())
         return (
-            found.pixels.shape == (count, manifest.size, manifest.size, manifest.channels)
-            and found.pixels.dtype == np.uint8
-            and found.labels.shape == found.folds.shape == (count,)
-            and found.labels.dtype == found.folds.dtype == np.int32
-            and checksum(found.labels) == sums["labels"]
-            and checksum(found.folds) == sums["folds"]
-            and (not whole or checksum(found.pixels, on_progress) == sums["pixels"])
+            pixels.shape == (count, manifest.size, manifest.size, manifest.channels)
+            and pixels.dtype == np.uint8
+            and all(
+                found[name].shape == (count,)
+                and found[name].dtype == kind
+                and checksum(found[name]) == sums[name]
+                for name, kind in _values_of(manifest).values()
+            )
+            and (not whole or checksum(pixels, on_progress) == sums["pixels"])
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return False
@@ -153,7 +173,10 @@ def _build(
 ) -> None:
     """Writes the arrays sequentially, which is fastest on a disk and needs little memory."""
     count, start, found = manifest.total(split), 0, 0
-    labels, folds = np.empty(count, np.int32), np.empty(count, np.int32)
+    columns = _values_of(manifest)
+    arrays: dict[str, np.ndarray] = {
+        column: np.empty(count, kind) for column, (_, kind) in columns.items()
+    }
     shape = (count, manifest.size, manifest.size, manifest.channels)
     with (folder / "pixels.npy").open("wb") as file:
         write_header(file, np.dtype(np.uint8), shape)
@@ -167,17 +190,21 @@ def _build(
             content = flat[rows.offset * width : (rows.offset + len(rows)) * width].tobytes()
             found = zlib.crc32(content, found)
             file.write(content)
-            labels[start:end] = batch.column("label").to_numpy()
-            folds[start:end] = batch.column("fold").to_numpy()
+            for column, array in arrays.items():
+                array[start:end] = batch.column(column).to_numpy()
             start = end
             on_progress(end / count)
     if start != count:
         raise _mismatch(data, split, f"{start} rows instead of {count}")
+    labels = arrays["label"]
     if labels.size and not (labels.min() >= 0 and labels.max() < len(manifest.classes)):
         raise _mismatch(data, split, "labels outside its classes")
-    np.save(folder / "labels.npy", labels)
-    np.save(folder / "folds.npy", folds)
-    sums = {"pixels": found, "labels": checksum(labels), "folds": checksum(folds)}
+    if "weight" in arrays and not (np.isfinite(w := arrays["weight"]) & (w > 0)).all():
+        raise _mismatch(data, split, "weights that are no numbers above 0")
+    sums = {"pixels": found}
+    for column, (name, _) in columns.items():
+        np.save(folder / f"{name}.npy", arrays[column])
+        sums[name] = checksum(arrays[column])
     (folder / _CHECKSUMS).write_text(json.dumps(sums))
 
 
@@ -195,7 +222,7 @@ def _batches(data: Directory, manifest: Manifest, split: str) -> Iterator[pa.Rec
         filesystem, path = data.path(f"{split}/{name}")
         with pq.ParquetFile(path, filesystem=filesystem) as file:
             rows = max(1, _BATCH_BYTES // width)
-            for batch in file.iter_batches(rows, columns=["label", "fold", "pixels"]):
+            for batch in file.iter_batches(rows, columns=[*_values_of(manifest), "pixels"]):
                 place = batch.schema.get_field_index("pixels")
                 column = batch.column(place)
                 lengths = pc.fill_null(pc.binary_length(column), 0)

@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -36,7 +35,7 @@ from cnn.data.near_resolution import (
 from cnn.data.near_search import find_near_duplicates
 from cnn.data.parts import Part, PartResult, cut_parts
 from cnn.data.rearrange import rearrange
-from cnn.data.rejects import check_rejects, kind_of, write_rejects
+from cnn.data.rejects import add_kinds, check_rejects, kinds_of, write_rejects
 from cnn.data.screening import screen
 from cnn.data.splits import TEST, TRAIN, VALIDATION, Row, assign
 from cnn.data.stem_ties import find_stem_ties
@@ -91,7 +90,13 @@ def make_dataset(
             results, value_range = _write(spark, images, parts, staging, settings)
         rejected += [reject for result in results for reject in result.rejects]
         listed = len(listing.files) + len(listing.rejects)
-        check_rejects(rejected, listed, settings)
+        kinds = kinds_of(rejected)
+        if listing.absent is not None:
+            listed += listing.absent.total
+            kinds = add_kinds(kinds, listing.absent.kinds)
+            with _as_error():
+                listing.absent.write(staging)
+        check_rejects(kinds, listed, settings)
         with _as_error():
             how = settings.decoding(value_range)
             copies = {path for path, _ in screened.duplicates}
@@ -104,7 +109,9 @@ def make_dataset(
         write_near_duplicates(staging, resolved.near)
         unread = {path for path, _ in rejected}
         withheld = [*screened.withheld, *(r for r in resolved.withheld if r[0] not in unread)]
-        rejected += [*withheld, *(r for r in resolved.dropped if r[0] not in unread)]
+        left_out = [*withheld, *(r for r in resolved.dropped if r[0] not in unread)]
+        kinds = add_kinds(kinds, kinds_of(left_out))
+        rejected += left_out
         write_rejects(staging, rejected)
         write_duplicates(staging, resolved.duplicates)
         blank = [
@@ -121,12 +128,13 @@ def make_dataset(
             groups=len(set(resolved.groups)),
             duplicates=len(resolved.duplicates),
             listed=listed,
-            rejects=len(rejected),
+            rejects=sum(kind.number for kind in kinds.values()),
             withheld=len(withheld),
             near_duplicates=len(resolved.near),
             near_contradictions=len(contradictory(resolved.near)),
-            reasons=dict(Counter(kind_of(reason) for _, reason in rejected).most_common()),
+            reasons={name: kind.number for name, kind in kinds.items()},
             ignored=listing.ignored,
+            table=listing.table,
             blank=len(blank),
             value_range=value_range,
             settings=settings,
@@ -138,7 +146,7 @@ def make_dataset(
             fingerprint=_fingerprint(results, settings, listing.classes),
             seconds=round(time.monotonic() - started, 3),
         )
-        missing = listed - len(rejected) - sum(manifest.total(name) for name in (TRAIN, TEST))
+        missing = listed - manifest.rejects - sum(manifest.total(name) for name in (TRAIN, TEST))
         if missing:
             raise Error(f"internal error: {missing} files unaccounted for")
         write_manifest(staging, manifest)

@@ -19,7 +19,7 @@ from cnn.data.duplicates import Digests
 from cnn.data.listing import Gathered, Listing, Subset, escape
 from cnn.data.manifest import DataSettings
 from cnn.data.parts import Part, PartResult
-from cnn.data.source import Check, ImageSource
+from cnn.data.source import Check, ImageSource, source_of
 from cnn.data.splits import TRAIN, ImageFile
 
 if TYPE_CHECKING:
@@ -150,3 +150,11 @@ def _joined(listing: Listing, found: Gathered) -> Listing:
 
 
 Images = ImageSource | GivenSplit
+
+
+def images_at(places: Sequence[str], spark: "SparkSession | None" = None) -> Images:
+    """The source of images at a place, or of images and an official test set at two."""
+    if len(places) == 1:
+        return source_of(places[0], spark)
+    one, other = subsets(*places)
+    return GivenSplit(source_of(places[0], spark, one), source_of(places[1], spark, other))

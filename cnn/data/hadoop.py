@@ -194,9 +194,9 @@ class SparkSource(ImageSource):
             for i, part in enumerate(parts)
             for n, row in enumerate(part.rows)
         ]
-        names = ["path", "name", "part", "split", "number", "place", "label", "group", "fold"]
+        names = ["path", "name", "part", "split", "number", "place", *Row._fields[1:]]
         types = [pa.string(), pa.string(), pa.int32(), pa.string(), *[pa.int32()] * 3]
-        fields = list(zip(names, [*types, pa.string(), pa.int32()], strict=True))
+        fields = list(zip(names, [*types, pa.string(), pa.int32(), pa.float64()], strict=True))
         columns = zip(*rows, strict=True)
         return pa.table(
             [pa.array(column, kind) for column, (_, kind) in zip(columns, fields, strict=True)],
@@ -251,7 +251,7 @@ def _writer(staging: Directory, how: Decoding) -> Any:
 def _decoded(rows: Iterable[dict[str, Any]], seen: list[int]) -> Iterator[Decoded]:
     for row in rows:
         seen.append(row["place"])
-        place = Row(row["name"], row["label"], row["group"], row["fold"])
+        place = Row(row["name"], *(row[field] for field in Row._fields[1:]))
         found = row["values"]
         values = None if found is None else Values(found[0], found[1], bool(found[2]))
         yield Decoded(

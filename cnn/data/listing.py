@@ -13,7 +13,8 @@ from cnn.data.class_order import class_order
 from cnn.data.class_rule import BY_FOLDER, EXCLUDE, LEVEL, REGEX, ClassRule
 from cnn.data.decode import SUFFIXES
 from cnn.data.folder_splits import with_parts
-from cnn.data.manifest import DataSettings
+from cnn.data.manifest import DataSettings, TableCounts
+from cnn.data.rejects import AbsentRows
 from cnn.data.splits import TEST, GivenPart, ImageFile
 
 _NO_UTF8 = re.compile("[\udc80-\udcff]")
@@ -57,6 +58,9 @@ class Listing(NamedTuple):
     rejects: list[tuple[str, str]]
     ignored: int
     inputs: str
+    # With a table of labels: its rows that name no file, and what became of the others.
+    absent: AbsentRows | None = None
+    table: TableCounts | None = None
 
 
 class Found(NamedTuple):
@@ -238,8 +242,9 @@ def listing_of(found: Gathered, place: str, settings: DataSettings) -> Listing:
 
 def inputs_of(found: Gathered, settings: DataSettings) -> str:
     """A hash of the names, sizes and times of all files, and of the settings."""
-    # Where the test images and the table of names lie does not matter, only what they hold.
-    text = found.stats + settings.identity(without=frozenset({"test_images", "map_labels"}))
+    # Where the test images and the tables lie does not matter, only what they hold.
+    places = frozenset({"test_images", "labels", "map_labels", "relabel"})
+    text = found.stats + settings.identity(without=places)
     if settings.map_labels is not None:
         text += repr(sorted(read_map(settings.map_labels).items()))
     return hashlib.sha256(text.encode()).hexdigest()

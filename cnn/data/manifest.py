@@ -1,6 +1,6 @@
 """The manifest of a data directory: what it holds and how it was made."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NoReturn
 
 from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
@@ -37,7 +37,11 @@ class Source(Frozen):
 
 
 # Settings that the first data sets did not have.
-_LATER = ("class_level", "class_regex", "exclude", "lower_labels", "map_labels")
+_LATER = (
+    *("class_level", "class_regex", "exclude", "lower_labels", "map_labels", "labels", "relabel"),
+    *("path_column", "label_column", "label_columns", "group_column", "split_column"),
+    "weight_column",
+)
 
 
 class DataSettings(Frozen):
@@ -66,6 +70,17 @@ class DataSettings(Frozen):
     folders: Literal["ask", "ignore", "given", "given,move-groups"] = "ask"
     # The folder of an official test set, as named; test_fraction is not used then.
     test_images: str | None = None
+    # A table of labels, as named; without it, folders are the classes. If it is used, its columns
+    # are those that were chosen, and "none" for a kind that it does not have.
+    labels: str | None = None
+    path_column: str | None = None
+    label_column: str | None = None
+    label_columns: tuple[str, ...] | None = None
+    group_column: str | None = None
+    split_column: str | None = None
+    weight_column: str | None = None
+    # A table that corrects the labels of some images.
+    relabel: str | None = None
     fit: Fit = "stretch"
     background: AnyBackground = "auto"
     # None: determined from the training images.
@@ -115,10 +130,51 @@ class DataSettings(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _table(self) -> "DataSettings":
+        if self.labels is None:
+            for name in ("path", "label", "group", "split", "weight"):
+                if getattr(self, f"{name}_column") is not None:
+                    _must_be_with(f"{name}_column")
+            if self.label_columns is not None:
+                _must_be_with("label_columns")
+            return self
+        if self.test_images is not None:
+            raise InputError(
+                "{} cannot be combined with {}: name the column that says which images are for "
+                "testing with {}",
+                Option("labels"),
+                Option("test_images"),
+                Option("split_column"),
+            )
+        if self.label_columns is not None:
+            if self.label_column is not None:
+                raise _not_both("label_column", "label_columns")
+            if (
+                len(set(self.label_columns)) != len(self.label_columns)
+                or len(self.label_columns) < 2
+            ):
+                raise InputError(
+                    "{} must name at least two different columns, but got {}",
+                    Option("label_columns"),
+                    ",".join(self.label_columns),
+                )
+        if self.group_column not in (None, "none"):
+            if self.group_regex is not None:
+                raise _not_both("group_column", "group_regex")
+            if self.group != "auto":
+                raise _not_both("group_column", "group")
+        return self
+
     @property
     def keeps_folders(self) -> bool:
         """Whether folders such as train/ and test/ are the split."""
         return self.folders in {"given", "given,move-groups"}
+
+    @property
+    def weighted(self) -> bool:
+        """Whether a table gives the images weights, for a data set whose columns are chosen."""
+        return self.weight_column not in (None, "none")
 
     def identity(self, *, without: frozenset[str] = frozenset()) -> str:
         """The settings as text for a hash, without some of them.
@@ -136,6 +192,24 @@ class DataSettings(Frozen):
     def decoding(self, value_range: ValueRange | None) -> Decoding:
         """How image files are decoded, with the given or determined value range."""
         return Decoding(self.image_size, self.channels, self.fit, self.background, value_range)
+
+
+def _must_be_with(name: str) -> NoReturn:
+    raise InputError("{} must be used with {}", Option(name), Option("labels"))
+
+
+def _not_both(one: str, other: str) -> InputError:
+    return InputError("{} cannot be combined with {}", Option(one), Option(other))
+
+
+class TableCounts(Frozen):
+    """What became of the rows of a table of labels, beyond images and rejects."""
+
+    rows: Count
+    # Rows of classes that were not asked for.
+    other_labels: Count
+    # Files that no row names.
+    not_named: Count
 
 
 class Manifest(Frozen):
@@ -162,6 +236,8 @@ class Manifest(Frozen):
     near_contradictions: Count | None = None
     # Files that were not listed.
     ignored: Count
+    # None if the folders are the classes.
+    table: TableCounts | None = None
     # Blank or nearly blank images; None in version 1, which did not look for them.
     blank: Count | None = None
     # The values of deep images that became 0 and 255; None if there are no deep images.

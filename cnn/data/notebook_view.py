@@ -2,6 +2,7 @@
 
 from cnn.core.html import block, table, text
 from cnn.data.duplicates import DUPLICATES
+from cnn.data.label_listing import describe_table
 from cnn.data.manifest import Manifest
 from cnn.data.splits import TEST, TRAIN
 
@@ -19,6 +20,7 @@ def data_html(path: str, manifest: Manifest) -> str:
         f"<b>{manifest.total(TRAIN) + manifest.total(TEST):,} images</b> of "
         f"{manifest.size}x{manifest.size}, {colour}, from {text(manifest.source.name)}",
         table(["class", "train", "test"], rows),
+        *([] if manifest.table is None else [describe_table(manifest.table)]),
         rejected + (f": {'; '.join(reasons)}" if reasons else ""),
         f"{manifest.groups:,} groups, {manifest.duplicates:,} duplicates"
         + (f", listed in <code>{DUPLICATES}</code>" if manifest.duplicates else "")

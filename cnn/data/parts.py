@@ -4,8 +4,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,6 +36,8 @@ SCHEMA = pa.schema(
     ]
 )
 
+# Where a table gives weights.
+_WEIGHT = pa.field("weight", pa.float32())
 # The fixed cost of a file, as the number of bytes that take as long to decode.
 _FILE_COST = 32 << 10
 # Each part is this fraction of a core's share of the remaining work: long parts first, for little
@@ -149,26 +152,29 @@ def write_part(
 ) -> PartResult:
     """Writes one Parquet file while its rows are decoded; holds at most one row group in memory.
 
-    If `how` the images are decoded is given, their perceptual hashes are written too. A retried
-    task is harmless because it writes the same files again.
+    There must be at least one row. If `how` the images are decoded is given, their perceptual
+    hashes are written too. A retried task is harmless because it writes the same files again.
     """
     rejects: list[tuple[str, str]] = []
     blank: list[tuple[str, int]] = []
     deep: list[DeepImage] = []
     counts: Counter[int] = Counter()
     checksum = 0
-    rows: list[tuple[str, int, str, int, bytes]] = []
+    rows: list[tuple[object, ...]] = []
     places: list[int] = []
     held = 0
     found = None if how is None else PartHashes(how)
+    decoded = iter(decoded)
+    first = next(decoded)
+    schema = SCHEMA if first.row.weight is None else SCHEMA.insert(4, _WEIGHT)
     with (
         staging.writer(part_name(split, number)) as sink,
         # Pixels hardly compress, gain nothing from a dictionary, and are read once per host.
         pq.ParquetWriter(
-            sink, SCHEMA, compression="lz4", use_dictionary=False, write_statistics=False
+            sink, schema, compression="lz4", use_dictionary=False, write_statistics=False
         ) as writer,
     ):
-        for place, row, pixels, reason, is_blank, values in decoded:
+        for place, row, pixels, reason, is_blank, values in chain([first], decoded):
             if values is not None:
                 deep.append(DeepImage(row.path, values))
             if reason is not None:
@@ -179,14 +185,14 @@ def write_part(
                 blank.append((row.path, row.label))
             counts[row.label] += 1
             checksum = (checksum + _row_hash(split, place, row, pixels)) % 2**128
-            rows.append((*row, pixels))
+            rows.append((*_values(row), pixels))
             places.append(place)
             held += len(pixels)
             if held >= _ROW_GROUP_BYTES:
-                _write_rows(writer, rows, places, found)
+                _write_rows(writer, rows, schema, places, found)
                 rows, places, held = [], [], 0
         if rows:
-            _write_rows(writer, rows, places, found)
+            _write_rows(writer, rows, schema, places, found)
     if found is not None:
         found.write(staging, split, number)
     return PartResult(split, rejects, dict(counts), checksum, blank, deep)
@@ -194,21 +200,27 @@ def write_part(
 
 def _write_rows(
     writer: pq.ParquetWriter,
-    rows: Sequence[tuple[str, int, str, int, bytes]],
+    rows: Sequence[tuple[Any, ...]],
+    schema: pa.Schema,
     places: Sequence[int],
     found: PartHashes | None,
 ) -> None:
-    writer.write_table(_table(rows))
+    writer.write_table(_table(rows, schema))
     if found is not None:
         found.add(places, [row[-1] for row in rows])
 
 
-def _table(rows: Sequence[tuple[str, int, str, int, bytes]]) -> pa.Table:
+def _values(row: Row) -> tuple[object, ...]:
+    """The values of a row that its data set has."""
+    return row[:-1] if row.weight is None else row
+
+
+def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
     columns = zip(*rows, strict=True)
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], SCHEMA)
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema)
 
 
 def _row_hash(split: str, place: int, row: Row, pixels: bytes) -> int:
     digest = hashlib.sha256(pixels)
-    digest.update(repr((split, place, *row)).encode())
+    digest.update(repr((split, place, *_values(row))).encode())
     return int.from_bytes(digest.digest()[:16], "big")

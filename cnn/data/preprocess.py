@@ -17,22 +17,25 @@ from cnn.core.errors import InputError, Option
 from cnn.data.blank_images import BlankImage, describe_blank, read_blank
 from cnn.data.build import existing_dataset, make_dataset
 from cnn.data.class_names import describe_alike
+from cnn.data.corrections import Corrections, read_corrections
 from cnn.data.deep_value_range import describe_range
 from cnn.data.duplicates import DUPLICATES
 from cnn.data.folder import FolderSource
 from cnn.data.folder_splits import split_word
-from cnn.data.given_split import GivenSplit, Images, subsets
+from cnn.data.given_split import Images, images_at
 from cnn.data.kaggle import fetch_kaggle
+from cnn.data.label_listing import LabelledImages, describe_table, find_labelled
+from cnn.data.label_table import folder_of
 from cnn.data.layout_check import Suggest, check_layout
 from cnn.data.listing import Gathered, Listing, inputs_of
 from cnn.data.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
 from cnn.data.near_resolution import NearDuplicate, describe_near, read_near_duplicates
 from cnn.data.notebook_view import data_html
-from cnn.data.rejects import Reject, describe_rejects, read_rejects
+from cnn.data.rejects import Reject, describe_rejects, read_kinds, read_rejects
 from cnn.data.sample import write_sample
 from cnn.data.screening import Crossing
-from cnn.data.source import needs_spark, source_of
-from cnn.data.splits import TEST, TRAIN
+from cnn.data.source import ImageSource, needs_spark
+from cnn.data.splits import TEST, TRAIN, TooFewGroups
 from cnn.settings.cli_defaults import DOWNLOADS, SAMPLE_PAIRS
 from cnn.settings.validation import validate
 
@@ -99,6 +102,10 @@ def preprocess(
         made = work.from_place(str(folder), source, own=False)
     elif origin.images is not None:
         made = work.from_place(origin.images, _source(origin.images))
+    elif settings.labels is not None:
+        # Paths in the table are relative to its folder.
+        place = folder_of(settings.labels)
+        made = work.from_place(place, _source(place), own=False)
     elif settings.test_images is not None:
         raise InputError(
             "{} must be used with {} or {}",
@@ -150,10 +157,12 @@ class DataSet:
             train, test = (manifest.counts[split][name] for split in (TRAIN, TEST))
             lines.append(f"  {plain(name):{width}}  {train:>9,} train  {test:>9,} test")
         lines.append(f"  {'rejected':{width}}  {manifest.rejects:>9,}")
-        kinds = describe_rejects(self.rejects())
+        kinds = describe_rejects(read_kinds(Directory(self.path)))
         lines += [textwrap.indent(line, " " * (width + 6)) for line in kinds]
         ignored = f"  and {manifest.ignored:,} others ignored" if manifest.ignored else ""
         lines.append(f"  {'listed':{width}}  {manifest.listed:>9,}{ignored}")
+        if manifest.table is not None:
+            lines.append(describe_table(manifest.table))
         duplicates = f"{manifest.duplicates:,} duplicates"
         if manifest.duplicates:
             duplicates += f", listed in {plain(self.path)}/{DUPLICATES}"
@@ -218,29 +227,56 @@ class _Preprocessing:
         places = (
             [place] if self.settings.test_images is None else [place, self.settings.test_images]
         )
-        if not any(map(needs_spark, places)):
-            return self._read(_images_at(places), places, source, own=own)
+        labels = [] if self.settings.labels is None else [self.settings.labels]
+        if not any(map(needs_spark, places + labels)):
+            return self._read(images_at(places), places, source, own=own)
         # Spark is needed even to list the images.
         with self.session as spark:
             work = replace(self, session=nullcontext(spark))
-            return work._read(_images_at(places, spark), places, source, own=own)
+            return work._read(images_at(places, spark), places, source, own=own, spark=spark)
 
-    def _read(self, images: Images, places: Sequence[str], source: Source, *, own: bool) -> bool:
+    def _read(
+        self,
+        images: Images,
+        places: Sequence[str],
+        source: Source,
+        *,
+        own: bool,
+        spark: "SparkSession | None" = None,
+    ) -> bool:
+        corrections = read_corrections(self.settings.relabel)
+        if isinstance(images, ImageSource) and self.settings.labels is not None:
+            labelled = find_labelled(images, self.settings, self.suggest, spark)
+            return self._read_labelled(images, labelled, corrections, source)
         assumptions: list[str] = []
 
         def check(found: Gathered) -> None:
             # A data set that is there shows that its user has answered.
-            if existing_dataset(self.out, inputs_of(found, self.settings)) is None:
+            inputs = corrections.inputs(inputs_of(found, self.settings))
+            if existing_dataset(self.out, inputs) is None:
                 assumptions.extend(
                     check_layout(found, places[0], self.settings, self.suggest, own=own)
                 )
 
         listing = images.find(self.settings, check)
+        listing = corrections.apply(listing)
         with claim(self.out, MANIFEST):
             wanted = self._must_make(listing.inputs)
             if wanted:
                 with self.session as spark:
                     self._make(spark, images, listing, source, assumptions)
+        return wanted
+
+    def _read_labelled(
+        self, images: Images, found: LabelledImages, corrections: Corrections, source: Source
+    ) -> bool:
+        """Preprocesses the images that a table of labels names."""
+        work = replace(self, settings=found.settings)
+        with claim(self.out, MANIFEST):
+            wanted = self._must_make(corrections.inputs(found.inputs))
+            if wanted:
+                with self.session as session, found.listing(session) as listing:
+                    work._make(session, images, corrections.apply(listing), source)
         return wanted
 
     def _must_make(self, inputs: str) -> bool:
@@ -281,11 +317,5 @@ class _Preprocessing:
         except Crossing as error:
             error.add_note(self.suggest({"folders": "given,move-groups"}))
             raise
-
-
-def _images_at(places: Sequence[str], spark: "SparkSession | None" = None) -> Images:
-    """The source of images at a place, or of images and an official test set at two."""
-    if len(places) == 1:
-        return source_of(places[0], spark)
-    one, other = subsets(*places)
-    return GivenSplit(source_of(places[0], spark, one), source_of(places[1], spark, other))
+        except TooFewGroups as error:
+            raise error.with_commands(listing.classes, self.settings, self.suggest) from None

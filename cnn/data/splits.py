@@ -6,7 +6,7 @@ a seeded hash, not on the state of a random generator or on the order of the lis
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Final, Literal, NamedTuple
 
@@ -49,13 +49,44 @@ class ImageFile(NamedTuple):
         return self.part == TEST
 
 
+class TooFewGroups(InputError):
+    """Some classes have too few groups of images to be divided; `groups` has their numbers."""
+
+    def __init__(self, wanted: str, groups: Mapping[str, int]) -> None:
+        self.groups = dict(groups)
+        few = [f"{name!r} has {count}" for name, count in groups.items()]
+        some = ", ".join(few[:5]) + (f", and {len(few) - 5} more" if len(few) > 5 else "")
+        super().__init__(
+            "every class must have enough groups of images for {}, but {}", wanted, some
+        )
+
+    def with_commands(
+        self,
+        classes: Sequence[str],
+        settings: DataSettings,
+        suggest: Callable[[Mapping[str, str | bool | None]], str],
+    ) -> InputError:
+        """The same error with the user's command, changed so that it would go on."""
+        advice = ""
+        if settings.group_column not in (None, "none"):
+            without = suggest({"group_column": "none"})
+            advice += f"; without the groups of the column {settings.group_column}: {without}"
+        enough = [name for name in classes if name not in self.groups]
+        if len(enough) > 1:
+            advice += f"; with the other classes only: {suggest({'classes': ','.join(enough)})}"
+        return InputError("{}{}", self, advice)
+
+
 class Row(NamedTuple):
-    """One image's row in the data set. `fold` is -1 in the test split."""
+    """One image's row in the data set. `fold` is -1 in the test split; `weight` is None where no
+    table gives weights.
+    """
 
     path: str
     label: int
     group: str
     fold: int
+    weight: float | None = None
 
 
 class StemTies(NamedTuple):
@@ -87,6 +118,8 @@ def tie_keys(
     if settings.group_regex is not None:
         pattern = re.compile(settings.group_regex)
         return [_match_key(pattern, file.path) for file in files]
+    if settings.group_column not in (None, "none"):
+        return [file.path if file.group is None else file.group for file in files]
     if settings.group == "none" or (settings.group == "auto" and not ties.parts):
         return [file.path for file in files]
     stems = [PurePosixPath(file.path).stem for file in files]
@@ -150,21 +183,22 @@ def assign(
 
     Of a given split (`ImageFile.part`), the test images are the test split, the validation images
     are fold 0 and nothing else is, and the training images are dealt to the other folds; without
-    test images, the test split is drawn from the training images. Raises InputError if a class
+    test images, the test split is drawn from the training images. Raises TooFewGroups if a class
     would be missing from the test split or from all but one fold.
     """
     test_fraction = 0.0 if any(file.part == TEST for file in files) else settings.test_fraction
     validated = any(file.part == VALIDATION for file in files)
     folds = range(VALIDATION_FOLD + 1, FOLDS) if validated else range(FOLDS)
     members: dict[str, list[int]] = defaultdict(list)
+    fold_of: dict[str, int] = {}
     for index, group in enumerate(groups):
         if files[index].part in {"", TRAIN}:
             members[group].append(index)
     strata: dict[frozenset[str], list[str]] = defaultdict(list)
     for group, indices in members.items():
-        strata[frozenset(files[i].class_name for i in indices)].append(group)
+        if group not in fold_of:
+            strata[frozenset(files[i].class_name for i in indices)].append(group)
 
-    fold_of: dict[str, int] = {}
     for stratum in sorted(strata, key=sorted):
         ranked = sorted(
             (seeded_hash(settings.seed, "split", group), group) for group in strata[stratum]
@@ -183,7 +217,8 @@ def assign(
     for i in order:
         part = files[i].part
         fold = given[part] if part in given else fold_of[groups[i]]
-        row = Row(files[i].path, labels[files[i].class_name], groups[i], fold)
+        weight = files[i].weight if settings.weighted else None
+        row = Row(files[i].path, labels[files[i].class_name], groups[i], fold, weight)
         split[TEST if fold == TEST_FOLD else TRAIN].append(row)
     _check_sides(split, classes, folds, test_fraction)
     return split
@@ -230,23 +265,26 @@ def _check_sides(
     folds: Sequence[int],
     test_fraction: float,
 ) -> None:
-    """Raises InputError if a class is missing from a side; a `test_fraction` of 0 is a given test
+    """Raises TooFewGroups if a class is missing from a side; a `test_fraction` of 0 is a given test
     set.
     """
     # With given validation images, which are not among these folds, one is enough to train on.
     needed = 2 if len(folds) == FOLDS else 1
-    for label, name in enumerate(classes):
-        tested = sum(row.label == label for row in split[TEST])
-        trained = {row.fold for row in split[TRAIN] if row.label == label and row.fold in folds}
-        if tested and len(trained) >= needed:
-            continue
-        rows = [*split[TRAIN], *split[TEST]] if test_fraction else split[TRAIN]
-        groups = {row.group for row in rows if row.label == label}
+    tested = {row.label for row in split[TEST]}
+    trained: dict[int, set[int]] = defaultdict(set)
+    groups: dict[int, set[str]] = defaultdict(set)
+    for row in [*split[TRAIN], *split[TEST]] if test_fraction else split[TRAIN]:
+        groups[row.label].add(row.group)
+        if row.fold in folds:
+            trained[row.label].add(row.fold)
+    few = {
+        name: len(groups[label])
+        for label, name in enumerate(classes)
+        if label not in tested or len(trained[label]) < needed
+    }
+    if few:
         train = "two folds to train on" if needed == 2 else "a fold to train on"
         wanted = f"a test split of {test_fraction:g} and {train}"
         if not test_fraction:
             wanted = f"{train}, in addition to the given test images"
-        raise InputError(
-            f"every class must have enough groups of images for {wanted}, "
-            f"but {name!r} has {len(groups)}"
-        )
+        raise TooFewGroups(wanted, few)

@@ -24,12 +24,14 @@ WINDOW_BYTES = 2**28
 class Images:
     """Some rows of arrays: inputs of a network (n, ...), labels (n,), rows int (m,).
 
-    The inputs are pixels, uint8 (n, size, size, channels), or features (n, features).
+    The inputs are pixels, uint8 (n, size, size, channels), or features (n, features). `weights`,
+    float32 (n,), says how much each image counts in training; None if all count the same.
     """
 
     inputs: np.ndarray
     labels: np.ndarray
     rows: np.ndarray
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -37,6 +39,18 @@ class Images:
     def row_labels(self) -> np.ndarray:
         """The labels of the rows, (m,)."""
         return np.asarray(self.labels[self.rows])
+
+    def relative_weights(self) -> np.ndarray | None:
+        """The weights of all images, float32 (n,), scaled so that the mean of the rows is 1.
+
+        None if those of the rows are equal: then they change nothing.
+        """
+        if self.weights is None:
+            return None
+        own = self.weights[self.rows].astype(np.float64)
+        if own.min() == own.max():
+            return None
+        return (self.weights / own.mean()).astype(np.float32)
 
 
 def shuffled(
@@ -61,7 +75,7 @@ def shuffled(
     return order, on_disk
 
 
-# The inputs, the one-hot labels, and with class weights the weights of the images.
+# The inputs, the one-hot labels, and the weights of the images if they are not all 1.
 Batch = tuple[np.ndarray, ...]
 # From (inputs, rows, epoch) to the inputs that the network is trained on.
 Change = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
@@ -91,6 +105,7 @@ class Batches:
         self._one_hot = np.eye(classes, dtype=np.float32)
         self._seed = seed
         self._class_weights = class_weights
+        self._image_weights = images.relative_weights()
         self._share = share
         self._change = change
         self._row_bytes = max(1, images.inputs[:1].nbytes)
@@ -104,9 +119,9 @@ class Batches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yields the batches of epoch `number` (from 1); the last one may be smaller.
 
-        A batch is inputs, (batch, ...), one-hot labels, float32 (batch, classes), and with class
-        weights the images' weights, float32 (batch,). The order depends only on the seed and the
-        epoch.
+        A batch is inputs, (batch, ...), one-hot labels, float32 (batch, classes), and with weights
+        of classes or images the product of both for each image, float32 (batch,). The order depends
+        only on the seed and the epoch.
         """
         order, on_disk = shuffled(
             self._images.rows,
@@ -124,8 +139,16 @@ class Batches:
             if self._change is not None:
                 inputs = self._change(inputs, rows, number)
             batch = (inputs, self._one_hot[labels])
-            weights = self._class_weights
-            yield batch if weights is None else (*batch, weights[labels])
+            yield (*batch, *self._weights(rows, labels))
+
+    def _weights(self, rows: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
+        """The weights of the images in these rows, in a list; an empty list if all are 1."""
+        given = []
+        if self._class_weights is not None:
+            given.append(self._class_weights[labels])
+        if self._image_weights is not None:
+            given.append(self._image_weights[rows])
+        return [np.prod(given, axis=0, dtype=np.float32)] if given else []
 
     def _read_ahead(self, on_disk: np.ndarray, first: int) -> None:
         """Asks the system to read the rows one window ahead; this is free for rows in memory."""

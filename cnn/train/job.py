@@ -115,7 +115,7 @@ def _chosen(
 
     train, validation = choose(split.folds, validation_folds, phase.train_images, phase.subset_seed)
     return (
-        Images(split.pixels, split.labels, train),
+        Images(split.pixels, split.labels, train, split.weights),
         Images(split.pixels, split.labels, validation),
     )
 
@@ -124,7 +124,7 @@ def all_images(split: Pixels) -> "Images":
     """All images of a split."""
     from cnn.train.batches import Images
 
-    return Images(split.pixels, split.labels, np.arange(len(split.labels)))
+    return Images(split.pixels, split.labels, np.arange(len(split.labels)), split.weights)
 
 
 def compiled(

@@ -32,6 +32,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_images(root / "images", {"cats": 60, "dogs": 60})
     for seed, (name, count) in enumerate({"train": 30, "test": 10}.items()):
         write_images(root / "pets" / name, {"cats": count, "dogs": count}, seed=seed)
+    kinds = [f"{kind}/{kind}-{n},{kind}" for kind in ("cats", "dogs") for n in range(60)]
+    (root / "labels.csv").write_text("\n".join(["image,label", *kinds]))
     (root / "shared").mkdir()
     (root / "shared" / "images").symlink_to(root / "images")
     return root
@@ -74,7 +76,8 @@ def commands(pattern: str) -> list[str]:
 
 
 def test_every_command_is_run_by_a_test_here() -> None:
-    tested = [MAIN, MINE, OFFICIAL, PREDICT, AGAIN, RESUME, CLUSTER, START, STEP, STORE, BACKBONE]
+    tested = [MAIN, MINE, OFFICIAL, LABELLED, PREDICT, AGAIN, RESUME, CLUSTER, START, STEP, STORE]
+    tested += [BACKBONE]
     assert [c for c in COMMANDS if not any(re.search(p, c) for p in tested)] == []
 
 
@@ -85,6 +88,9 @@ MINE = r"^\./spark-submit\.sh jobs/\w+\.py .*/mine"
 
 
 OFFICIAL = r"--test-images pets/test"
+
+
+LABELLED = r"--labels labels\.csv"
 
 
 PREDICT = r"--model RUN"
@@ -175,6 +181,12 @@ def test_an_official_test_set(clone: Path) -> None:
     run(shrunk(command), clone)
     manifest = json.loads((clone / "data" / "official" / "manifest.json").read_text())
     assert manifest["counts"]["test"] == {"cats": 10, "dogs": 10}
+
+
+@pytest.mark.slow
+def test_labels_in_a_table(clone: Path) -> None:
+    (command,) = commands(LABELLED)
+    assert "120 rows of labels, 0 files not in the table" in run(shrunk(command), clone)
 
 
 @pytest.mark.slow

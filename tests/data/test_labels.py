@@ -1,0 +1,414 @@
+"""A table of labels: what its rows may look like, and what becomes of each."""
+
+import gzip
+import re
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from support.data_sets import make, no_session, rows
+from support.images import write_images
+from support.jobs import Run
+from support.s3_server import BUCKET, S3Server
+
+import cnn
+from cnn.core.directory import Directory
+from cnn.core.errors import Error, InputError
+from cnn.data.arrays import open_pixels, read_paths
+from cnn.data.label_columns import choose_columns
+from cnn.data.label_table import open_table
+from cnn.data.manifest import DataSettings
+from cnn.data.preprocess import DataSet
+from cnn.settings.schema import CacheSettings
+
+
+def flat(root: Path, count: int = 24) -> Path:
+    """ROOT/0.png to ROOT/23.png, all different."""
+    write_images(root, {"": count})
+    for path in sorted(root.glob("-*.png")):
+        path.rename(root / path.name[1:])
+    return root
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return flat(tmp_path_factory.mktemp("flat") / "images")
+
+
+def label(number: int) -> str:
+    return "ab"[number % 2]
+
+
+def table(path: Path, lines: list[str], end: str = "\n") -> str:
+    path.write_text(end.join(lines), newline="")
+    return str(path)
+
+
+def labels_of(made: DataSet) -> dict[str, str]:
+    """The class of each image by its path."""
+    every = [row for split in ("train", "test") for row in rows(made.path, split)]
+    return {row["path"]: made.manifest.classes[row["label"]] for row in every}
+
+
+ALL = {f"{n}.png": label(n) for n in range(24)}
+
+
+def test_every_row_is_an_image_or_a_reject(spark: Any, tmp_path: Path) -> None:
+    root = flat(tmp_path / "pets" / "images")
+    (root / "deep" / "er").mkdir(parents=True)
+    (root / "other").mkdir()
+    names = {
+        1: "./1.png",
+        2: " 2.png ",
+        3: "3",
+        4: "images/4.png",
+        5: f"{root}/5.png",
+        6: ".\\6.png",
+        7: f"file://{root}/7.png",
+        8: "pets/images/8",
+    }
+    (root / "9.png").rename(root / "deep" / "er" / "nine.png")
+    (root / "10.png").rename(root / "deep" / "er" / "ten.png")
+    (root / "11.png").rename(root / unicodedata.normalize("NFD", "élan.png"))
+    names |= {9: "nine.png", 10: "er/ten", 11: unicodedata.normalize("NFC", "élan.png")}
+    # Two files of that name, and one name of two files.
+    (root / "12.png").rename(root / "deep" / "twin.png")
+    (root / "13.png").rename(root / "other" / "twin.png")
+    names |= {12: "twin.png", 13: "other/twin.png"}
+    (root / "14.png").rename(root / "same.png")
+    (root / "15.png").rename(root / "same.jpg")
+    names |= {14: "same", 15: "same.jpg"}
+    (root / "folder.png").mkdir()
+    (root / "torn.png").symlink_to(root / "nowhere")
+    lines = [f'"{names.get(n, f"{n}.png")}",{label(n)}' for n in range(23)]
+    lines += ["20.png,a", "21.png,a", "0.png, ", "none.png,a", ",b", "val/22.png,a", "torn.png,a"]
+    place = table(tmp_path / "pets" / "labels.csv", ["image,label", *lines])
+    made = make(spark, root, tmp_path / "data", labels=place, max_rejects=9)
+    assert made.rejects() == [
+        ("", "no path in the table"),
+        ("0.png", "no label"),
+        ("21.png", "named twice with different labels (a and b)"),
+        ("none.png", "no such file"),
+        ("same", "ambiguous path (2 files end with it)"),
+        ("torn.png", "unreadable: No such file or directory"),
+        ("twin.png", "ambiguous path (2 files end with it)"),
+        ("val/22.png", "no such file"),
+    ]
+    found = labels_of(made)
+    assert len(found) == 19
+    assert found["deep/er/ten.png"] == "a"
+    assert found["deep/er/nine.png"] == found["other/twin.png"] == found["same.jpg"] == "b"
+    # 23.png, deep/twin.png and same.png.
+    assert made.manifest.table is not None
+    assert made.manifest.table.model_dump() == {"rows": 30, "other_labels": 0, "not_named": 3}
+    assert made.manifest.listed == 27
+    assert "2 no such file (such as 'none.png')" in str(made)
+    assert "30 rows of labels, 3 files not in the table" in str(made)
+    with pytest.raises(Error, match=r"at most 7 of 27 files may be rejected, but 8 were: 2 ambig"):
+        make(spark, root, tmp_path / "more", labels=place, max_rejects=7)
+    assert not (tmp_path / "more").exists()
+
+
+def write_semicolons(path: Path) -> str:
+    lines = ["Image Path ;Label", *(f"{n}.png;{label(n)} " for n in range(24))]
+    return table(path.with_suffix(".csv"), lines, "\r\n")
+
+
+def write_bom(path: Path) -> str:
+    lines = ["\ufeffimage_path,text,CLASS"]
+    lines += [f'{n}.png,"a, ""quoted""\nline",{label(n)}' for n in range(24)]
+    return table(path.with_suffix(".csv"), lines)
+
+
+def write_tsv(path: Path) -> str:
+    lines = ["id\ttarget\ta,b", *(f"{n}\t{label(n)}\t" for n in range(24)), ""]
+    return table(path.with_suffix(".tsv"), lines)
+
+
+def write_gzip(path: Path) -> str:
+    text = "\n".join(["user.id,file,label", *(f"x,{n}.png,{label(n)}" for n in range(24))])
+    path = path.with_suffix(".csv.gz")
+    path.write_bytes(gzip.compress(text.encode()))
+    return str(path)
+
+
+def write_parquet(path: Path) -> str:
+    names = pa.array([f"{n}.png" for n in range(24)]).dictionary_encode()
+    found = pa.table({"file.name": names, "label": [label(n) for n in range(24)]})
+    path.mkdir()
+    pq.write_table(found.slice(0, 10), path / "part-0.parquet")
+    pq.write_table(found.slice(10), path / "part-1.parquet")
+    return str(path)
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+@pytest.mark.parametrize(
+    "write", [write_semicolons, write_bom, write_tsv, write_gzip, write_parquet]
+)
+def test_kinds_of_tables(
+    spark: Any, images: Path, tmp_path: Path, write: Callable[[Path], str], scheme: str
+) -> None:
+    place = scheme + write(tmp_path / "labels")
+    options = {"group_column": "none"} if "gz" in place else {}
+    made = make(spark, images, tmp_path / "data", labels=place, **options)
+    assert labels_of(made) == ALL
+    # Nothing has changed, and then the table has.
+    assert not make(spark, images, tmp_path / "data", labels=place, **options).new
+    assert made.rejects() == []
+
+
+def test_numbers_are_labels(spark: Any, images: Path, tmp_path: Path) -> None:
+    """Also those that a gap has made floating-point numbers; they are in the order of numbers."""
+    marks = [None if n == 23 else (2, 10)[n % 2] for n in range(24)]
+    found = pa.table({"id": range(24), "diagnosis": pa.array(marks, pa.float64())})
+    pq.write_table(found, tmp_path / "labels.parquet")
+    place = str(tmp_path / "labels.parquet")
+    made = make(spark, images, tmp_path / "data", labels=place, max_rejects=1)
+    assert made.manifest.classes == ("2", "10")
+    assert made.rejects() == [("23.png", "no label")]
+    again = {"labels": place, "max_rejects": 1, "classes": ("10", "7")}
+    with pytest.raises(InputError, match=r"--classes must name labels of images, but .* has '7'"):
+        make(spark, images, tmp_path / "other", **again)
+
+
+def test_one_hot_columns(spark: Any, images: Path, tmp_path: Path) -> None:
+    def bits(n: int) -> str:
+        return "1.0,0.0," if n % 2 else "0,1,False"
+
+    lines = [f"{n}.png,{bits(n)}" for n in range(20)]
+    lines += ["20.png,1,1,0", "21.png,0,0,0", "22.png,2,0,0", "23.png,0,1,0"]
+    place = table(tmp_path / "labels.csv", ["image,mel,nv,bcc", *lines])
+    given = {"label_columns": ("mel", "nv", "bcc"), "max_rejects": 3}
+    made = make(spark, images, tmp_path / "data", labels=place, **given)
+    assert made.manifest.classes == ("mel", "nv")
+    assert labels_of(made)["1.png"] == "mel"
+    assert made.rejects() == [
+        ("20.png", "not one 1 in its one-hot columns (2)"),
+        ("21.png", "not one 1 in its one-hot columns (0)"),
+        ("22.png", "its one-hot columns hold more than 0 and 1"),
+    ]
+
+
+def test_groups_and_a_split_of_the_table(spark: Any, images: Path, tmp_path: Path) -> None:
+    lines = ["image,label,patient id,split"]
+    parts = ["train"] * 16 + ["Val"] * 4 + ["test set"] * 4
+    lines += [f"{n}.png,{label(n)},p{n // 4},{parts[n]}" for n in range(24)]
+    place = table(tmp_path / "labels.csv", lines)
+    made = make(spark, images, tmp_path / "data", labels=place)
+    assert made.manifest.settings.group_column == "patient id"
+    train, test = rows(made.path, "train"), rows(made.path, "test")
+    assert {row["path"] for row in test} == {f"{n}.png" for n in range(20, 24)}
+    validated = {row["path"] for row in train if row["fold"] == 0}
+    assert validated == {f"{n}.png" for n in range(16, 20)}
+    assert {row["fold"] for row in train} <= set(range(10))
+    by_group: dict[str, set[int]] = {}
+    for row in train + test:
+        by_group.setdefault(row["group"], set()).add(row["fold"])
+    assert set(by_group) == {f"p{n}" for n in range(6)}
+    assert all(len(folds) == 1 for folds in by_group.values())
+    # Without a test part one is drawn, and not from the validation images.
+    some = table(tmp_path / "some.csv", [line for line in lines if "test" not in line])
+    made = make(spark, images, tmp_path / "some", labels=some, group_column="none")
+    train, test = rows(made.path, "train"), rows(made.path, "test")
+    assert {row["path"] for row in train if row["fold"] == 0} == validated
+    assert len(test) == 4
+    # A part that no word names is a reject.
+    odd = table(tmp_path / "odd.csv", [*lines[:-1], "23.png,b,p5,extra", "22.png,a,p5,"])
+    made = make(spark, images, tmp_path / "odd", labels=odd, max_rejects=2)
+    expected = [("22.png", "no part of the split"), ("23.png", "not a part of a split (extra)")]
+    assert made.rejects() == expected
+
+
+def test_weights_of_the_table(spark: Any, images: Path, tmp_path: Path) -> None:
+    lines = [f"{n}.png,{label(n)},{n / 4 + 1}" for n in range(20)]
+    lines += ["20.png,a,0", "21.png,b,inf", "22.png,a,heavy", "23.png,b,"]
+    place = table(tmp_path / "labels.csv", ["image,label,Sample Weight", *lines])
+    made = make(spark, images, tmp_path / "data", labels=place, max_rejects=4)
+    by_uri = make(spark, f"file://{images}", tmp_path / "uri", labels=place, max_rejects=4)
+    assert made.rejects() == [
+        ("20.png", "not a weight above 0 (0)"),
+        ("21.png", "not a weight above 0 (inf)"),
+        ("22.png", "not a weight above 0 (heavy)"),
+        ("23.png", "no weight"),
+    ]
+    assert made.manifest.fingerprint == by_uri.manifest.fingerprint
+    for one in (made, by_uri):
+        split = open_pixels(
+            Directory(one.path), one.manifest, "train", CacheSettings(dir=str(tmp_path / one.path))
+        )
+        paths = read_paths(Directory(one.path), "train")
+        assert split.weights is not None
+        found = dict(zip(paths, split.weights.tolist(), strict=True))
+        assert found == {path: int(path.removesuffix(".png")) / 4 + 1 for path in paths}
+    assert pq.read_schema(tmp_path / "data/test/part-00000.parquet").names[-2:] == [
+        "weight",
+        "pixels",
+    ]
+    # A data set without them is what it was before there were any, and another one.
+    plain = make(
+        spark, images, tmp_path / "plain", labels=place, weight_column="none", max_rejects=4
+    )
+    assert "weight" not in pq.read_schema(tmp_path / "plain/test/part-00000.parquet").names
+    assert plain.manifest.fingerprint != made.manifest.fingerprint
+
+
+def test_numbered_folds_are_refused_with_what_to_do(
+    spark: Any, images: Path, tmp_path: Path
+) -> None:
+    lines = [f"{n}.png,{label(n)},{n % 5}" for n in range(24)]
+    place = table(tmp_path / "labels.csv", ["image,label,fold", *lines])
+    with pytest.raises(InputError) as caught:
+        make(spark, images, tmp_path / "data", labels=place)
+    text = str(caught.value)
+    assert "--split-column must be a column that says train, validation or test, but fold" in text
+    assert "says 0, 1, 2, 3, 4; to draw a new split: again {'split_column': 'none'}" in text
+    given = {"split_column": "none", "group_column": "fold"}
+    made = make(spark, images, tmp_path / "data", labels=place, **given)
+    assert made.manifest.groups == 5
+
+
+def test_labels_alike_and_rare(
+    spark: Any, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table of faces in small: two spellings of one label, and one with a single image."""
+    names = {n: ("happiness" if n % 2 else "anger") for n in range(24)}
+    names |= dict.fromkeys(range(1, 12, 2), "HAPPINESS") | {22: "contempt"}
+    lines = [f"ann,{n}.png,{name}" for n, name in names.items()]
+    place = table(tmp_path / "legend.csv", ["user.id,image,emotion", *lines])
+    with pytest.raises(InputError) as caught:
+        make(spark, images, tmp_path / "data", labels=place)
+    assert "user.id: again {'group_column': 'none'}" in str(caught.value)
+    said = capsys.readouterr().out
+    assert "warning: 'HAPPINESS' and 'happiness' are different classes" in said
+    assert "to merge them: again {'lower_labels': True}" in said
+    given: dict[str, Any] = {"labels": place, "group_column": "none"}
+    with pytest.raises(InputError) as caught:
+        make(spark, images, tmp_path / "data", **given)
+    command = "again {'classes': 'HAPPINESS,anger,happiness'}"
+    assert f"'contempt' has 1; with the other classes only: {command}" in str(caught.value)
+    given |= {"lower_labels": True, "classes": ("happiness", "anger")}
+    made = make(spark, images, tmp_path / "data", **given)
+    assert "differ in case" not in capsys.readouterr().out.partition("path = image")[2]
+    assert made.manifest.classes == ("happiness", "anger")
+    assert made.manifest.table is not None
+    assert made.manifest.table.other_labels == 1
+    assert made.manifest.rejects == 0
+    assert sum(made.manifest.counts[s]["happiness"] for s in ("train", "test")) == 12
+    (tmp_path / "map.csv").write_text("from,to\ncontempt,anger\nHAPPINESS,joy\nhappiness,joy\n")
+    given = {"labels": place, "group_column": "none", "map_labels": str(tmp_path / "map.csv")}
+    assert make(spark, images, tmp_path / "mapped", **given).manifest.classes == ("anger", "joy")
+
+
+def test_from_raw_files_to_a_data_set_by_the_printed_commands(
+    spark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Faces with a table of who judged them, of which some labels have two spellings."""
+    root = flat(tmp_path / "faces", 40)
+    names = ["anger", "happiness", "happiness", "HAPPINESS"] * 9 + ["Neutral"] * 3 + ["contempt"]
+    lines = [f'628,"{n}.png",{name}' for n, name in enumerate(names)]
+    place = table(tmp_path / "legend.csv", ["user.id,image,emotion", *lines], "\r\n")
+
+    def run(call: str) -> DataSet:
+        made = eval(call, {"preprocess": cnn.preprocess, "spark": spark})
+        assert isinstance(made, DataSet)
+        return made
+
+    def command(after: str, text: str) -> str:
+        """The call that the text says after these words."""
+        found = re.search(re.escape(after) + r"(preprocess\(spark, .*?\))(?:;|\n|$)", text)
+        assert found, text
+        return found[1]
+
+    out = tmp_path / "data"
+    call = f"preprocess(spark, images={str(root)!r}, out={str(out)!r}, labels={place!r})"
+    with pytest.raises(InputError) as caught:
+        run(call)
+    call = command("without the groups of the column user.id: ", str(caught.value))
+    capsys.readouterr()
+    with pytest.raises(InputError, match="but 'contempt' has 1"):
+        run(call)
+    call = command("to merge them: ", capsys.readouterr().out)
+    with pytest.raises(InputError, match="but 'contempt' has 1") as caught:
+        run(call)
+    made = run(command("with the other classes only: ", str(caught.value)))
+    assert made.manifest.classes == ("anger", "happiness", "neutral")
+    assert made.manifest.total("train") + made.manifest.total("test") == 39
+    assert made.manifest.table is not None
+    assert made.manifest.table.other_labels == 1
+
+
+def test_columns_that_are_not_clear(images: Path, tmp_path: Path) -> None:
+    for header, settings, rule in (
+        ("img_1,kind", {}, r"--path-column must name the column of the paths, .* are img_1, kind"),
+        ("path,file,label", {}, r"because path and file of \S+ may be it; .* path, file, label"),
+        ("id,label,class", {}, "--label-column must name .* because label and class"),
+        ("id,class", {"label_column": "klass"}, "'klass'; did you mean class\\?; its columns"),
+        ("id,class,set,fold", {}, "--split-column must name the column of the splits or be none"),
+        ("id,class", {"label_columns": ("class", "x")}, "--label-columns must .* but got 'x'"),
+        ("id,class", {"label_columns": ("class",)}, "--label-columns must name at least two"),
+        ("id,class,class", {}, "two named 'class'"),
+        ("id,class", {"group_column": "id", "group": "none"}, "--group-column cannot be combined"),
+        ("id,class", {"test_images": "x"}, "--labels cannot be combined with --test-images: name"),
+        ("id,class", {"map_labels": "none.csv"}, "--map-labels must be a file, but got none.csv"),
+        ("id,class\0", {}, "--labels must be a CSV or TSV file in UTF-8, or Parquet"),
+    ):
+        place = table(tmp_path / "labels.csv", [header, "1,2"])
+        with pytest.raises(InputError, match=rule):
+            make(no_session(), images, tmp_path / "data", labels=place, **settings)
+    for place in (str(tmp_path / "none.csv"), str(images)):
+        with pytest.raises(InputError, match="--labels must be a CSV, TSV or Parquet file"):
+            make(no_session(), images, tmp_path / "data", labels=place)
+    with pytest.raises(InputError, match="--label-column must be used with --labels"):
+        make(no_session(), images, tmp_path / "data", label_column="x")
+    assert not (tmp_path / "data").exists()
+    chosen = choose_columns(["id", "Image", "user.id", "label"], "x", DataSettings(labels="x"))
+    assert str(chosen) == "path = Image, label = label, group = user.id"
+
+
+def test_tables_that_label_nothing(spark: Any, images: Path, tmp_path: Path) -> None:
+    place = table(tmp_path / "other.csv", ["image,label", "x.png,a", "y.png,b"])
+    with pytest.raises(InputError, match=r"--labels must name .* image has 'x.png', and there is"):
+        make(spark, images, tmp_path / "data", labels=place, max_rejects=2)
+    place = table(tmp_path / "one.csv", ["image,label", "1.png,a"])
+    with pytest.raises(InputError, match=r"at least two classes, but the images of .* one: 'a'"):
+        make(spark, images, tmp_path / "data", labels=place)
+    for scheme in ("", "file://"):
+        place = scheme + table(tmp_path / "torn.csv", ["image,label", "1.png,a", "2.png,b,c"])
+        with pytest.raises(Error, match=r"the table \S+torn.csv cannot be read: .*"):
+            make(spark, images, tmp_path / "data", labels=place)
+
+
+def test_a_small_table_is_sent_to_the_executors(spark: Any, tmp_path: Path) -> None:
+    """They need not see the path that the driver has read it from."""
+    place = table(tmp_path / "labels.csv", ["image,label", "1.png,a"])
+    opened = open_table(place)
+    Path(place).unlink()
+    frame = opened.frame(spark, ["label"], lambda batch: batch, "label string")
+    assert [tuple(row) for row in frame.collect()] == [("a",)]
+
+
+@pytest.mark.slow
+def test_a_table_on_s3(submit: Run, s3: S3Server, images: Path, tmp_path: Path) -> None:
+    store = Directory(f"s3://{BUCKET}/pets")
+    lines = ["image,label", *(f"images/{n}.png,{label(n)}" for n in range(24))]
+    store.write("labels.csv", "\n".join(lines).encode())
+    for path in images.iterdir():
+        store.write(f"images/{path.name}", path.read_bytes())
+    table = (
+        "--labels",
+        f"{store.uri}/labels.csv",
+        "--image-size",
+        "16",
+        "--out",
+        tmp_path / "data",
+    )
+    for place in (f"{store.uri}/images", images):
+        done = submit("jobs/preprocess.py", "--images", place, *table, "--overwrite", env=s3.env)
+        assert done.returncode == 0, done.stderr
+        assert "24 rows of labels, 0 files not in the table" in done.stdout
+        assert {row["path"] for row in rows(tmp_path / "data", "train")} < set(ALL)
