@@ -14,11 +14,13 @@ from cnn.core.directory import Directory, reachable
 from cnn.core.errors import InputError
 from cnn.core.near_misses import unknown_key
 from cnn.core.notebook import display_here
+from cnn.data.checked import Checked
 from cnn.data.manifest import DataSettings
 from cnn.data.preprocess import DataSet, Origin, data_settings
 from cnn.data.preprocess import preprocess as make_data
 from cnn.model.backbone_card import image_settings
 from cnn.model.builder import Build, builder_name, is_sent, pack
+from cnn.report.data_page import render_data_page
 from cnn.run import Run
 from cnn.search.run_search import default_run_dir
 from cnn.settings.cli_defaults import DOWNLOADS, SAMPLE_PAIRS
@@ -43,6 +45,7 @@ def preprocess(
     sample: int = SAMPLE_PAIRS,
     overwrite: bool = False,
     backbone: Location | None = None,
+    check: bool = False,
     **settings: Any,
 ) -> DataSet:
     """Decodes folders of images, one folder for each class, into a data directory.
@@ -61,6 +64,8 @@ def preprocess(
         overwrite: Whether to replace a data set at `out`.
         backbone: A backbone, by its name in keras.applications or the path or URI of its file:
             sets image_size and color_mode to what it takes, unless they are given.
+        check: Whether to look at everything but write only a page that shows it, beside `out`:
+            OUT.check.html. The result is a `Checked`, which has no data set at its path.
         **settings: The settings that jobs/preprocess.py has as flags: image_size, color_mode,
             fit, background, value_range, classes, class_level, class_regex, exclude, labels,
             path_column, label_column, label_columns, group_column, split_column, weight_column,
@@ -92,6 +97,7 @@ def preprocess(
         if key in settings:
             settings[key] = tuple(settings[key])
     where = {"images": images, "kaggle": kaggle, "out": out, "overwrite": overwrite or None}
+    where |= {"check": check or None}
     where["backbone"] = backbone
     where["download_dir"] = None if download_dir == DOWNLOADS else download_dir
 
@@ -120,6 +126,8 @@ def preprocess(
                 settings if backbone is None else image_settings(str(backbone), settings)
             ),
             overwrite=overwrite,
+            page=render_data_page,
+            check=check,
         )
 
 
@@ -198,6 +206,8 @@ def tune(
         display=display_here(),
         on_start=started.append,
     )
+    if isinstance(data, Checked):
+        raise InputError("data must be a data set, but got one that was only checked")
     where = None if data is None else reachable(data.path if isinstance(data, DataSet) else data)
     with errors_name_arguments(), one_line_interrupt(lambda: _how_to_resume(started, packed)):
         if resume:

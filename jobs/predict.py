@@ -80,10 +80,13 @@ def predict(
     *,
     csv: bool,
 ) -> None:
+    from cnn.data.passed_over import describe_passed_over
     from cnn.model.predict import predict_images
 
     started = time.monotonic()
     print(f"{len(found.files) + len(found.rejects):,} files", flush=True)
+    for line in describe_passed_over(found.passed_over):
+        print(line, flush=True)
     with _bar() as show:
         done = predict_images(spark, run, card, images, found, out, csv=csv, progress=show)
     report(done, card, out, csv=csv)

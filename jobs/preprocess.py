@@ -6,6 +6,7 @@ spark-submit jobs/preprocess.py --images DIR/train --test-images DIR/test --out 
 spark-submit jobs/preprocess.py --images DIR --folders given --out DATA    # keeps train/, test/
 spark-submit jobs/preprocess.py --images DIR --labels FILE       # labels in a table
 spark-submit jobs/preprocess.py --kaggle OWNER/NAME --out DATA   # downloads from Kaggle
+spark-submit jobs/preprocess.py --images DIR --check             # only looks, and shows a page
 """
 
 import argparse
@@ -203,6 +204,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add("--seed", type=int, default=0, help="seed of split and shuffle; default: %(default)s")
     add("--overwrite", action="store_true", help="replace an earlier data set at --out")
+    add(
+        "--check",
+        action="store_true",
+        help="look at everything, but write only a page that shows it, beside --out: "
+        "DATA.check.html; a data set at --out stays as it is",
+    )
     return parser.parse_args(arguments)
 
 
@@ -224,8 +231,10 @@ def main(arguments: Sequence[str]) -> None:
     args = parse(arguments)
     prepare()
     from cnn.core.directory import reachable
+    from cnn.data.checked import Checked
     from cnn.data.manifest import DataSettings
     from cnn.data.preprocess import Origin, data_settings, preprocess
+    from cnn.report.data_page import render_data_page
     from cnn.spark.session import PREPROCESS, spark_session
 
     named = {key: getattr(args, key) for key in DataSettings.model_fields}
@@ -251,10 +260,18 @@ def main(arguments: Sequence[str]) -> None:
         reachable(args.out),
         settings,
         overwrite=args.overwrite,
+        page=render_data_page,
+        check=args.check,
     )
-    if made.new:
+    if isinstance(made, Checked):
+        print(made)
+        if made.problem is not None:
+            print(f"warning: this would not become a data set: {made.problem}")
+        print(f"no data set was written; open {made.page} in a browser")
+    elif made.new:
         print(made)
         print(f"data set written to {made.path} in {made.manifest.seconds:.1f} s")
+        print(f"open {made.page} in a browser to look at it")
 
 
 if __name__ == "__main__":

@@ -117,6 +117,16 @@ def staged(out: Directory, marker: str) -> Iterator[Directory]:
         _replace(staging, out, marker)
 
 
+@contextmanager
+def discarded(out: Directory) -> Iterator[Directory]:
+    """A directory to fill like that of `staged`, which is removed in the end: `out` stays."""
+    staging = beside(out, "partial")
+    try:
+        yield staging
+    finally:
+        clear_away(staging)
+
+
 def _replace(staging: Directory, out: Directory, marker: str) -> None:
     """Copies a complete directory to `out`. If it is killed in the middle, it can be repeated."""
     if out.exists(marker):

@@ -6,6 +6,8 @@ notebook's own colours, so that it is readable in a dark one too.
 
 from collections.abc import Iterable
 from html import escape
+from pathlib import Path
+from urllib.parse import quote
 
 _LINE = "1px solid rgba(128, 128, 128, 0.4)"
 
@@ -35,3 +37,12 @@ def block(*parts: str) -> str:
 def text(value: object) -> str:
     """A value from outside, escaped for HTML."""
     return escape(str(value), quote=True)
+
+
+def link(path: str) -> str:
+    """A link if the notebook's server can follow it, otherwise only the path."""
+    shown = f"<code>{text(path)}</code>"
+    if "://" in path or not Path(path).is_relative_to(Path.cwd()):
+        return shown
+    target = quote(str(Path(path).relative_to(Path.cwd())))
+    return f'<a href="{text(target)}" target="_blank" rel="noopener">{shown}</a>'

@@ -6,6 +6,7 @@
 mean (`layout_check`), splits the images (`splits`), decodes them on Spark (`parts`, `decode`), and
 writes Parquet files and a `manifest` (`build`). Stored images that show the same picture
 (`near_duplicates`) are found on Spark (`near_search`); if that changes the split
-(`near_resolution`), the rows are copied in their new order (`rearrange`). `arrays` copies the
-pixels of a data directory to a host as memory-mapped arrays, which `host_cache` keeps.
+(`near_resolution`), the rows are copied in their new order (`rearrange`). `originals` and
+`overview` are what `cnn.report` makes a page of. `arrays` copies the pixels of a data directory to
+a host as memory-mapped arrays, which `host_cache` keeps.
 """

@@ -41,13 +41,14 @@ def read_blank(data: Directory) -> list[BlankImage]:
 def describe_blank(path: str, manifest: Manifest, images: Sequence[BlankImage]) -> list[str]:
     """Says how many images are blank and where they are listed; warns of mostly blank classes.
 
-    `path` is the data directory.
+    `path` is the data directory, or "" if there is none.
     """
     if not images:
         return []
     are = "image is" if len(images) == 1 else "images are"
     example = plain(repr(images[0].path))
-    lines = [f"{len(images):,} {are} blank or nearly blank (such as {example}); see {path}/{BLANK}"]
+    see = f"; see {path}/{BLANK}" if path else ""
+    lines = [f"{len(images):,} {are} blank or nearly blank (such as {example}){see}"]
     for name in manifest.classes:
         of_class = sum(manifest.counts[split][name] for split in (TRAIN, TEST))
         blank = sum(image.class_name == name for image in images)

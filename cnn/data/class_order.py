@@ -1,7 +1,10 @@
 """The classes of a data set, in the order of their labels."""
 
+from collections.abc import Mapping
+
 from cnn.core.errors import InputError, Option
 from cnn.data.manifest import DataSettings
+from cnn.data.passed_over import describe_files
 
 # Two folders that are known to show the same under the same names, in the order of their labels.
 KNOWN_PAIR = ("faces", "comics")
@@ -9,7 +12,11 @@ IMAGES, CLASSES = Option("images"), Option("classes")
 
 
 def class_order(
-    place: str, found: set[str], leaves: set[str], settings: DataSettings
+    place: str,
+    found: set[str],
+    leaves: set[str],
+    settings: DataSettings,
+    passed_over: Mapping[str, int],
 ) -> tuple[str, ...]:
     """Returns the classes of a data set in the order of their labels.
 
@@ -18,13 +25,12 @@ def class_order(
         found: The classes that have images.
         leaves: The classes that should have images.
         settings: The settings of the data set.
+        passed_over: Files in folders without images, by extension.
 
     Raises:
         InputError: There are fewer than two classes, one has no images, or a requested one is
             missing.
     """
-    if not found:
-        raise InputError("{} must hold images, but {} has none", IMAGES, place)
     if settings.classes is not None:
         if len(set(settings.classes)) != len(settings.classes) or len(settings.classes) < 2:
             raise InputError(
@@ -44,9 +50,10 @@ def class_order(
     empty = sorted(leaves - found)
     if empty:
         raise InputError(
-            "every class folder must hold images, but {!r} has none; name the classes to use "
+            "every class folder must hold images, but {!r} has none{}; name the classes to use "
             "with {}, or leave folders out with {}",
             empty[0],
+            f" (passed over: {describe_files(passed_over)})" if passed_over else "",
             CLASSES,
             Option("exclude"),
         )

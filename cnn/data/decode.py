@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -16,6 +16,7 @@ from cnn.data.backgrounds import Background, lay_on, padding
 from cnn.data.deep_images import Deep, RangeUnknown, ValueRange, Values, is_deep
 from cnn.data.jpeg_draft import draft
 from cnn.data.open_image import MAX_PIXELS, Unreadable, check_pixels, check_sides, open_image
+from cnn.data.originals import Original
 from cnn.data.resample import Fit, resample, target_sides
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "SUFFIXES",
     "Decoding",
     "Fit",
+    "Original",
     "RangeUnknown",
+    "Seen",
     "Unreadable",
     "decode",
     "decode_and_look",
@@ -37,6 +40,7 @@ Result = TypeVar("Result")
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
+    | {".pgm", ".ppm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".hif"}
 )
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -80,11 +84,21 @@ def decode(data: bytes | BinaryIO, how: Decoding) -> np.ndarray:
     used. Raises Unreadable with a short reason; raises its subclass RangeUnknown if the image has
     more than 8 bits per channel and `how` has no value range.
     """
-    return decode_and_look(data, how)[0]
+    return decode_and_look(data, how).pixels
 
 
-def decode_and_look(data: bytes | BinaryIO, how: Decoding) -> tuple[np.ndarray, bool]:
-    """`decode`, and whether the image is blank or nearly blank apart from its padding."""
+class Seen(NamedTuple):
+    """A decoded image: its pixels, whether it is (nearly) blank apart from its padding, and what
+    its file has.
+    """
+
+    pixels: np.ndarray
+    is_blank: bool
+    original: Original
+
+
+def decode_and_look(data: bytes | BinaryIO, how: Decoding) -> Seen:
+    """`decode`, and what else can be seen of the image at no cost."""
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     with _reasons(file), open_image(file) as image:
         return _reduce(image, file, how)
@@ -158,12 +172,14 @@ def reduce_array(pixels: np.ndarray, how: Decoding) -> np.ndarray:
     return _square(_fit(_to_mode(image, how), sides, how), how)
 
 
-def _reduce(image: Image.Image, file: BinaryIO, how: Decoding) -> tuple[np.ndarray, bool]:
+def _reduce(image: Image.Image, file: BinaryIO, how: Decoding) -> Seen:
+    sides, kind = image.size, f"{image.format} {image.mode}"
     extent = draft(image, how.mode, how.size, how.fit)
     stored = image.size
     check_pixels(stored)
     if is_deep(image) and not how.version_1:
         flat = _flat(Deep(image, file), how)
+        kind += "" if kind.endswith((" I", " F")) or ";16" in kind else ";16"
     else:
         image.load()
         flat = image
@@ -171,9 +187,10 @@ def _reduce(image: Image.Image, file: BinaryIO, how: Decoding) -> tuple[np.ndarr
     upright = flat if turn is None else flat.transpose(turn)
     # The image may be turned by now; Pillow itself turns a TIFF.
     if upright.size != stored:
-        extent = extent[::-1]
+        extent, sides = extent[::-1], sides[::-1]
     pixels = _fit(_to_mode(upright, how), extent, how)
-    return _square(pixels, how), is_blank(pixels)
+    square = _square(pixels, how)
+    return Seen(square, is_blank(pixels), Original.of(sides, kind, square))
 
 
 def _flat(deep: Deep, how: Decoding) -> Image.Image:

@@ -7,6 +7,7 @@ no other path starts with `../`.
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -121,6 +122,15 @@ class GivenSplit:
             for result in source.write(spark, some, staging, how, look=look)
         ]
 
+    def decode_some(
+        self, spark: "SparkSession", paths: Sequence[str], how: Decoding
+    ) -> dict[str, bytes]:
+        prefix = self._tests.subset.prefix
+        tests = [path for path in paths if path.startswith(prefix)]
+        others = [path for path in paths if not path.startswith(prefix)]
+        found = self._images.decode_some(spark, others, how)
+        return found | self._tests.decode_some(spark, tests, how)
+
 
 def _joined(listing: Listing, found: Gathered) -> Listing:
     # Files without a path belong to classes that were not requested.
@@ -146,6 +156,7 @@ def _joined(listing: Listing, found: Gathered) -> Listing:
         [*listing.rejects, *found.rejects],
         listing.ignored + found.ignored,
         inputs.hexdigest(),
+        Counter(listing.passed_over) + found.passed_over,
     )
 
 

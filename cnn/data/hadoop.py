@@ -1,8 +1,9 @@
 """Reads images through Spark from file systems that only Spark can reach (hdfs://, s3a://, ...)."""
 
-import json
+import pickle
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -14,22 +15,26 @@ from cnn.core.directory import Directory, check_uri
 from cnn.core.errors import InputError
 from cnn.data.decode import Decoding, Unreadable, decode_and_look
 from cnn.data.deep_images import Values
-from cnn.data.deep_value_range import DeepImage
 from cnn.data.duplicates import Digests
 from cnn.data.listing import ALL, Folder, Found, Subset, is_junk
-from cnn.data.parts import Decoded, Part, PartResult, undecoded, write_part
+from cnn.data.originals import Originals
+from cnn.data.parts import Decoded, Part, PartResult, decoded, undecoded, write_part
 from cnn.data.source import ImageSource
 from cnn.data.splits import ImageFile, Row
 from cnn.spark.interruptible import collected
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 
 # Rows are large, so Arrow batches are limited by bytes.
 _BATCH_BYTES = str(32 << 20)
-_DECODED = "path string, pixels binary, reason string, is_blank boolean, values array<double>"
+_DECODED = (
+    "path string, pixels binary, reason string, is_blank boolean, values array<double>, "
+    "original binary"
+)
 # The reason for files that Spark skipped because it is configured to skip unreadable files.
 UNREAD = "unreadable: Spark could not read it"
+_PATTERN = re.compile(r"[\\{}\[\]*?]")
 _HIDDEN = "hidden from Spark, whose readers skip names that begin with _"
 
 
@@ -109,22 +114,36 @@ class SparkSource(ImageSource):
         if not look:
             # When parts are written again, only some of all files are needed.
             files = files.join(broadcast(places.select("path")), "path", "left_semi")
-        decoded = files.mapInArrow(_decoder(how, look), _DECODED)
+        outcomes = files.mapInArrow(_decoder(how, look), _DECODED)
         placed = (
-            decoded.join(broadcast(places), "path")
+            outcomes.join(broadcast(places), "path")
             .repartition(min(len(parts), 4 * spark.sparkContext.defaultParallelism), "part")
             .sortWithinPartitions("part", "place")
         )
-        written = collected(placed.mapInArrow(_writer(staging, how), "part int, result string"))
-        results = {part: json.loads(result) for part, result in written}
-        return [_part_result(part, results.get(i)) for i, part in enumerate(parts)]
+        written = collected(placed.mapInArrow(_writer(staging, how), "part int, result binary"))
+        results = {part: pickle.loads(result) for part, result in written}
+        return [_part_result(part, *results.get(i, (None, ()))) for i, part in enumerate(parts)]
 
-    def _files(self) -> "DataFrame":
+    def decode_some(
+        self, spark: "SparkSession", paths: Sequence[str], how: Decoding
+    ) -> dict[str, bytes]:
+        # Spark would read a name with such characters as a pattern.
+        uris = {self._uri(path): path for path in paths if not _PATTERN.search(path)}
+        if not uris:
+            return {}
+        frame = self._reader().load(list(uris)).mapInArrow(_decoder(how, False), _DECODED)
+        found = collected(frame.where("pixels IS NOT NULL").select("path", "pixels"))
+        return {uris[uri]: bytes(pixels) for uri, pixels in found if uri in uris}
+
+    def _reader(self) -> "DataFrameReader":
         reader = self._spark.read.format("binaryFile").option("recursiveFileLookup", "true")
         for option in ("ignoreMissingFiles", "ignoreCorruptFiles"):
             # Files that cannot be read are found later because they are missing.
             reader = reader.option(option, "true")
-        frame = reader.load(self._place)
+        return reader
+
+    def _files(self) -> "DataFrame":
+        frame = self._reader().load(self._place)
         if self.subset.without is not None:
             above = f"{self._root}/{self.subset.without}/"
             frame = frame.where(~frame["path"].startswith(above))
@@ -212,8 +231,7 @@ def _decoder(how: Decoding, look: bool) -> Any:
             found: list[Decoded] = []
             for content in batch.column("content"):
                 try:
-                    pixels, is_blank = decode_and_look(content.as_py(), how)
-                    found.append(Decoded(0, nothing, pixels.tobytes(), is_blank=is_blank))
+                    found.append(decoded(0, nothing, decode_and_look(content.as_py(), how)))
                 except Unreadable as reason:
                     found.append(undecoded(0, nothing, reason, look=look))
             arrays = [
@@ -222,9 +240,10 @@ def _decoder(how: Decoding, look: bool) -> Any:
                 pa.array([one.reason for one in found], pa.string()),
                 pa.array([one.is_blank for one in found], pa.bool_()),
                 pa.array([_numbers(one.values) for one in found], pa.list_(pa.float64())),
+                pa.array([pickle.dumps(one.original) for one in found], pa.binary()),
             ]
             yield pa.RecordBatch.from_arrays(
-                arrays, ["path", "pixels", "reason", "is_blank", "values"]
+                arrays, ["path", "pixels", "reason", "is_blank", "values", "original"]
             )
 
     return run
@@ -240,9 +259,8 @@ def _writer(staging: Directory, how: Decoding) -> Any:
         for (part, split, number), group in groupby(rows, itemgetter("part", "split", "number")):
             seen: list[int] = []
             result = write_part(staging, split, number, _decoded(group, seen), how)
-            text = json.dumps({**result._asdict(), "seen": seen})
             yield pa.RecordBatch.from_pydict(
-                {"part": pa.array([part], pa.int32()), "result": [text]}
+                {"part": pa.array([part], pa.int32()), "result": [pickle.dumps((result, seen))]}
             )
 
     return run
@@ -255,20 +273,24 @@ def _decoded(rows: Iterable[dict[str, Any]], seen: list[int]) -> Iterator[Decode
         found = row["values"]
         values = None if found is None else Values(found[0], found[1], bool(found[2]))
         yield Decoded(
-            row["place"], place, row["pixels"], row["reason"], row["is_blank"], values=values
+            row["place"],
+            place,
+            row["pixels"],
+            row["reason"],
+            row["is_blank"],
+            values=values,
+            original=pickle.loads(row["original"]),
         )
 
 
-def _part_result(part: Part, result: dict[str, Any] | None) -> PartResult:
+def _part_result(part: Part, result: PartResult | None, seen: Collection[int]) -> PartResult:
     """The result that a task returned for a part; files that Spark could not read are rejects."""
     if result is None:
-        result = {"rejects": [], "counts": {}, "checksum": 0, "seen": [], "blank": [], "deep": []}
-    seen = set(result["seen"])
-    rejects = [(path, reason) for path, reason in result["rejects"]]
-    for place, row in enumerate(part.rows, start=part.start):
-        if place not in seen:
-            rejects.append((row.path, UNREAD))
-    counts = {int(label): count for label, count in result["counts"].items()}
-    blank = [(path, label) for path, label in result["blank"]]
-    deep = [DeepImage(path, Values(*values)) for path, values in result["deep"]]
-    return PartResult(part.split, rejects, counts, result["checksum"], blank, deep)
+        result = PartResult(part.split, [], {}, 0, [], [], Originals().pack())
+    known = set(seen)
+    unread = [
+        (row.path, UNREAD)
+        for place, row in enumerate(part.rows, start=part.start)
+        if place not in known
+    ]
+    return result._replace(rejects=[*result.rejects, *unread])

@@ -128,7 +128,9 @@ class LabelledImages:
                 min((kind.example for kind in rows.absent.kinds.values()), default=""),
                 min((file.path for file in self.found.files), default=""),
             )
-        check_rejects(rows.absent.kinds, listed, self.settings)
+        too_many = check_rejects(rows.absent.kinds, listed, self.settings)
+        if too_many is not None:
+            raise too_many
         classes = self._classes(files)
         return Listing(
             files,
@@ -136,6 +138,7 @@ class LabelledImages:
             rejects,
             self.found.ignored + unnamed,
             self.inputs,
+            self.found.passed_over,
             rows.absent,
             TableCounts(rows=rows.rows, other_labels=other, not_named=unnamed - own),
         )

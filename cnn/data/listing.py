@@ -3,8 +3,10 @@
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, NoReturn
 
 from cnn.core.errors import InputError, Option
@@ -14,6 +16,7 @@ from cnn.data.class_rule import BY_FOLDER, EXCLUDE, LEVEL, REGEX, ClassRule
 from cnn.data.decode import SUFFIXES
 from cnn.data.folder_splits import with_parts
 from cnn.data.manifest import DataSettings, TableCounts
+from cnn.data.passed_over import count_extensions, describe_files
 from cnn.data.rejects import AbsentRows
 from cnn.data.splits import TEST, GivenPart, ImageFile
 
@@ -50,7 +53,8 @@ class Listing(NamedTuple):
     """The files under the images' root, the classes in label order, and the number ignored.
 
     `rejects` are paths and reasons of files that cannot even be opened. `inputs` is a hash of the
-    names, sizes and times of all files, and of the settings.
+    names, sizes and times of all files, and of the settings. `passed_over` has the numbers of
+    ignored files by extension, without those that archives and desktops leave behind.
     """
 
     files: list[ImageFile]
@@ -58,9 +62,16 @@ class Listing(NamedTuple):
     rejects: list[tuple[str, str]]
     ignored: int
     inputs: str
+    passed_over: Mapping[str, int] = MappingProxyType({})
     # With a table of labels: its rows that name no file, and what became of the others.
     absent: AbsentRows | None = None
     table: TableCounts | None = None
+
+    @property
+    def listed(self) -> int:
+        """The number of files, and of rows of a table that name no file."""
+        absent = 0 if self.absent is None else self.absent.total
+        return len(self.files) + len(self.rejects) + absent
 
 
 class Found(NamedTuple):
@@ -89,10 +100,11 @@ class Folder(NamedTuple):
 class Gathered(NamedTuple):
     """The files of some folders; `leaves` are the names of folders that may be classes.
 
-    `stats` is a hash of the names, sizes and times of all files. `tree` has the images of each
-    class by folder, and `barren` the number of files of each folder that holds files but no images;
-    a folder is named by its path, as listed and without the prefix of the subset. `root` is the
-    name of the uppermost folder, and `names` are those of classes before any were merged.
+    `stats` is a hash of the names, sizes and times of all files; `passed_over` is as in Listing.
+    `tree` has the images of each class by folder, and `barren` the number of files of each folder
+    that holds files but no images; a folder is named by its path, as listed and without the prefix
+    of the subset. `root` is the name of the uppermost folder, and `names` are those of classes
+    before any were merged.
     """
 
     files: list[ImageFile]
@@ -100,6 +112,7 @@ class Gathered(NamedTuple):
     ignored: int
     leaves: set[str]
     stats: str
+    passed_over: Counter[str]
     tree: Mapping[str, Mapping[str, int]] = {}
     barren: Mapping[str, int] = {}
     root: str = ""
@@ -128,6 +141,7 @@ def gather(
     rejects: list[tuple[str, str]] = []
     ignored = 0
     leaves: set[str] = set()
+    passed_over: Counter[str] = Counter()
     stats = hashlib.sha256()
     tree: dict[str, dict[str, int]] = {}
     barren: dict[str, int] = {}
@@ -148,6 +162,7 @@ def gather(
             leaves.add(rule.merge(of_folder))
         if not holds_images:
             ignored += len(kept)
+            passed_over += count_extensions(found.path for found in kept)
             if kept:
                 barren[place] = len(kept)
             continue
@@ -176,7 +191,8 @@ def gather(
     if classless:
         _refuse_classless(classless, len(files) + len(classless), rule)
     return Gathered(
-        files, rejects, ignored, leaves, stats.hexdigest(), tree, barren, root, found_names
+        *(files, rejects, ignored, leaves, stats.hexdigest(), passed_over),
+        *(tree, barren, root, found_names),
     )
 
 
@@ -217,7 +233,7 @@ def _refuse_classless(paths: Sequence[str], count: int, rule: ClassRule) -> NoRe
 
 def one_file(name: str) -> Gathered:
     """The listing of a single file that the user named: an image without a class."""
-    return Gathered([ImageFile(escape(name), "", 0)], [], 0, set(), "")
+    return Gathered([ImageFile(escape(name), "", 0)], [], 0, set(), "", Counter())
 
 
 def listing_of(found: Gathered, place: str, settings: DataSettings) -> Listing:
@@ -231,13 +247,16 @@ def listing_of(found: Gathered, place: str, settings: DataSettings) -> Listing:
     Raises:
         InputError: There are fewer than two classes, or a requested one is missing.
     """
+    if not found.files:
+        raise no_images(IMAGES, place, found)
     check_map(settings, found.names)
-    classes = class_order(place, {file.class_name for file in found.files}, found.leaves, settings)
+    names = {file.class_name for file in found.files}
+    classes = class_order(place, names, found.leaves, settings, found.passed_over)
     files = [file for file in found.files if file.class_name in classes]
     if settings.keeps_folders:
         files = with_parts(files, found.tree, settings)
     inputs = inputs_of(found, settings)
-    return Listing(files, classes, found.rejects, found.ignored, inputs)
+    return Listing(files, classes, found.rejects, found.ignored, inputs, found.passed_over)
 
 
 def inputs_of(found: Gathered, settings: DataSettings) -> str:
@@ -248,6 +267,12 @@ def inputs_of(found: Gathered, settings: DataSettings) -> str:
     if settings.map_labels is not None:
         text += repr(sorted(read_map(settings.map_labels).items()))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def no_images(option: Option, place: str, found: Gathered) -> InputError:
+    """The error for a place without images, which names the files that it holds."""
+    holds = f"; it holds {describe_files(found.passed_over)}" if found.passed_over else ""
+    return InputError("{} must hold images, but {} has none{}", option, place, holds)
 
 
 def is_junk(name: str) -> bool:

@@ -236,6 +236,8 @@ class Manifest(Frozen):
     near_contradictions: Count | None = None
     # Files that were not listed.
     ignored: Count
+    # Those in folders without images, by extension.
+    passed_over: dict[str, Count] = Field(default_factory=dict)
     # None if the folders are the classes.
     table: TableCounts | None = None
     # Blank or nearly blank images; None in version 1, which did not look for them.

@@ -2,8 +2,10 @@
 
 from typing import BinaryIO
 
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 from PIL.JpegImagePlugin import JpegImageFile
+
+from cnn.data.heic import HEADER, NEEDS_EXTRA, coded_sides, is_heic, open_heic
 
 # The most pixels to decode; libjpeg decodes photographs of any phone at a fraction of their size.
 MAX_PIXELS = 89_000_000
@@ -14,7 +16,9 @@ MIN_SIDE = 8
 _MAX_COEFFICIENTS = 8 * MAX_PIXELS
 # Pillow loads its plugins on demand, but open() with named formats needs all of them.
 Image.init()
-_FORMATS = ("PNG", "GIF", "WEBP", "BMP", "TIFF")
+_FORMATS = ("PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
+# A task has one core; more threads would also hold more frames in memory.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 _JPEG = b"\xff\xd8\xff"
 
 
@@ -24,11 +28,13 @@ class Unreadable(Exception):
 
 def open_image(file: BinaryIO) -> Image.Image:
     """Opens an image, reading only its header. Raises Unreadable and any error of Pillow."""
-    start = file.read(len(_JPEG))
+    start = file.read(HEADER)
     file.seek(0)
-    if start == _JPEG:
+    if start.startswith(_JPEG):
         # Image.open would refuse it by the size in its header.
         image: Image.Image = _open_jpeg(file)
+    elif is_heic(start):
+        image = _open_heic(file)
     else:
         image = Image.open(file, formats=_FORMATS)
     check_sides(image.size)
@@ -48,6 +54,16 @@ def _open_jpeg(file: BinaryIO) -> JpegImageFile:
             f"({needed >> 20} MiB, at most {_MAX_COEFFICIENTS >> 20})"
         )
     return image
+
+
+def _open_heic(file: BinaryIO) -> Image.Image:
+    for sides in coded_sides(file):
+        # The size in the header may be that of a part, but the whole is decoded.
+        check_pixels(sides)
+    try:
+        return open_heic(file)
+    except ImportError:
+        raise Unreadable(f"{NEEDS_EXTRA} (pip install pillow-heif)") from None
 
 
 def _coefficients(image: JpegImageFile) -> int:

@@ -15,6 +15,7 @@ from cnn.core.directory import Directory
 from cnn.data.decode import (
     Decoding,
     RangeUnknown,
+    Seen,
     Unreadable,
     decode_and_look,
     values_of,
@@ -24,6 +25,7 @@ from cnn.data.deep_images import Values
 from cnn.data.deep_value_range import DeepImage
 from cnn.data.manifest import DataSettings
 from cnn.data.near_hashes import PartHashes
+from cnn.data.originals import Original, Originals
 from cnn.data.splits import Row
 
 SCHEMA = pa.schema(
@@ -70,7 +72,7 @@ class PartResult(NamedTuple):
     """The result of one part: rejects with reasons, image counts by label, a sum of row hashes.
 
     `blank` has the paths and labels of blank or nearly blank images. If `deep` has images, whose
-    value range is not known yet, the part must be written again.
+    value range is not known yet, the part must be written again. `originals` are packed.
     """
 
     split: str
@@ -79,12 +81,13 @@ class PartResult(NamedTuple):
     checksum: int
     blank: list[tuple[str, int]]
     deep: list[DeepImage]
+    originals: bytes
 
 
 class Decoded(NamedTuple):
     """A row, its position in the split, and the outcome: its pixels, the reason for rejecting it,
     or the values of a deep image whose value range is unknown. All three are None if the image was
-    only opened.
+    only opened. `original` is known of an image with pixels.
     """
 
     place: int
@@ -93,6 +96,7 @@ class Decoded(NamedTuple):
     reason: str | None = None
     is_blank: bool = False
     values: Values | None = None
+    original: Original | None = None
 
 
 def cut_parts(
@@ -129,11 +133,17 @@ def decode_part(
                 values = with_file(opener(row.path), values_of)
                 yield Decoded(place, row, values=values)
                 continue
-            pixels, is_blank = with_file(opener(row.path), partial(decode_and_look, how=how))
-            yield Decoded(place, row, pixels.tobytes(), is_blank=is_blank)
+            seen = with_file(opener(row.path), partial(decode_and_look, how=how))
+            yield decoded(place, row, seen)
         except Unreadable as reason:
             met = met or (look and isinstance(reason, RangeUnknown))
             yield undecoded(place, row, reason, look=look)
+
+
+def decoded(place: int, row: Row, seen: Seen) -> Decoded:
+    """The outcome of a row with pixels."""
+    pixels = seen.pixels.tobytes()
+    return Decoded(place, row, pixels, is_blank=seen.is_blank, original=seen.original)
 
 
 def undecoded(place: int, row: Row, reason: Unreadable, *, look: bool) -> Decoded:
@@ -147,7 +157,7 @@ def write_part(
     staging: Directory,
     split: str,
     number: int,
-    decoded: Iterable[Decoded],
+    outcomes: Iterable[Decoded],
     how: Decoding | None = None,
 ) -> PartResult:
     """Writes one Parquet file while its rows are decoded; holds at most one row group in memory.
@@ -159,13 +169,14 @@ def write_part(
     blank: list[tuple[str, int]] = []
     deep: list[DeepImage] = []
     counts: Counter[int] = Counter()
+    originals = Originals()
     checksum = 0
     rows: list[tuple[object, ...]] = []
     places: list[int] = []
     held = 0
     found = None if how is None else PartHashes(how)
-    decoded = iter(decoded)
-    first = next(decoded)
+    outcomes = iter(outcomes)
+    first = next(outcomes)
     schema = SCHEMA if first.row.weight is None else SCHEMA.insert(4, _WEIGHT)
     with (
         staging.writer(part_name(split, number)) as sink,
@@ -174,7 +185,7 @@ def write_part(
             sink, schema, compression="lz4", use_dictionary=False, write_statistics=False
         ) as writer,
     ):
-        for place, row, pixels, reason, is_blank, values in chain([first], decoded):
+        for place, row, pixels, reason, is_blank, values, original in chain([first], outcomes):
             if values is not None:
                 deep.append(DeepImage(row.path, values))
             if reason is not None:
@@ -183,6 +194,8 @@ def write_part(
                 continue
             if is_blank:
                 blank.append((row.path, row.label))
+            if original is not None:
+                originals.add(place, row.label, original)
             counts[row.label] += 1
             checksum = (checksum + _row_hash(split, place, row, pixels)) % 2**128
             rows.append((*_values(row), pixels))
@@ -195,7 +208,7 @@ def write_part(
             _write_rows(writer, rows, schema, places, found)
     if found is not None:
         found.write(staging, split, number)
-    return PartResult(split, rejects, dict(counts), checksum, blank, deep)
+    return PartResult(split, rejects, dict(counts), checksum, blank, deep, originals.pack())
 
 
 def _write_rows(

@@ -6,7 +6,7 @@ import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from cnn.core.console import plain, say
 from cnn.core.directory import Directory, check_uri
 from cnn.core.errors import InputError, Option
 from cnn.data.blank_images import BlankImage, describe_blank, read_blank
-from cnn.data.build import existing_dataset, make_dataset
+from cnn.data.build import check_dataset, existing_dataset, make_dataset
 from cnn.data.class_names import describe_alike
 from cnn.data.corrections import Corrections, read_corrections
 from cnn.data.deep_value_range import describe_range
@@ -31,6 +31,8 @@ from cnn.data.listing import Gathered, Listing, inputs_of
 from cnn.data.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
 from cnn.data.near_resolution import NearDuplicate, describe_near, read_near_duplicates
 from cnn.data.notebook_view import data_html
+from cnn.data.overview import DATA_PAGE, Page
+from cnn.data.passed_over import describe_passed_over
 from cnn.data.rejects import Reject, describe_rejects, read_kinds, read_rejects
 from cnn.data.sample import write_sample
 from cnn.data.screening import Crossing
@@ -90,13 +92,16 @@ def preprocess(
     settings: DataSettings,
     *,
     overwrite: bool = False,
+    page: Page | None = None,
+    check: bool = False,
 ) -> "DataSet":
-    """Makes a data directory at `out`, or finds the requested one there.
+    """Makes a data directory at `out`, or finds the requested one there; `page` makes its page.
 
+    With `check`, only the page is written, beside `out`, and the result is a Checked.
     Invalid input is reported before `session` is entered, unless only Spark can reach the images.
     Raises Error.
     """
-    work = _Preprocessing(session, out, settings, overwrite, origin.suggest)
+    work = _Preprocessing(session, out, settings, overwrite, origin.suggest, page, check)
     if origin.kaggle is not None:
         folder, source = fetch_kaggle(origin.kaggle, origin.download_dir)
         made = work.from_place(str(folder), source, own=False)
@@ -115,7 +120,7 @@ def preprocess(
         )
     else:
         made = work.from_sample(origin.pairs)
-    return DataSet(out.uri, read_manifest(out), made)
+    return work.checked[0] if check else DataSet(out.uri, read_manifest(out), made)
 
 
 def _source(images: str) -> Source:
@@ -149,6 +154,12 @@ class DataSet:
         """Pairs of images that show the same picture."""
         return read_near_duplicates(Directory(self.path))
 
+    @property
+    def page(self) -> str | None:
+        """The path or URI of the page that shows the data set; None if it has none."""
+        data = Directory(self.path)
+        return f"{data.uri}/{DATA_PAGE}" if data.exists(DATA_PAGE) else None
+
     def __str__(self) -> str:
         manifest = self.manifest
         width = max(len(name) for name in (*manifest.classes, "rejected"))
@@ -163,8 +174,9 @@ class DataSet:
         lines.append(f"  {'listed':{width}}  {manifest.listed:>9,}{ignored}")
         if manifest.table is not None:
             lines.append(describe_table(manifest.table))
+        lines += describe_passed_over(manifest.passed_over)
         duplicates = f"{manifest.duplicates:,} duplicates"
-        if manifest.duplicates:
+        if manifest.duplicates and self.path:
             duplicates += f", listed in {plain(self.path)}/{DUPLICATES}"
         lines.append(f"{manifest.groups:,} groups, {duplicates}")
         lines += describe_near(self.path, self.near_duplicates())
@@ -175,7 +187,7 @@ class DataSet:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        return data_html(self.path, self.manifest)
+        return data_html(self.path, self.manifest, self.page)
 
 
 @dataclass(frozen=True)
@@ -187,6 +199,10 @@ class _Preprocessing:
     settings: DataSettings
     overwrite: bool
     suggest: Suggest
+    page: Page | None
+    check: bool
+    # The result of a check.
+    checked: list[DataSet] = field(default_factory=list)
 
     def from_sample(self, pairs: int) -> bool:
         if pairs < 1:
@@ -281,6 +297,8 @@ class _Preprocessing:
 
     def _must_make(self, inputs: str) -> bool:
         """Whether the data set must be made; raises InputError if a different one is there."""
+        if self.check:
+            return True
         if existing_dataset(self.out, inputs) is not None:
             print(
                 f"the data set in {self.out.uri} was already made from these images and settings: "
@@ -304,18 +322,32 @@ class _Preprocessing:
             if line is not None:
                 say(line)
         try:
-            make_dataset(
-                spark,
-                images,
-                self.out,
-                self.settings,
-                listing,
-                source=source,
-                sample=source is SAMPLE,
-                assumptions=assumptions,
-            )
+            self._write(spark, images, listing, source, assumptions)
         except Crossing as error:
             error.add_note(self.suggest({"folders": "given,move-groups"}))
             raise
         except TooFewGroups as error:
             raise error.with_commands(listing.classes, self.settings, self.suggest) from None
+
+    def _write(
+        self,
+        spark: "SparkSession",
+        images: Images,
+        listing: Listing,
+        source: Source,
+        assumptions: Sequence[str],
+    ) -> None:
+        known: dict[str, Any] = {
+            "source": source,
+            "sample": source is SAMPLE,
+            "assumptions": assumptions,
+            "page": self.page,
+        }
+        if not self.check:
+            make_dataset(spark, images, self.out, self.settings, listing, **known)
+            return
+        # It imports this module.
+        from cnn.data.checked import write_checked
+
+        found, text = check_dataset(spark, images, self.out, self.settings, listing, **known)
+        self.checked.append(write_checked(self.out, found, text))

@@ -116,17 +116,18 @@ def describe_rejects(kinds: Kinds) -> list[str]:
     return [f"{count:,} {kind} (such as {path!r})" for kind, (count, path) in kinds.items()]
 
 
-def check_rejects(kinds: Kinds, listed: int, settings: DataSettings) -> None:
-    """Raises Error if more files were rejected than the settings allow."""
+def check_rejects(kinds: Kinds, listed: int, settings: DataSettings) -> Error | None:
+    """The error if more files were rejected than the settings allow."""
     limit = settings.max_rejects
     allowed = limit * listed if limit < 1 else limit
     rejected = sum(kind.number for kind in kinds.values())
-    if rejected > allowed:
-        raise Error(
-            "{} must not be exceeded: at most {:g} of {} files may be rejected, but {} were: {}",
-            Option("max_rejects"),
-            allowed,
-            listed,
-            rejected,
-            "; ".join(describe_rejects(kinds)),
-        )
+    if rejected <= allowed:
+        return None
+    return Error(
+        "{} must not be exceeded: at most {:g} of {} files may be rejected, but {} were: {}",
+        Option("max_rejects"),
+        allowed,
+        listed,
+        rejected,
+        "; ".join(describe_rejects(kinds)),
+    )

@@ -19,10 +19,20 @@ import pyarrow as pa
 from cnn.core.directory import Directory, reachable
 from cnn.core.errors import InputError
 from cnn.data.class_rule import BY_FOLDER, ClassRule, class_rule
-from cnn.data.decode import Decoding, Unreadable, with_file
+from cnn.data.decode import Decoding, Unreadable, decode_file, with_file
 from cnn.data.duplicates import Digests
 from cnn.data.likeness import thumbnail
-from cnn.data.listing import ALL, Folder, Gathered, Listing, Subset, gather, listing_of, one_file
+from cnn.data.listing import (
+    ALL,
+    Folder,
+    Gathered,
+    Listing,
+    Subset,
+    gather,
+    listing_of,
+    no_images,
+    one_file,
+)
 from cnn.data.manifest import DataSettings
 from cnn.data.parts import Part, PartResult, decode_part, write_part
 from cnn.data.splits import ImageFile
@@ -93,7 +103,7 @@ class ImageSource(ABC):
         self._check_folder()
         found = gather(self.folders(), rule, self.subset)
         if not found.files and not found.rejects:
-            raise InputError("{} must hold images, but {} has none", self.subset.option, self.place)
+            raise no_images(self.subset.option, self.place, found)
         return found
 
     def gather_new(self) -> Gathered:
@@ -188,6 +198,25 @@ class ImageSource(ABC):
             return write_part(staging, part.split, part.number, decoded, how)
 
         return collected(spark.sparkContext.parallelize(parts, len(parts)).map(run))
+
+    def decode_some(
+        self, spark: "SparkSession", paths: Sequence[str], how: Decoding
+    ) -> dict[str, bytes]:
+        """The pixels of those of a few files that can be decoded, by listed path."""
+        opener = self.opener()
+
+        def run(path: str) -> tuple[str, bytes | None]:
+            try:
+                return path, decode_file(opener(path), how).tobytes()
+            except Unreadable:
+                return path, None
+
+        if not paths:
+            return {}
+        context = spark.sparkContext
+        slices = min(len(paths), context.defaultParallelism)
+        found = collected(context.parallelize(paths, slices).map(run))
+        return {path: pixels for path, pixels in found if pixels is not None}
 
     def frame(self, spark: "SparkSession", files: Sequence[ImageFile], tasks: int) -> "DataFrame":
         """Columns `path` and `item` of files, in `tasks` partitions; `opener` takes an item."""

@@ -1,11 +1,9 @@
 """The HTML view of a run in a notebook, in one self-contained piece."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from cnn.core.html import block, table, text
+from cnn.core.html import block, link, table, text
 from cnn.rundir.result import RunResult
 from cnn.rundir.suspects import LabelCheck
 from cnn.rundir.trials import TrialResult, trial_key
@@ -28,7 +26,7 @@ def run_html(path: str, report: str, result: RunResult, trials: Sequence[TrialRe
         f"The winner, trial {result.winner.number}: {_params(result.params)}",
         f"Trials: {text(counts)}",
         _trials_table(mine, last.objective),
-        f"Report: {_link(report)}",
+        f"Report: {link(report)}",
         f"<code>Run.load({text(repr(path))})</code>",
     )
 
@@ -60,15 +58,6 @@ def _trials_table(trials: Iterable[TrialResult], objective: Objective) -> str:
         for trial in best
     ]
     return table(["trial", "status", "accuracy", "loss", *map(text, varying)], rows)
-
-
-def _link(path: str) -> str:
-    """A link if the notebook's server can follow it, otherwise only the path."""
-    shown = f"<code>{text(path)}</code>"
-    if "://" in path or not Path(path).is_relative_to(Path.cwd()):
-        return shown
-    target = quote(str(Path(path).relative_to(Path.cwd())))
-    return f'<a href="{text(target)}" target="_blank" rel="noopener">{shown}</a>'
 
 
 def _params(params: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from cnn.report import classes, plots, plots_search, verdict
 from cnn.report.axes import varied
 from cnn.report.comparison import render_comparison
 from cnn.report.cost import Clock, fill_slots, phase_costs
+from cnn.report.data_link import data_link
 from cnn.report.importance import FEWEST, importances, scored
 from cnn.report.pictures import read_pictures
 from cnn.report.plots_cost import gantt
@@ -54,6 +55,7 @@ def render_report(directory: Directory) -> str:
         pairs=classes.pairs(result),
         selection=verdict.selection(run),
         pictures=read_pictures(directory, result.data.classes),
+        data_page=data_link(directory, result.data.fingerprint),
         model=run.settings.model,
         intervals={
             "search": verdict.trial_interval(winner) if winner else None,

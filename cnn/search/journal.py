@@ -11,6 +11,7 @@ from cnn.core.documents import Malformed, read_model
 from cnn.core.errors import InputError, Option
 from cnn.core.lock import held
 from cnn.core.seeds import derive_seed
+from cnn.rundir.data_of_run import START
 from cnn.rundir.trials import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
 from cnn.search.winner import best_trials
 from cnn.settings.schema import PhaseSettings, Settings
@@ -18,7 +19,6 @@ from cnn.train.checkpoint_file import checkpoint_file
 from cnn.train.heads import head_name
 from cnn.train.out_of_fold import answers_name
 
-START = "run.json"
 SET_ASIDE = "set-aside"
 
 

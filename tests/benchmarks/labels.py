@@ -10,6 +10,7 @@ before the join too.
 import argparse
 import tempfile
 import time
+from collections import Counter
 from multiprocessing import Process
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def main() -> None:
             columns = choose_columns(table.columns, table.place, settings)
             files = [ImageFile(f"images/{n // 1000}/{n}.jpg", "", 1, n) for n in range(given.files)]
             found = LabelledImages(
-                Gathered(files, [], 0, set(), ""), folder, table, columns, settings, str
+                Gathered(files, [], 0, set(), "", Counter()), folder, table, columns, settings, str
             )
             with Peaks() as before:
                 time.sleep(1)

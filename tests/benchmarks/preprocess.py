@@ -3,6 +3,7 @@
     python tests/benchmarks/preprocess.py              # 4,000 and 40,000 files; some minutes
     python tests/benchmarks/preprocess.py --files 400  # a tenth of it
     python tests/benchmarks/preprocess.py --listing 1000000
+    python tests/benchmarks/preprocess.py --look       # what the page data.html costs; a minute
 
 The files are drawn once and kept in --cache; the larger set is ten links to each of them. With the
 extra `bench` installed, OpenCV's loop is timed too.
@@ -28,9 +29,12 @@ from PIL import Image
 
 from cnn.core.directory import Directory
 from cnn.data.build import make_dataset
+from cnn.data.decode import decode_and_look
 from cnn.data.folder import FolderSource
 from cnn.data.manifest import DataSettings, Source
+from cnn.data.originals import Original, Originals
 from cnn.data.sample import write_sample
+from cnn.report.data_page import render_data_page
 from cnn.settings.toml import CONF
 from cnn.spark.session import spark_session
 
@@ -135,7 +139,13 @@ def ours(spark: Any, folder: Path, out: Path) -> tuple[float, dict[str, float]]:
         reader = FolderSource(folder)
         listing = reader.find(SETTINGS)
         make_dataset(
-            spark, reader, Directory(out), SETTINGS, listing, source=Source(name="benchmark")
+            spark,
+            reader,
+            Directory(out),
+            SETTINGS,
+            listing,
+            source=Source(name="benchmark"),
+            page=render_data_page,
         )
         seconds = time.perf_counter() - started
     shutil.rmtree(out)
@@ -239,6 +249,29 @@ def listing(root: Path, count: int) -> None:
     )
 
 
+def looking(folder: Path) -> None:
+    """What learning about the originals takes of the time of decoding, on one core."""
+    contents = [path.read_bytes() for path in sorted(folder.rglob("*.jpg"))[:400]]
+    how = SETTINGS.decoding(None)
+    decoded, learnt = [], []
+    for _ in range(5):
+        started = time.perf_counter()
+        seen = [decode_and_look(content, how) for content in contents]
+        decoded.append(time.perf_counter() - started)
+        originals = Originals()
+        started = time.perf_counter()
+        for place, one in enumerate(seen):
+            sides = one.original.width, one.original.height
+            originals.add(place, place % 20, Original.of(sides, one.original.kind, one.pixels))
+        learnt.append(time.perf_counter() - started)
+    each, extra = (1e6 * statistics.median(times) / len(contents) for times in (decoded, learnt))
+    print(
+        f"decoding {each:.0f} us an image, of which learning about the original is {extra:.0f} us"
+    )
+    print(f"  without it: {each / (each - extra):.3f} times as many images a second", flush=True)
+    print(f"  {len(originals.pack()):,} bytes from a part of {len(contents)} images")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--files", type=int, default=4000)
@@ -246,12 +279,15 @@ def main() -> None:
     parser.add_argument(
         "--listing", type=int, metavar="N", help="time the listing of N files alone"
     )
+    parser.add_argument("--look", action="store_true", help="time what data.html needs alone")
     default = Path(tempfile.gettempdir()) / "cnn-benchmarks"
     parser.add_argument("--cache", type=Path, default=default)
     args = parser.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
     if args.listing:
         listing(args.cache, args.listing)
+    elif args.look:
+        looking(draw(args.cache, args.files))
     else:
         decoding(draw(args.cache, args.files), args.runs)
 

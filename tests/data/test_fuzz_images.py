@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -29,6 +30,9 @@ parts = st.sampled_from(["..", ".", "", "a", "b", "con:", "x" * 300, "\x1b", "\n
 members = st.lists(parts, min_size=1, max_size=4).map("/".join) | st.text(max_size=20)
 
 
+pillow_heif.register_heif_opener()
+
+
 def encoded(kind: str, mode: str, **options: Any) -> bytes:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 4), dtype=np.uint8)
     sink = io.BytesIO()
@@ -48,6 +52,14 @@ IMAGES = [
     encoded("TIFF", "RGB", compression="jpeg"),
     encoded("WEBP", "RGBA"),
     encoded("BMP", "RGB"),
+    encoded("PPM", "RGB"),
+    encoded("PPM", "I;16"),
+    b"P2 12 12 300 " + b"7 299 150 " * 48,
+    b"P1 # bits\n16 16\n" + b"10 " * 128,
+    encoded("AVIF", "RGBA"),
+    encoded("AVIF", "L"),
+    encoded("HEIF", "RGB"),
+    encoded("HEIF", "RGBA"),
 ]
 
 

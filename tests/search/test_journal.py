@@ -15,9 +15,9 @@ from cnn.core.clock import now
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
 from cnn.core.lock import lease
+from cnn.rundir.data_of_run import START
 from cnn.rundir.trials import CHECKPOINTS, write_trial
 from cnn.search.journal import (
-    START,
     Start,
     claim_run,
     drop_answers,
