@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from cnn.core.directory import Directory
 from cnn.data.decode import Decoding
-from cnn.data.near_duplicates import BANDS, SIMILAR, candidates, look, nearest, similarity
+from cnn.data.near_duplicates import BANDS, candidates, look, nearest, similarity
 from cnn.data.near_hashes import HASHES, pictures, read_hashes
 from cnn.data.parts import Part
 from cnn.data.splits import TEST, TRAIN
@@ -130,7 +130,7 @@ def _compared(
         .groupByKey(min(len(pairs), 4 * context.defaultParallelism))
         .mapValues(compare)
     )
-    return dict(collected(together.filter(lambda item: item[1] >= SIMILAR)))
+    return dict(collected(together.filter(lambda item: item[1] > 0)))
 
 
 def read_pixels(

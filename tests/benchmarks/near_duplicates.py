@@ -22,7 +22,7 @@ from support.images import copies, encoded, texture
 
 from cnn.core.directory import Directory
 from cnn.data.decode import Decoding, decode
-from cnn.data.near_duplicates import BANDS, SIMILAR, candidates, hashes, look, similarity
+from cnn.data.near_duplicates import BANDS, candidates, hashes, look, similarity
 from cnn.data.near_hashes import PartHashes
 from cnn.data.near_search import find_candidates
 from cnn.data.sample import write_sample
@@ -37,7 +37,7 @@ def near(images: np.ndarray) -> tuple[int, Pairs]:
     there, found = hashes(images)
     pairs = there[candidates(found, range(BANDS))[:, :2]]
     looks = {int(i): look(images[i]) for i in np.unique(pairs)}
-    agree = {(int(i), int(j)) for i, j in pairs if similarity(looks[i], looks[j]) >= SIMILAR}
+    agree = {(int(i), int(j)) for i, j in pairs if similarity(looks[i], looks[j])}
     return len(pairs), agree
 
 
@@ -54,17 +54,22 @@ def cells(rng: np.random.Generator) -> Image.Image:
 
 
 def radiograph(rng: np.random.Generator) -> Image.Image:
-    """A drawn chest: the same two lungs and ribs everywhere, a little moved, and noise."""
+    """A drawn chest: lungs, a heart, ribs and vessels, in the same place but for anatomy."""
     image = Image.new("L", (256, 256), 150)
     draw = ImageDraw.Draw(image)
     for side in (-1, 1):
-        x, y, wide, high = 128 + 55 * side, 135, *rng.normal((38, 80), (2, 4))
+        x, y, wide, high = rng.normal((128 + 55 * side, 135, 38, 80), (4, 5, 5, 8))
         draw.ellipse((x - wide, y - high, x + wide, y + high), fill=60)
+        top, gap, slope = rng.normal((60, 19, 12), (6, 1.5, 3))
         for rib in range(8):
-            top = 60 + 19 * rib + rng.normal(0, 1.5)
-            box = (x - 55, top - 12, x + 55, top + 30)
-            draw.arc(box, 200, 340, fill=int(95 + rng.normal(0, 5)), width=4)
-    soft = np.asarray(image.resize((64, 64)).resize((256, 256), Image.Resampling.BICUBIC))
+            box = (x - 55, top + gap * rib - slope, x + 55, top + gap * rib + 30)
+            draw.arc(box, 200, 340, fill=int(rng.normal(95, 8)), width=4)
+        for _ in range(12):
+            end = rng.normal((x, y), (wide / 2, high / 2))
+            draw.line((128 + 15 * side, 130, *end), fill=int(rng.normal(85, 8)), width=2)
+    wide, high = rng.normal((35, 45), (6, 6))
+    draw.ellipse((150 - wide, 175 - high, 150 + wide, 175 + high), fill=160)
+    soft = np.asarray(image.resize((128, 128)).resize((256, 256), Image.Resampling.BICUBIC))
     return Image.fromarray((soft + rng.normal(0, 5, soft.shape)).clip(0, 255).astype(np.uint8))
 
 
