@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cnn.api import preprocess, tune
     from cnn.core.errors import Error, InputError
-    from cnn.data.preprocess import DataSet
+    from cnn.data.data_set import DataSet
     from cnn.model.classifier import Classifier
     from cnn.run import Run
 

@@ -15,8 +15,9 @@ from cnn.core.errors import InputError
 from cnn.core.near_misses import unknown_key
 from cnn.core.notebook import display_here
 from cnn.data.checked import Checked
-from cnn.data.manifest import DataSettings
-from cnn.data.preprocess import DataSet, Origin, data_settings
+from cnn.data.data_set import DataSet
+from cnn.data.data_settings import DataSettings
+from cnn.data.preprocess import Origin, data_settings
 from cnn.data.preprocess import preprocess as make_data
 from cnn.model.backbone_card import image_settings
 from cnn.model.builder import Build, builder_name, is_sent, pack

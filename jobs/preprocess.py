@@ -20,7 +20,7 @@ from cnn.spark.machine import prepare
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    from cnn.data.manifest import DataSettings
+    from cnn.data.data_settings import DataSettings
 
     def choices(key: str) -> tuple[str, ...]:
         return get_args(DataSettings.model_fields[key].annotation)
@@ -232,7 +232,7 @@ def main(arguments: Sequence[str]) -> None:
     prepare()
     from cnn.core.directory import reachable
     from cnn.data.checked import Checked
-    from cnn.data.manifest import DataSettings
+    from cnn.data.data_settings import DataSettings
     from cnn.data.preprocess import Origin, data_settings, preprocess
     from cnn.report.data_page import render_data_page
     from cnn.spark.session import PREPROCESS, spark_session

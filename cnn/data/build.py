@@ -11,19 +11,13 @@ from cnn.core.console import say
 from cnn.core.directory import Directory
 from cnn.core.errors import Error, InputError, Option
 from cnn.data.blank_images import BlankImage, write_blank
+from cnn.data.data_settings import DataSettings
 from cnn.data.decode import Decoding
 from cnn.data.duplicates import digest_candidates, write_duplicates
 from cnn.data.given_split import Images
 from cnn.data.heic import NEEDS_EXTRA, can_open_heic
 from cnn.data.listing import Listing
-from cnn.data.manifest import (
-    MANIFEST,
-    DataSettings,
-    Manifest,
-    Source,
-    read_manifest,
-    write_manifest,
-)
+from cnn.data.manifest import MANIFEST, Manifest, Source, read_manifest, write_manifest
 from cnn.data.near_hashes import HASHES
 from cnn.data.near_resolution import (
     Resolved,

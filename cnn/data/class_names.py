@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_document
 from cnn.core.errors import InputError, Option
-from cnn.data.manifest import DataSettings
+from cnn.data.data_settings import DataSettings
 
 MAP_LABELS = Option("map_labels")
 _COLUMNS = ("from", "to")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from cnn.core.errors import InputError, Option
-from cnn.data.manifest import DataSettings
+from cnn.data.data_settings import DataSettings
 from cnn.data.passed_over import describe_files
 
 # Two folders that are known to show the same under the same names, in the order of their labels.

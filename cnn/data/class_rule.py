@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cnn.core.errors import InputError, Option
 from cnn.data.class_names import merger
-from cnn.data.manifest import DataSettings
+from cnn.data.data_settings import DataSettings
 
 LEVEL, REGEX, EXCLUDE = Option("class_level"), Option("class_regex"), Option("exclude")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from cnn.core.errors import InputError, Option
-from cnn.data.manifest import DataSettings
+from cnn.data.data_settings import DataSettings
 from cnn.data.splits import TEST, TRAIN, VALIDATION, GivenPart, ImageFile
 
 # In increasing order of how likely a folder with the word is the test set.

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, TypeVar
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError, Option
 from cnn.data.class_rule import class_rule
+from cnn.data.data_settings import DataSettings
 from cnn.data.decode import Decoding
 from cnn.data.duplicates import Digests
 from cnn.data.listing import Gathered, Listing, Subset, escape
-from cnn.data.manifest import DataSettings
 from cnn.data.parts import Part, PartResult
 from cnn.data.source import Check, ImageSource, source_of
 from cnn.data.splits import TRAIN, ImageFile

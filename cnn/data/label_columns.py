@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from cnn.core.errors import InputError, Option
 from cnn.core.near_misses import did_you_mean
-from cnn.data.manifest import DataSettings
+from cnn.data.data_settings import DataSettings
 
 LABELS = Option("labels")
 # A setting that says that a table's column of an optional kind is not to be used.

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from cnn.core.console import say
 from cnn.core.errors import InputError, Option
 from cnn.data.class_names import check_map, merger
+from cnn.data.data_settings import DataSettings
 from cnn.data.label_columns import LABELS, NO_COLUMN, Columns, choose_columns
 from cnn.data.label_join import Joined, different_values, joined
 from cnn.data.label_rows import Reading, part_of, places
 from cnn.data.label_table import LabelTable, folder_of, open_table
 from cnn.data.layout_check import Suggest
 from cnn.data.listing import Gathered, Listing, inputs_of
-from cnn.data.manifest import DataSettings, TableCounts
+from cnn.data.manifest import TableCounts
 from cnn.data.rejects import Reject, check_rejects
 from cnn.data.source import ImageSource
 from cnn.data.splits import ImageFile

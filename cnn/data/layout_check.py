@@ -11,6 +11,7 @@ from typing import Any
 
 from cnn.core.console import plain
 from cnn.core.errors import InputError, Option
+from cnn.data.data_settings import DataSettings
 from cnn.data.encoded_names import Encoded, find_encoded
 from cnn.data.folder_splits import Place, Split, find_splits, parts_of, places_under
 from cnn.data.folder_tree import tree_lines
@@ -25,7 +26,6 @@ from cnn.data.layout import (
     unlabelled,
 )
 from cnn.data.listing import Gathered
-from cnn.data.manifest import DataSettings
 from cnn.data.readings import readings
 
 IMAGES = Option("images")

@@ -13,9 +13,10 @@ from cnn.core.errors import InputError, Option
 from cnn.data.class_names import check_map, read_map
 from cnn.data.class_order import class_order
 from cnn.data.class_rule import BY_FOLDER, EXCLUDE, LEVEL, REGEX, ClassRule
+from cnn.data.data_settings import DataSettings
 from cnn.data.decode import SUFFIXES
 from cnn.data.folder_splits import with_parts
-from cnn.data.manifest import DataSettings, TableCounts
+from cnn.data.manifest import TableCounts
 from cnn.data.passed_over import count_extensions, describe_files
 from cnn.data.rejects import AbsentRows
 from cnn.data.splits import TEST, GivenPart, ImageFile

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from cnn.core.console import plain
 from cnn.core.directory import Directory
 from cnn.core.documents import write_csv
+from cnn.data.data_settings import DataSettings
 from cnn.data.duplicates import HELD_OUT, withheld
-from cnn.data.manifest import DataSettings
 from cnn.data.near_search import NearPair
 from cnn.data.rejects import Reject
 from cnn.data.screening import Screened

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cnn.core.directory import Directory
+from cnn.data.data_settings import DataSettings
 from cnn.data.decode import (
     Decoding,
     RangeUnknown,
@@ -23,7 +24,6 @@ from cnn.data.decode import (
 )
 from cnn.data.deep_images import Values
 from cnn.data.deep_value_range import DeepImage
-from cnn.data.manifest import DataSettings
 from cnn.data.near_hashes import PartHashes
 from cnn.data.originals import Original, Originals
 from cnn.data.splits import Row

@@ -3,7 +3,6 @@
 import hashlib
 import re
 import tempfile
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -11,33 +10,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnn.core.commit import beside, check_out, claim, clear_away
-from cnn.core.console import plain, say
+from cnn.core.console import say
 from cnn.core.directory import Directory, check_uri
 from cnn.core.errors import InputError, Option
-from cnn.data.blank_images import BlankImage, describe_blank, read_blank
 from cnn.data.build import check_dataset, existing_dataset, make_dataset
 from cnn.data.class_names import describe_alike
 from cnn.data.corrections import Corrections, read_corrections
-from cnn.data.deep_value_range import describe_range
-from cnn.data.duplicates import DUPLICATES
+from cnn.data.data_set import DataSet
+from cnn.data.data_settings import DataSettings
 from cnn.data.folder import FolderSource
 from cnn.data.folder_splits import split_word
 from cnn.data.given_split import Images, images_at
 from cnn.data.kaggle import fetch_kaggle
-from cnn.data.label_listing import LabelledImages, describe_table, find_labelled
+from cnn.data.label_listing import LabelledImages, find_labelled
 from cnn.data.label_table import folder_of
 from cnn.data.layout_check import Suggest, check_layout
 from cnn.data.listing import Gathered, Listing, inputs_of
-from cnn.data.manifest import MANIFEST, DataSettings, Manifest, Source, read_manifest
-from cnn.data.near_resolution import NearDuplicate, describe_near, read_near_duplicates
-from cnn.data.notebook_view import data_html
-from cnn.data.overview import DATA_PAGE, Page
-from cnn.data.passed_over import describe_passed_over
-from cnn.data.rejects import Reject, describe_rejects, read_kinds, read_rejects
+from cnn.data.manifest import MANIFEST, Source, read_manifest
+from cnn.data.overview import Page
 from cnn.data.sample import write_sample
 from cnn.data.screening import Crossing
 from cnn.data.source import ImageSource, needs_spark
-from cnn.data.splits import TEST, TRAIN, TooFewGroups
+from cnn.data.splits import TooFewGroups
 from cnn.settings.cli_defaults import DOWNLOADS, SAMPLE_PAIRS
 from cnn.settings.validation import validate
 
@@ -131,63 +125,6 @@ def _source(images: str) -> Source:
     path = Path(images).resolve()
     # For a folder such as "train", the name alone would say nothing.
     return Source(name="/".join(path.parts[-2:]) if split_word(path.name) else path.name)
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A data directory; printed, it says what happened to every listed file."""
-
-    path: str
-    manifest: Manifest
-    # Whether it was made now, rather than found.
-    new: bool = True
-
-    def rejects(self) -> list[Reject]:
-        """The path and reason of every rejected file."""
-        return read_rejects(Directory(self.path))
-
-    def blank(self) -> list[BlankImage]:
-        """The blank or nearly blank images."""
-        return read_blank(Directory(self.path))
-
-    def near_duplicates(self) -> list[NearDuplicate]:
-        """Pairs of images that show the same picture."""
-        return read_near_duplicates(Directory(self.path))
-
-    @property
-    def page(self) -> str | None:
-        """The path or URI of the page that shows the data set; None if it has none."""
-        data = Directory(self.path)
-        return f"{data.uri}/{DATA_PAGE}" if data.exists(DATA_PAGE) else None
-
-    def __str__(self) -> str:
-        manifest = self.manifest
-        width = max(len(name) for name in (*manifest.classes, "rejected"))
-        lines = []
-        for name in manifest.classes:
-            train, test = (manifest.counts[split][name] for split in (TRAIN, TEST))
-            lines.append(f"  {plain(name):{width}}  {train:>9,} train  {test:>9,} test")
-        lines.append(f"  {'rejected':{width}}  {manifest.rejects:>9,}")
-        kinds = describe_rejects(read_kinds(Directory(self.path)))
-        lines += [textwrap.indent(line, " " * (width + 6)) for line in kinds]
-        ignored = f"  and {manifest.ignored:,} others ignored" if manifest.ignored else ""
-        lines.append(f"  {'listed':{width}}  {manifest.listed:>9,}{ignored}")
-        if manifest.table is not None:
-            lines.append(describe_table(manifest.table))
-        lines += describe_passed_over(manifest.passed_over)
-        duplicates = f"{manifest.duplicates:,} duplicates"
-        if manifest.duplicates and self.path:
-            duplicates += f", listed in {plain(self.path)}/{DUPLICATES}"
-        lines.append(f"{manifest.groups:,} groups, {duplicates}")
-        lines += describe_near(self.path, self.near_duplicates())
-        if manifest.value_range is not None:
-            given = manifest.settings.value_range is not None
-            lines.append(describe_range(manifest.value_range, given=given))
-        lines += describe_blank(self.path, manifest, self.blank())
-        return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        return data_html(self.path, self.manifest, self.page)
 
 
 @dataclass(frozen=True)

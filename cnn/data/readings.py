@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from cnn.data.data_settings import DataSettings
 from cnn.data.encoded_names import Encoded
 from cnn.data.folder_splits import Place, Split, parts_of
 from cnn.data.layout import (
@@ -16,7 +17,6 @@ from cnn.data.layout import (
     relabelled,
 )
 from cnn.data.listing import Gathered
-from cnn.data.manifest import DataSettings
 from cnn.data.splits import TEST, TRAIN, VALIDATION, GivenPart
 
 _MOST_CLASSES = 6

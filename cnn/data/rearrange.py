@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from cnn.core.directory import Directory
-from cnn.data.manifest import DataSettings
+from cnn.data.data_settings import DataSettings
 from cnn.data.near_search import read_pixels
 from cnn.data.parts import Decoded, Part, PartResult, cut_parts, write_part
 from cnn.data.splits import Row

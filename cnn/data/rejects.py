@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from cnn.core.directory import Directory
 from cnn.core.errors import Error, Option
-from cnn.data.manifest import DataSettings
+from cnn.data.data_settings import DataSettings
 
 REJECTS = "rejects"
 _SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string())])

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 from cnn.core.errors import InputError, Option
+from cnn.data.data_settings import DataSettings
 from cnn.data.duplicates import Digests, contradictions, find_duplicates, withheld
-from cnn.data.manifest import DataSettings
 from cnn.data.rejects import Reject
 from cnn.data.splits import NO_TIES, ImageFile, StemTies, connected_groups, tie_keys
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 from cnn.core.directory import Directory, reachable
 from cnn.core.errors import InputError
 from cnn.data.class_rule import BY_FOLDER, ClassRule, class_rule
+from cnn.data.data_settings import DataSettings
 from cnn.data.decode import Decoding, Unreadable, decode_file, with_file
 from cnn.data.duplicates import Digests
 from cnn.data.likeness import thumbnail
@@ -33,7 +34,6 @@ from cnn.data.listing import (
     no_images,
     one_file,
 )
-from cnn.data.manifest import DataSettings
 from cnn.data.parts import Part, PartResult, decode_part, write_part
 from cnn.data.splits import ImageFile
 from cnn.spark.interruptible import collected

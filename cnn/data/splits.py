@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from cnn.core.errors import InputError, Option
 from cnn.core.seeds import seeded_hash
-from cnn.data.manifest import DataSettings
+from cnn.data.data_settings import DataSettings
 from cnn.settings.schema import FOLDS
 
 TRAIN: Final = "train"

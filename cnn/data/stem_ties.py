@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from cnn.data.class_order import KNOWN_PAIR
+from cnn.data.data_settings import DataSettings
 from cnn.data.likeness import LEAST_PAIRS, Likeness, compare
-from cnn.data.manifest import DataSettings
 from cnn.data.splits import NO_TIES, GivenPart, ImageFile, StemTies
 
 # The share of a class's stems that all other classes must have too.

@@ -9,11 +9,11 @@ from cnn.core.console import say
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.core.failure_reason import failure
+from cnn.data.data_settings import DataSettings
 from cnn.data.decode import Decoding
 from cnn.data.deep_images import ValueRange
 from cnn.data.deep_value_range import describe_dark, find_range
 from cnn.data.given_split import Images
-from cnn.data.manifest import DataSettings
 from cnn.data.overview import Pixels
 from cnn.data.parts import Part, PartResult
 from cnn.data.splits import TEST, TRAIN

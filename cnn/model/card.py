@@ -7,8 +7,8 @@ from pydantic import Field
 from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_model
 from cnn.core.errors import InputError, Option
+from cnn.data.data_settings import AnyBackground, AnyRange, Side
 from cnn.data.decode import Decoding, Fit
-from cnn.data.manifest import AnyBackground, AnyRange, Side
 from cnn.settings.validation import Frozen
 
 MODEL_CARD = "model.json"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from cnn.data.data_settings import DataSettings
 from cnn.data.deep_value_range import describe_range
-from cnn.data.manifest import DataSettings
 from cnn.data.near_resolution import NearDuplicate
 from cnn.data.originals import EVERY_CLASS, LEVELS, SHOWN_CLASSES
 from cnn.data.overview import Overview, Picked

@@ -20,7 +20,8 @@ from pydantic import (
 from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_json
 from cnn.core.errors import InputError
-from cnn.data.manifest import Count, Side, Source
+from cnn.data.data_settings import Side
+from cnn.data.manifest import Count, Source
 from cnn.rundir.suspects import LabelCheck
 from cnn.rundir.trials import Status
 from cnn.rundir.wilson import wilson_interval

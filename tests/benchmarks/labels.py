@@ -19,11 +19,11 @@ import pyarrow.csv as text
 import pyarrow.parquet as pq
 from peaks import Peaks
 
+from cnn.data.data_settings import DataSettings
 from cnn.data.label_columns import choose_columns
 from cnn.data.label_listing import LabelledImages
 from cnn.data.label_table import open_table
 from cnn.data.listing import Gathered
-from cnn.data.manifest import DataSettings
 from cnn.data.splits import ImageFile
 from cnn.spark.session import spark_session
 

@@ -29,9 +29,10 @@ from PIL import Image
 
 from cnn.core.directory import Directory
 from cnn.data.build import make_dataset
+from cnn.data.data_settings import DataSettings
 from cnn.data.decode import decode_and_look
 from cnn.data.folder import FolderSource
-from cnn.data.manifest import DataSettings, Source
+from cnn.data.manifest import Source
 from cnn.data.originals import Original, Originals
 from cnn.data.sample import write_sample
 from cnn.report.data_page import render_data_page

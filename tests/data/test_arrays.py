@@ -17,9 +17,10 @@ from cnn.core.directory import Directory
 from cnn.core.errors import Error, InputError
 from cnn.data.arrays import choose, is_built, open_pixels, verify_pixels
 from cnn.data.build import make_dataset
+from cnn.data.data_settings import DataSettings
 from cnn.data.folder import FolderSource
 from cnn.data.listing import real_path
-from cnn.data.manifest import DataSettings, Source, read_manifest
+from cnn.data.manifest import Source, read_manifest
 from cnn.data.parts import Part, PartResult, decode_part, write_part
 from cnn.data.splits import Row
 from cnn.settings.schema import CacheSettings

@@ -10,8 +10,8 @@ from support.images import drawing, encoded
 
 from cnn.core.errors import InputError, Option
 from cnn.data.backgrounds import Background
+from cnn.data.data_settings import DataSettings
 from cnn.data.decode import Decoding, decode, decode_and_look, reduce_array
-from cnn.data.manifest import DataSettings
 from cnn.settings.validation import validate
 
 

@@ -11,8 +11,8 @@ from support.jobs import Run
 import cnn
 from cnn.core.errors import InputError
 from cnn.data.class_names import alike, check_map, lowered, merger, read_map
+from cnn.data.data_settings import DataSettings
 from cnn.data.folder import FolderSource
-from cnn.data.manifest import DataSettings
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 

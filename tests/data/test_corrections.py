@@ -8,7 +8,7 @@ from support.data_sets import make, no_session, rows
 from support.images import write_images
 
 from cnn.core.errors import InputError
-from cnn.data.preprocess import DataSet
+from cnn.data.data_set import DataSet
 
 
 def labels(made: DataSet) -> dict[str, int]:

@@ -17,12 +17,13 @@ from cnn.core.directory import Directory
 from cnn.core.errors import InputError
 from cnn.data.blank_images import BLANK, read_blank
 from cnn.data.build import make_dataset
+from cnn.data.data_set import DataSet
+from cnn.data.data_settings import DataSettings
 from cnn.data.decode import Decoding, Unreadable
 from cnn.data.folder import FolderSource
 from cnn.data.given_split import Images
 from cnn.data.hadoop import SparkSource
-from cnn.data.manifest import DataSettings, Manifest, Source, read_manifest
-from cnn.data.preprocess import DataSet
+from cnn.data.manifest import Manifest, Source, read_manifest
 from cnn.data.rejects import read_rejects
 from cnn.data.splits import assign
 from cnn.data.store import StoreSource

@@ -20,10 +20,10 @@ import cnn
 from cnn.core.directory import Directory
 from cnn.core.errors import Error, InputError
 from cnn.data.arrays import open_pixels, read_paths
+from cnn.data.data_set import DataSet
+from cnn.data.data_settings import DataSettings
 from cnn.data.label_columns import choose_columns
 from cnn.data.label_table import open_table
-from cnn.data.manifest import DataSettings
-from cnn.data.preprocess import DataSet
 from cnn.settings.schema import CacheSettings
 
 

@@ -16,9 +16,9 @@ from support.data_sets import images_of
 from support.images import write_images
 
 from cnn.core.errors import InputError
+from cnn.data.data_settings import DataSettings
 from cnn.data.folder import FolderSource
 from cnn.data.listing import real_path
-from cnn.data.manifest import DataSettings
 from cnn.data.splits import (
     NO_TIES,
     TEST,

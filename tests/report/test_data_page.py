@@ -16,7 +16,8 @@ import cnn
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
 from cnn.data.checked import Checked
-from cnn.data.preprocess import DataSet, Origin, data_settings, preprocess
+from cnn.data.data_set import DataSet
+from cnn.data.preprocess import Origin, data_settings, preprocess
 from cnn.report.data_page import render_data_page
 
 EVIL = "<script>alert('é')< script> \u202egnp"

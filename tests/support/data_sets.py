@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from cnn.core.directory import Directory
-from cnn.data.preprocess import DataSet, Origin, data_settings, preprocess
+from cnn.data.data_set import DataSet
+from cnn.data.preprocess import Origin, data_settings, preprocess
 from cnn.data.splits import ImageFile
 
 

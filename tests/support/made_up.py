@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from cnn.core.clock import now
 from cnn.core.directory import Directory
 from cnn.core.seeds import derive_seed
-from cnn.data.manifest import DataSettings, Manifest, Source
+from cnn.data.data_settings import DataSettings
+from cnn.data.manifest import Manifest, Source
 from cnn.model.card import ModelCard
 from cnn.rundir.result import ConfidenceInterval
 from cnn.rundir.test_predictions import TEST_SCHEMA, TESTED
