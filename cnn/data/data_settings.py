@@ -153,6 +153,12 @@ class DataSettings(Frozen):
         return self.folders in {"given", "given,move-groups"}
 
     @property
+    def refuses_crossing(self) -> bool:
+        """Whether groups of images must not cross the parts of the split that is given."""
+        in_table = self.split_column not in (None, "none")
+        return self.folders == "given" or (in_table and self.folders != "given,move-groups")
+
+    @property
     def weighted(self) -> bool:
         """Whether a table gives the images weights, for a data set whose columns are chosen."""
         return self.weight_column not in (None, "none")

@@ -25,7 +25,7 @@ class Screened(NamedTuple):
 
 
 class Crossing(InputError):
-    """Groups have images in two parts of a split that folders give."""
+    """Groups have images in two parts of a given split."""
 
 
 def screen(
@@ -43,7 +43,7 @@ def screen(
         ties: Where files with the same stem are in the same group.
 
     Raises:
-        Crossing: With `--folders given`, a group has images in two parts.
+        Crossing: A group has images in two parts of a split that folders or a table give.
     """
     # Empty files have the same bytes, but are rejected because they are empty.
     digests = [digest if file.size else None for file, digest in zip(files, digests, strict=True)]
@@ -54,8 +54,8 @@ def screen(
     same = [digests[i] for i in left]
     groups = connected_groups([keys[i] for i in left], same)
     apart = withheld(some, same, groups)
-    if apart and settings.folders == "given":
-        _refuse_crossing(list(apart.values()))
+    if apart and settings.refuses_crossing:
+        _refuse_crossing(list(apart.values()), settings)
     kept = [i for i in range(len(some)) if i not in apart]
     return Screened(
         [some[i] for i in kept],
@@ -66,12 +66,12 @@ def screen(
     )
 
 
-def _refuse_crossing(apart: Sequence[Reject]) -> NoReturn:
+def _refuse_crossing(apart: Sequence[Reject], settings: DataSettings) -> NoReturn:
     shown = "; ".join(f"{path}: {reason}" for path, reason in sorted(apart)[:3])
     raise Crossing(
-        "{} given must find each group of images in one part of the split, but {:,} images are "
-        "also in a part that is not trained on ({}{}); to leave these out use {} given,move-groups",
-        FOLDERS,
+        "{} must find each group of images in one part of the split, but {:,} images are also in a "
+        "part that is not trained on ({}{}); to leave these out use {} given,move-groups",
+        FOLDERS if settings.keeps_folders else Option("split_column"),
         len(apart),
         shown,
         "; ..." if len(apart) > 3 else "",

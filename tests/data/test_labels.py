@@ -24,6 +24,7 @@ from cnn.data.data_set import DataSet
 from cnn.data.data_settings import DataSettings
 from cnn.data.label_columns import choose_columns
 from cnn.data.label_table import open_table
+from cnn.data.screening import Crossing
 from cnn.settings.schema import CacheSettings
 
 
@@ -222,6 +223,22 @@ def test_groups_and_a_split_of_the_table(spark: Any, images: Path, tmp_path: Pat
     made = make(spark, images, tmp_path / "odd", labels=odd, max_rejects=2)
     expected = [("22.png", "no part of the split"), ("23.png", "not a part of a split (extra)")]
     assert made.rejects() == expected
+
+
+def test_groups_that_cross_the_split_of_a_table_are_refused_or_left_out(
+    spark: Any, images: Path, tmp_path: Path
+) -> None:
+    part = {0: "test", 1: "val", 2: "val", 3: "test"}
+    lines = [f"{n}.png,{label(n)},p{n // 2},{part.get(n % 6, 'train')}" for n in range(24)]
+    place = table(tmp_path / "labels.csv", ["image,label,patient,split", *lines])
+    rule = r"--split-column must find each group .* but 8 images are also .*1.png"
+    with pytest.raises(Crossing, match=rule) as caught:
+        make(spark, images, tmp_path / "data", labels=place)
+    assert caught.value.__notes__ == ["again {'folders': 'given,move-groups'}"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "labels.csv"]
+    made = make(spark, images, tmp_path / "data", labels=place, folders="given,move-groups")
+    assert {row["path"] for row in rows(made.path, "test")} == {f"{n}.png" for n in range(0, 24, 3)}
+    assert made.manifest.withheld == made.manifest.rejects == 8
 
 
 def test_weights_of_the_table(spark: Any, images: Path, tmp_path: Path) -> None:
