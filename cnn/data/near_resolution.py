@@ -190,6 +190,6 @@ def describe_near(path: str, near: Sequence[NearDuplicate]) -> list[str]:
         one, other = (plain(repr(name)) for name in (wrong[0].path, wrong[0].same_as))
         lines.append(
             f"warning: {len(wrong):,} {have} different labels (such as {one} and {other}); which "
-            "is right is not known, so they stay"
+            "is right is not known"
         )
     return lines
