@@ -123,10 +123,6 @@ class Run:
         lines = []
         if not any(attempt.accepted for attempt in self.result.final.attempts):
             lines.append("every training of the winner scored far below its trial: see the report")
-        lines.append(
-            f"test accuracy {self.test_accuracy:.4f} on {self.result.test.count} images "
-            f"(95 % confidence interval {low:.4f} to {high:.4f})"
-        )
         labels = self.result.labels
         if labels is not None and labels.suspects:
             images = "1 image" if labels.suspects == 1 else f"{labels.suspects:,} images"
@@ -134,6 +130,10 @@ class Run:
                 f"{images} of {sum(labels.judged.values()):,} may be labelled wrongly: "
                 f"{self.path}/{SUSPECTS}"
             )
+        lines.append(
+            f"test accuracy {self.test_accuracy:.4f} on {self.result.test.count} images "
+            f"(95 % confidence interval {low:.4f} to {high:.4f})"
+        )
         if self.result.hint is not None:
             lines.append(f"hint: {self.result.hint}")
         return "\n".join([*lines, f"report: {self.report}"])
