@@ -196,6 +196,6 @@ def test_an_image_that_was_held_back_for_the_test_set_is_shown(spark: Any, tmp_p
     html = text_of(make(spark, train, tmp_path / "data", test_images=str(tests)))
     page = Page(html)
     assert "held back because of the test set: 1" in page.text
-    assert "The test images are those of …/set/test, and no others." in page.text
+    assert "The test images are those of …/set/test , and no others." in page.text
     rejects = html[html.index('id="rejects"') : html.index('id="split"')]
     assert rejects.count("<img") == 1
