@@ -50,6 +50,8 @@ class LabelCheck(Frozen):
     suspects: Count
     # The images of each split that a network has judged that was not trained on them.
     judged: dict[str, Count]
+    # Whether the networks agree with so few labels that they cannot tell which are wrong.
+    too_poor: bool = False
 
 
 def write_suspects(run: Directory, suspects: Iterable[Suspect]) -> None:

@@ -79,7 +79,7 @@ class LabelErrors:
 
 
 def find_label_errors(answers: Answers, labels: np.ndarray, classes: int) -> LabelErrors:
-    """Finds the images whose label is probably wrong.
+    """Finds the images whose label is probably wrong; none if the networks are too poor to tell.
 
     Args:
         answers: From networks that were not trained on the images.
@@ -92,6 +92,9 @@ def find_label_errors(answers: Answers, labels: np.ndarray, classes: int) -> Lab
     >>> found.images.tolist(), found.suggested.tolist()
     ([2], [1])
     """
+    if too_poor(answers, labels, classes):
+        none = np.empty(0, np.int64)
+        return LabelErrors(none, none.astype(np.int32), none.astype(np.float32))
     first, most = answers.classes[:, 0], answers.probabilities[:, 0]
     margin = most - answers.own
     # Where both are equally probable, the label is as good as the other class.
@@ -102,6 +105,14 @@ def find_label_errors(answers: Answers, labels: np.ndarray, classes: int) -> Lab
     # error of the count more.
     found = order[: expected + round(math.sqrt(expected))]
     return LabelErrors(found, first[found], most[found])
+
+
+def too_poor(answers: Answers, labels: np.ndarray, classes: int) -> bool:
+    """Whether networks are nearer to guessing than to agreeing with all labels.
+
+    What they contradict is then mostly their own mistakes. Arguments as `find_label_errors`.
+    """
+    return float((answers.classes[:, 0] == labels).mean()) < (1 + 1 / classes) / 2
 
 
 def expected_errors(answers: Answers, labels: np.ndarray, classes: int) -> int:

@@ -25,7 +25,7 @@ from cnn.rundir.trials import trial_name
 from cnn.settings.params import TrainingParams
 from cnn.spark.child import Ended
 from cnn.train.job import Job
-from cnn.train.label_errors import Answers, LabelErrors, find_label_errors
+from cnn.train.label_errors import Answers, LabelErrors, find_label_errors, too_poor
 from cnn.train.out_of_fold import CROSS_VALIDATION, cross_validate, read_answers
 from cnn.train.pictures import as_png, write_parquet
 
@@ -70,17 +70,17 @@ def check_labels(asked: LabelJob) -> LabelCheck:
     counts = {name: sum(len(one.rows) for one in judged if one.name == name) for name in _SPLITS}
     paths = {one.name: read_paths(Directory(job.data), one.name) for one in judged}
     suspects: list[Suspect] = []
+    poor = False
     if judged:
-        found = find_label_errors(
-            Answers.joined(*(one.answers for one in judged)),
-            np.concatenate([one.labels() for one in judged]),
-            len(classes),
-        )
+        answers = Answers.joined(*(one.answers for one in judged))
+        labels = np.concatenate([one.labels() for one in judged])
+        poor = too_poor(answers, labels, len(classes))
+        found = find_label_errors(answers, labels, len(classes))
         suspects, pictures = _described(classes, judged, paths, found)
         _add_pictures(run, pictures)
         _write_answers(run, judged, paths)
     write_suspects(run, suspects)
-    return LabelCheck(suspects=len(suspects), judged=counts)
+    return LabelCheck(suspects=len(suspects), judged=counts, too_poor=poor)
 
 
 def checked_or_evidence(number: int, asked: LabelJob, ended: Ended) -> LabelCheck | str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnn.train import label_errors
-from cnn.train.label_errors import Answers, expected_errors, find_label_errors
+from cnn.train.label_errors import Answers, expected_errors, find_label_errors, too_poor
 
 
 def drawn(
@@ -105,3 +105,11 @@ def test_a_class_without_images_is_not_likely() -> None:
 def test_right_labels_are_not_suspected() -> None:
     probabilities, labels, _ = drawn(4, 500, sharpness=12.0, flipped=0.0)
     assert len(find_label_errors(Answers.of(probabilities, labels), labels, 4).images) == 0
+
+
+@pytest.mark.parametrize(("sharpness", "poor"), [(0.3, True), (2.0, False)])
+def test_a_network_that_guesses_suggests_nothing(sharpness: float, poor: bool) -> None:
+    probabilities, labels, _ = drawn(2, 400, sharpness=sharpness)
+    answers = Answers.of(probabilities, labels)
+    assert too_poor(answers, labels, 2) == poor
+    assert (len(find_label_errors(answers, labels, 2).images) == 0) == poor
