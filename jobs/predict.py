@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from cnn.core.directory import Directory
-    from cnn.data.listing import Gathered
-    from cnn.data.source import ImageSource
+    from cnn.data.sources.listing import Gathered
+    from cnn.data.sources.source import ImageSource
     from cnn.model.card import ModelCard
     from cnn.model.predict import Summary
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
     prepare()
     from cnn.core.commit import check_out, claim
     from cnn.core.directory import reachable
-    from cnn.data.source import needs_spark, source_of
+    from cnn.data.sources.source import needs_spark, source_of
     from cnn.model.card import read_card
     from cnn.model.file_check import check_model_file
     from cnn.model.predict import MARKER
@@ -80,7 +80,7 @@ def predict(
     *,
     csv: bool,
 ) -> None:
-    from cnn.data.passed_over import describe_passed_over
+    from cnn.data.sources.passed_over import describe_passed_over
     from cnn.model.predict import predict_images
 
     started = time.monotonic()

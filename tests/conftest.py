@@ -14,7 +14,7 @@ from support.paths import CONF_DIR, REPOSITORY
 from support.s3_server import BUCKET, S3Server
 
 from cnn.core.directory import Directory
-from cnn.data.sample import write_sample
+from cnn.data.sources.sample import write_sample
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

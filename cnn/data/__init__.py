@@ -1,12 +1,9 @@
 """Turns images into a data directory, and a data directory into arrays on a host.
 
-`preprocess` creates an image `source` for the place that the user named (`folder`, `store` or
-`hadoop`; `given_split` combines two), lists its images (`listing`) with their classes
-(`class_rule`, or a table: `label_table`, `label_join`), asks if it is not clear what the folders
-mean (`layout_check`), splits the images (`splits`), decodes them on Spark (`parts`, `decode`), and
-writes Parquet files and a `manifest` (`build`). Stored images that show the same picture
-(`near_duplicates`) are found on Spark (`near_search`); if that changes the split
-(`near_resolution`), the rows are copied in their new order (`rearrange`). `originals` and
-`overview` are what `cnn.report` makes a page of. `arrays` copies the pixels of a data directory to
-a host as memory-mapped arrays, which `host_cache` keeps.
+`preprocess` creates an image source for the place that the user named (`sources`), lists its images
+with their classes (`folders`, or `labels` for those in a table), and splits them (`splits`). Spark
+decodes them (`decoding`, `parts`) into Parquet files with a `manifest` (`build`). Images that show
+the same picture are then put on the same side of the split (`near`), and an `overview` goes to
+`cnn.report`, which makes a page of it. `arrays` copies the pixels of a data directory to a host as
+memory-mapped arrays, which `host_cache` keeps.
 """

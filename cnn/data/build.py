@@ -10,30 +10,30 @@ from cnn.core.commit import discarded, staged
 from cnn.core.console import say
 from cnn.core.directory import Directory
 from cnn.core.errors import Error, InputError, Option
-from cnn.data.blank_images import BlankImage, write_blank
 from cnn.data.data_settings import DataSettings
-from cnn.data.decode import Decoding
+from cnn.data.decoding.blank_images import BlankImage, write_blank
+from cnn.data.decoding.decode import Decoding
+from cnn.data.decoding.heic import NEEDS_EXTRA, can_open_heic
 from cnn.data.duplicates import digest_candidates, write_duplicates
-from cnn.data.given_split import Images
-from cnn.data.heic import NEEDS_EXTRA, can_open_heic
-from cnn.data.listing import Listing
+from cnn.data.folders.stem_ties import find_stem_ties
 from cnn.data.manifest import MANIFEST, Manifest, Source, read_manifest, write_manifest
-from cnn.data.near_hashes import HASHES
-from cnn.data.near_resolution import (
+from cnn.data.near.hashes import HASHES
+from cnn.data.near.rearrange import rearrange
+from cnn.data.near.resolution import (
     Resolved,
     contradictory,
     resolve,
     write_near_duplicates,
 )
-from cnn.data.near_search import find_near_duplicates
+from cnn.data.near.search import find_near_duplicates
 from cnn.data.overview import DATA_PAGE, Overview, Page, look_at
 from cnn.data.parts import Part, PartResult, cut_parts
-from cnn.data.passed_over import most_common
-from cnn.data.rearrange import rearrange
 from cnn.data.rejects import add_kinds, check_rejects, kinds_of, write_rejects
 from cnn.data.screening import Screened, screen
+from cnn.data.sources.given_split import Images
+from cnn.data.sources.listing import Listing
+from cnn.data.sources.passed_over import most_common
 from cnn.data.splits import TEST, TRAIN, VALIDATION, Row, TooFewGroups, assign
-from cnn.data.stem_ties import find_stem_ties
 from cnn.data.stored_pictures import read_stored
 from cnn.data.writing import as_error, count_images, decode_some, fingerprint, write_parts
 from cnn.spark.slots import wait_for_executors

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 from cnn.core.console import plain
 from cnn.core.directory import Directory
-from cnn.data.blank_images import BlankImage, describe_blank, read_blank
-from cnn.data.deep_value_range import describe_range
+from cnn.data.decoding.blank_images import BlankImage, describe_blank, read_blank
+from cnn.data.decoding.deep_value_range import describe_range
 from cnn.data.duplicates import DUPLICATES
-from cnn.data.label_listing import describe_table
+from cnn.data.labels.listing import describe_table
 from cnn.data.manifest import Manifest
-from cnn.data.near_resolution import NearDuplicate, describe_near, read_near_duplicates
+from cnn.data.near.resolution import NearDuplicate, describe_near, read_near_duplicates
 from cnn.data.notebook_view import data_html
 from cnn.data.overview import DATA_PAGE
-from cnn.data.passed_over import describe_passed_over
 from cnn.data.rejects import Reject, describe_rejects, read_kinds, read_rejects
+from cnn.data.sources.passed_over import describe_passed_over
 from cnn.data.splits import TEST, TRAIN
 
 

@@ -5,10 +5,10 @@ from typing import Annotated, Literal, NoReturn
 from pydantic import BeforeValidator, Field, model_validator
 
 from cnn.core.errors import InputError, Option
-from cnn.data.backgrounds import Background, parse_background
-from cnn.data.decode import Decoding, Fit
-from cnn.data.deep_images import ValueRange
-from cnn.data.deep_value_range import parse_range
+from cnn.data.decoding.backgrounds import Background, parse_background
+from cnn.data.decoding.decode import Decoding, Fit
+from cnn.data.decoding.deep_images import ValueRange
+from cnn.data.decoding.deep_value_range import parse_range
 from cnn.settings.validation import Frozen, as_tuple
 
 # The side of a square image in pixels.

@@ -2,7 +2,7 @@
 
 from cnn.core.html import block, link, table, text
 from cnn.data.duplicates import DUPLICATES
-from cnn.data.label_listing import describe_table
+from cnn.data.labels.listing import describe_table
 from cnn.data.manifest import Manifest
 from cnn.data.splits import TEST, TRAIN
 

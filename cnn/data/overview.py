@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from cnn.core.errors import Error
-from cnn.data.blank_images import BlankImage
+from cnn.data.decoding.blank_images import BlankImage
+from cnn.data.decoding.originals import EXTREMES, KEYS, Original, Originals, merged
 from cnn.data.manifest import Manifest
-from cnn.data.near_resolution import NearDuplicate
-from cnn.data.originals import EXTREMES, KEYS, Original, Originals, merged
+from cnn.data.near.resolution import NearDuplicate
 from cnn.data.parts import PartResult
 from cnn.data.rejects import Reject
 from cnn.data.splits import TEST, TRAIN, Row
@@ -41,7 +41,7 @@ class Overview:
         manifest: The manifest.
         originals: What the files have; its places are meaningless here.
         samples: Paths of training images, by class, for the first classes.
-        extremes: The most extreme images, for each of `cnn.data.originals.KEYS`.
+        extremes: The most extreme images, for each of `cnn.data.decoding.originals.KEYS`.
         blank: The blank images.
         duplicates: Paths of files, each with that of an earlier file with the same bytes.
         near: Pairs of images that show the same picture.

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from cnn.core.directory import Directory
 from cnn.data.data_settings import DataSettings
-from cnn.data.decode import (
+from cnn.data.decoding.decode import (
     Decoding,
     RangeUnknown,
     Seen,
@@ -22,10 +22,10 @@ from cnn.data.decode import (
     values_of,
     with_file,
 )
-from cnn.data.deep_images import Values
-from cnn.data.deep_value_range import DeepImage
-from cnn.data.near_hashes import PartHashes
-from cnn.data.originals import Original, Originals
+from cnn.data.decoding.deep_images import Values
+from cnn.data.decoding.deep_value_range import DeepImage
+from cnn.data.decoding.originals import Original, Originals
+from cnn.data.near.hashes import PartHashes
 from cnn.data.splits import Row
 
 SCHEMA = pa.schema(

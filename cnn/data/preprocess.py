@@ -14,23 +14,23 @@ from cnn.core.console import say
 from cnn.core.directory import Directory, check_uri
 from cnn.core.errors import InputError, Option
 from cnn.data.build import check_dataset, existing_dataset, make_dataset
-from cnn.data.class_names import describe_alike
-from cnn.data.corrections import Corrections, read_corrections
 from cnn.data.data_set import DataSet
 from cnn.data.data_settings import DataSettings
-from cnn.data.folder import FolderSource
-from cnn.data.folder_splits import split_word
-from cnn.data.given_split import Images, images_at
-from cnn.data.kaggle import fetch_kaggle
-from cnn.data.label_listing import LabelledImages, find_labelled
-from cnn.data.label_table import folder_of
-from cnn.data.layout_check import Suggest, check_layout
-from cnn.data.listing import Gathered, Listing, inputs_of
+from cnn.data.folders.class_names import describe_alike
+from cnn.data.folders.folder_splits import split_word
+from cnn.data.folders.layout_check import Suggest, check_layout
+from cnn.data.labels.corrections import Corrections, read_corrections
+from cnn.data.labels.listing import LabelledImages, find_labelled
+from cnn.data.labels.table import folder_of
 from cnn.data.manifest import MANIFEST, Source, read_manifest
 from cnn.data.overview import Page
-from cnn.data.sample import write_sample
 from cnn.data.screening import Crossing
-from cnn.data.source import ImageSource, needs_spark
+from cnn.data.sources.folder import FolderSource
+from cnn.data.sources.given_split import Images, images_at
+from cnn.data.sources.kaggle import fetch_kaggle
+from cnn.data.sources.listing import Gathered, Listing, inputs_of
+from cnn.data.sources.sample import write_sample
+from cnn.data.sources.source import ImageSource, needs_spark
 from cnn.data.splits import TooFewGroups
 from cnn.settings.cli_defaults import DOWNLOADS, SAMPLE_PAIRS
 from cnn.settings.validation import validate
@@ -38,7 +38,7 @@ from cnn.settings.validation import validate
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-SAMPLE = Source(name="sample data set, drawn by cnn/data/sample.py", licence="Apache-2.0")
+SAMPLE = Source(name="sample data set, drawn by cnn/data/sources/sample.py", licence="Apache-2.0")
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Row(NamedTuple):
 
 
 class StemTies(NamedTuple):
-    """Where files with the same stem are in the same group (`cnn.data.stem_ties`).
+    """Where files with the same stem are in the same group (`cnn.data.folders.stem_ties`).
 
     `parts` are the parts of a split in which they are, and `across` is whether they are in
     different parts too.

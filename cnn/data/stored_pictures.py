@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cnn.core.directory import Directory
-from cnn.data.decode import Decoding
+from cnn.data.decoding.decode import Decoding
 from cnn.data.splits import TEST, TRAIN
 
 # Files that are read at the same time; each holds one row group in memory.

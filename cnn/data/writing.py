@@ -10,12 +10,12 @@ from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.core.failure_reason import failure
 from cnn.data.data_settings import DataSettings
-from cnn.data.decode import Decoding
-from cnn.data.deep_images import ValueRange
-from cnn.data.deep_value_range import describe_dark, find_range
-from cnn.data.given_split import Images
+from cnn.data.decoding.decode import Decoding
+from cnn.data.decoding.deep_images import ValueRange
+from cnn.data.decoding.deep_value_range import describe_dark, find_range
 from cnn.data.overview import Pixels
 from cnn.data.parts import Part, PartResult
+from cnn.data.sources.given_split import Images
 from cnn.data.splits import TEST, TRAIN
 from cnn.data.stored_pictures import as_array
 

@@ -8,7 +8,7 @@ from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_model
 from cnn.core.errors import InputError, Option
 from cnn.data.data_settings import AnyBackground, AnyRange, Side
-from cnn.data.decode import Decoding, Fit
+from cnn.data.decoding.decode import Decoding, Fit
 from cnn.settings.validation import Frozen
 
 MODEL_CARD = "model.json"

@@ -15,7 +15,7 @@ import numpy as np
 
 from cnn.core.directory import Directory, reachable
 from cnn.core.errors import InputError
-from cnn.data.decode import Unreadable, decode_file, reduce_array
+from cnn.data.decoding.decode import Unreadable, decode_file, reduce_array
 from cnn.model.card import ModelCard, read_card
 from cnn.model.file_check import MODEL, check_model_file
 

@@ -19,11 +19,11 @@ from cnn.core.commit import staged
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.core.failure_reason import failure
-from cnn.data.decode import Unreadable
-from cnn.data.hadoop import UNREAD
-from cnn.data.listing import Gathered
+from cnn.data.decoding.decode import Unreadable
 from cnn.data.rejects import write_rejects
-from cnn.data.source import ImageSource
+from cnn.data.sources.hadoop import UNREAD
+from cnn.data.sources.listing import Gathered
+from cnn.data.sources.source import ImageSource
 from cnn.data.splits import ImageFile
 from cnn.model.card import ModelCard
 from cnn.settings.cli_defaults import CSV

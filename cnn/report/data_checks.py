@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cnn.core.console import shortened
-from cnn.data.originals import EVERY_CLASS, LEVELS
+from cnn.data.decoding.originals import EVERY_CLASS, LEVELS
 from cnn.data.overview import Overview
-from cnn.data.passed_over import describe_files
+from cnn.data.sources.passed_over import describe_files
 from cnn.data.splits import TEST, TRAIN
 
 # A class with fewer images in training, or in the test, is worth a word.

@@ -10,12 +10,12 @@ from itertools import groupby
 from typing import Any
 
 from cnn.data.data_settings import DataSettings
-from cnn.data.deep_value_range import describe_range
-from cnn.data.near_resolution import NearDuplicate
-from cnn.data.originals import EVERY_CLASS, LEVELS, SHOWN_CLASSES
+from cnn.data.decoding.deep_value_range import describe_range
+from cnn.data.decoding.originals import EVERY_CLASS, LEVELS, SHOWN_CLASSES
+from cnn.data.near.resolution import NearDuplicate
 from cnn.data.overview import Overview, Picked
-from cnn.data.passed_over import describe_files
 from cnn.data.rejects import kind_of
+from cnn.data.sources.passed_over import describe_files
 from cnn.data.splits import TEST, TRAIN
 from cnn.report import data_checks
 from cnn.report.data_plots import levels_plot, median_side, shapes_plot, sizes_plot

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import ceil, floor, log2
 
-from cnn.data.originals import LEVELS, side_of
+from cnn.data.decoding.originals import LEVELS, side_of
 
 # The most circles of a plot; with more different sizes, neighbours are drawn together.
 _MOST_CIRCLES = 800

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from backbones import frozen, job, preprocess, split
 
 from cnn.core.directory import Directory
-from cnn.data.sample import write_sample
+from cnn.data.sources.sample import write_sample
 from cnn.data.splits import TEST, TRAIN
 from cnn.rundir.result import read_result
 from cnn.rundir.suspects import OUT_OF_FOLD, read_suspects

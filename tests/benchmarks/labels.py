@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from peaks import Peaks
 
 from cnn.data.data_settings import DataSettings
-from cnn.data.label_columns import choose_columns
-from cnn.data.label_listing import LabelledImages
-from cnn.data.label_table import open_table
-from cnn.data.listing import Gathered
+from cnn.data.labels.columns import choose_columns
+from cnn.data.labels.listing import LabelledImages
+from cnn.data.labels.table import open_table
+from cnn.data.sources.listing import Gathered
 from cnn.data.splits import ImageFile
 from cnn.spark.session import spark_session
 

@@ -21,11 +21,11 @@ from sklearn.datasets import load_digits
 from support.images import copies, encoded, texture
 
 from cnn.core.directory import Directory
-from cnn.data.decode import Decoding, decode
-from cnn.data.near_duplicates import BANDS, candidates, hashes, look, similarity
-from cnn.data.near_hashes import PartHashes
-from cnn.data.near_search import find_candidates
-from cnn.data.sample import write_sample
+from cnn.data.decoding.decode import Decoding, decode
+from cnn.data.near.hashes import PartHashes
+from cnn.data.near.method import BANDS, candidates, hashes, look, similarity
+from cnn.data.near.search import find_candidates
+from cnn.data.sources.sample import write_sample
 from cnn.settings.toml import CONF
 from cnn.spark.session import spark_session
 

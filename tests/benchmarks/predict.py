@@ -28,7 +28,7 @@ import numpy as np
 from preprocess import LINKS, draw, link
 
 from cnn.core.directory import Directory
-from cnn.data.folder import FolderSource
+from cnn.data.sources.folder import FolderSource
 from cnn.model.card import ModelCard, read_card
 from cnn.model.predict import predict_images
 from cnn.settings.params import ModelParams
@@ -72,7 +72,7 @@ def load(folder: Path) -> None:
 
 def bare(paths: Sequence[Path]) -> int:
     """Decodes, then predicts, with nothing around it."""
-    from cnn.data.decode import decode_file
+    from cnn.data.decoding.decode import decode_file
 
     card = _state["card"]
     pixels = np.stack([decode_file(path, card.decoding) for path in paths])

@@ -30,11 +30,11 @@ from PIL import Image
 from cnn.core.directory import Directory
 from cnn.data.build import make_dataset
 from cnn.data.data_settings import DataSettings
-from cnn.data.decode import decode_and_look
-from cnn.data.folder import FolderSource
+from cnn.data.decoding.decode import decode_and_look
+from cnn.data.decoding.originals import Original, Originals
 from cnn.data.manifest import Source
-from cnn.data.originals import Original, Originals
-from cnn.data.sample import write_sample
+from cnn.data.sources.folder import FolderSource
+from cnn.data.sources.sample import write_sample
 from cnn.report.data_page import render_data_page
 from cnn.settings.toml import CONF
 from cnn.spark.session import spark_session
@@ -235,7 +235,8 @@ def listing(root: Path, count: int) -> None:
         staging.rename(folder)
     code = (
         "import resource, sys, time; from pathlib import Path\n"
-        "from cnn.data.folder import FolderSource; from cnn.data.manifest import DataSettings\n"
+        "from cnn.data.data_settings import DataSettings\n"
+        "from cnn.data.sources.folder import FolderSource\n"
         "started = time.perf_counter()\n"
         "found = FolderSource(Path(sys.argv[1])).find(DataSettings())\n"
         "print(len(found.files), time.perf_counter() - started,"

@@ -161,7 +161,7 @@ def job(*words: str) -> None:
 
 def prepared(folder: Path, size: Size, group: str) -> str:
     """The sample drawn and preprocessed; kept for the next time."""
-    from cnn.data.sample import write_sample
+    from cnn.data.sources.sample import write_sample
 
     images, data = folder / f"{size.pairs}-images", folder / f"{size.pairs}-{size.pixels}-{group}"
     if not images.exists():

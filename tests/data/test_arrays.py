@@ -18,10 +18,10 @@ from cnn.core.errors import Error, InputError
 from cnn.data.arrays import choose, is_built, open_pixels, verify_pixels
 from cnn.data.build import make_dataset
 from cnn.data.data_settings import DataSettings
-from cnn.data.folder import FolderSource
-from cnn.data.listing import real_path
 from cnn.data.manifest import Source, read_manifest
 from cnn.data.parts import Part, PartResult, decode_part, write_part
+from cnn.data.sources.folder import FolderSource
+from cnn.data.sources.paths import real_path
 from cnn.data.splits import Row
 from cnn.settings.schema import CacheSettings
 

@@ -9,9 +9,9 @@ from PIL import Image
 from support.images import drawing, encoded
 
 from cnn.core.errors import InputError, Option
-from cnn.data.backgrounds import Background
 from cnn.data.data_settings import DataSettings
-from cnn.data.decode import Decoding, decode, decode_and_look, reduce_array
+from cnn.data.decoding.backgrounds import Background
+from cnn.data.decoding.decode import Decoding, decode, decode_and_look, reduce_array
 from cnn.settings.validation import validate
 
 

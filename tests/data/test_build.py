@@ -13,11 +13,11 @@ from cnn.core.directory import Directory
 from cnn.core.errors import Error, InputError
 from cnn.data.build import existing_dataset, make_dataset
 from cnn.data.data_settings import DataSettings
-from cnn.data.decode import Decoding, decode
-from cnn.data.folder import FolderSource
-from cnn.data.hadoop import _HIDDEN, SparkSource
+from cnn.data.decoding.decode import Decoding, decode
 from cnn.data.manifest import Manifest, Source, read_manifest
 from cnn.data.rejects import read_rejects
+from cnn.data.sources.folder import FolderSource
+from cnn.data.sources.hadoop import _HIDDEN, SparkSource
 
 SETTINGS = DataSettings(image_size=16, max_rejects=5)
 

@@ -10,9 +10,9 @@ from support.jobs import Run
 
 import cnn
 from cnn.core.errors import InputError
-from cnn.data.class_names import alike, check_map, lowered, merger, read_map
 from cnn.data.data_settings import DataSettings
-from cnn.data.folder import FolderSource
+from cnn.data.folders.class_names import alike, check_map, lowered, merger, read_map
+from cnn.data.sources.folder import FolderSource
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 

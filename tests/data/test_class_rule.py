@@ -7,9 +7,9 @@ import pytest
 from support.images import write_images
 
 from cnn.core.errors import InputError
-from cnn.data.class_rule import exclusion, glob_of
 from cnn.data.data_settings import DataSettings
-from cnn.data.folder import FolderSource
+from cnn.data.folders.class_rule import exclusion, glob_of
+from cnn.data.sources.folder import FolderSource
 
 
 @pytest.mark.parametrize(

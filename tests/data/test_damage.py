@@ -22,10 +22,10 @@ from support.jobs import Run, one_line, started
 from cnn.core.directory import Directory
 from cnn.data.build import make_dataset
 from cnn.data.data_settings import DataSettings
-from cnn.data.decode import MAX_PIXELS, Decoding, Unreadable, decode_file
-from cnn.data.folder import FolderSource
+from cnn.data.decoding.decode import MAX_PIXELS, Decoding, Unreadable, decode_file
 from cnn.data.manifest import Manifest, Source, read_manifest
 from cnn.data.rejects import read_rejects
+from cnn.data.sources.folder import FolderSource
 
 
 def good(rng: random.Random, kind: str) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 from support.images import encoded
 
-from cnn.data.decode import Decoding, Fit, Unreadable, decode
+from cnn.data.decoding.decode import Decoding, Fit, Unreadable, decode
 
 SIZE = 32
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from support.deep_images import chunk, png, tiff
 
-from cnn.data.decode import Decoding, Unreadable, decode, values_of
-from cnn.data.deep_images import RangeUnknown, Values
-from cnn.data.deep_value_range import DeepImage, describe_dark, find_range
+from cnn.data.decoding.decode import Decoding, Unreadable, decode, values_of
+from cnn.data.decoding.deep_images import RangeUnknown, Values
+from cnn.data.decoding.deep_value_range import DeepImage, describe_dark, find_range
 
 SIZE = 16
 

@@ -13,7 +13,7 @@ from support.paths import REPOSITORY
 import cnn
 from cnn.core.cli import quoted
 from cnn.core.errors import InputError
-from cnn.data.folder_splits import Split, find_splits, places_of, split_word
+from cnn.data.folders.folder_splits import Split, find_splits, places_of, split_word
 
 
 def split_of(*folders: str) -> Split | None:

@@ -16,12 +16,12 @@ from support.images import encoded, write_images
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
-from cnn.data import heic
 from cnn.data.build import existing_dataset
-from cnn.data.decode import Decoding, Unreadable, decode, values_of
-from cnn.data.folder import FolderSource
-from cnn.data.heic import NEEDS_EXTRA
-from cnn.data.open_image import MAX_PIXELS, open_image
+from cnn.data.decoding import heic
+from cnn.data.decoding.decode import Decoding, Unreadable, decode, values_of
+from cnn.data.decoding.heic import NEEDS_EXTRA
+from cnn.data.decoding.open_image import MAX_PIXELS, open_image
+from cnn.data.sources.folder import FolderSource
 
 pillow_heif.register_heif_opener()
 RAMP = Image.linear_gradient("L").resize((64, 48)).convert("RGB")

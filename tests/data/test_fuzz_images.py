@@ -16,10 +16,10 @@ from support.fuzzing import fuzz, is_short
 
 from cnn.core.errors import Error, InputError
 from cnn.data.data_settings import DataSettings
-from cnn.data.decode import Decoding, Unreadable, decode
-from cnn.data.folder import FolderSource
-from cnn.data.kaggle import fetch_kaggle, unpack
-from cnn.data.listing import real_path
+from cnn.data.decoding.decode import Decoding, Unreadable, decode
+from cnn.data.sources.folder import FolderSource
+from cnn.data.sources.kaggle import fetch_kaggle, unpack
+from cnn.data.sources.paths import real_path
 
 names = st.binary(min_size=1, max_size=12).filter(
     lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")

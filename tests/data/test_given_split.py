@@ -20,11 +20,11 @@ from support.s3_server import BUCKET, S3Server
 import cnn
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
-from cnn.data.given_split import subsets
-from cnn.data.listing import Subset
 from cnn.data.manifest import Manifest, read_manifest
 from cnn.data.preprocess import Origin, data_settings, preprocess
 from cnn.data.rejects import read_rejects
+from cnn.data.sources.given_split import subsets
+from cnn.data.sources.listing import Subset
 from cnn.settings.schema import FOLDS
 
 

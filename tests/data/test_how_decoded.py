@@ -15,18 +15,18 @@ from support.jobs import Run
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
-from cnn.data.blank_images import BLANK, read_blank
 from cnn.data.build import make_dataset
 from cnn.data.data_set import DataSet
 from cnn.data.data_settings import DataSettings
-from cnn.data.decode import Decoding, Unreadable
-from cnn.data.folder import FolderSource
-from cnn.data.given_split import Images
-from cnn.data.hadoop import SparkSource
+from cnn.data.decoding.blank_images import BLANK, read_blank
+from cnn.data.decoding.decode import Decoding, Unreadable
 from cnn.data.manifest import Manifest, Source, read_manifest
 from cnn.data.rejects import read_rejects
+from cnn.data.sources.folder import FolderSource
+from cnn.data.sources.given_split import Images
+from cnn.data.sources.hadoop import SparkSource
+from cnn.data.sources.store import StoreSource
 from cnn.data.splits import assign
-from cnn.data.store import StoreSource
 from cnn.model.card import MODEL_CARD, ModelCard, read_card
 from cnn.model.classifier import Classifier
 from cnn.search.make_result import model_card

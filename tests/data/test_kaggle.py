@@ -15,7 +15,7 @@ from support.images import write_images
 from support.jobs import Run, one_line
 
 from cnn.core.errors import Error, InputError
-from cnn.data.kaggle import fetch_kaggle, unpack
+from cnn.data.sources.kaggle import fetch_kaggle, unpack
 
 DATASET = "someone/pets"
 KEY = "kaggle-secret-0123456789"
@@ -264,7 +264,7 @@ def test_an_archive_that_reaches_out_is_refused(
 def test_an_archive_that_is_too_large_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cnn.data.kaggle.MAX_UNPACKED", 1 << 20)
+    monkeypatch.setattr("cnn.data.sources.kaggle.MAX_UNPACKED", 1 << 20)
     archive = packed(tmp_path / "a.zip", ("zeros.png", bytes(2 << 20), 0o644))
     with pytest.raises(Error, match="must unpack to at most"):
         unpack(archive, tmp_path / "folder")

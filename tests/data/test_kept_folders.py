@@ -14,7 +14,7 @@ from cnn.core.directory import Directory
 from cnn.core.errors import InputError
 from cnn.data.data_settings import DataSettings
 from cnn.data.manifest import read_manifest, write_manifest
-from cnn.data.store import StoreSource
+from cnn.data.sources.store import StoreSource
 from cnn.settings.toml import CONF, load_settings, read_settings
 from cnn.start import own_configs
 

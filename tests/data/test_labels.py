@@ -22,8 +22,8 @@ from cnn.core.errors import Error, InputError
 from cnn.data.arrays import open_pixels, read_paths
 from cnn.data.data_set import DataSet
 from cnn.data.data_settings import DataSettings
-from cnn.data.label_columns import choose_columns
-from cnn.data.label_table import open_table
+from cnn.data.labels.columns import choose_columns
+from cnn.data.labels.table import open_table
 from cnn.data.screening import Crossing
 from cnn.settings.schema import CacheSettings
 

@@ -12,8 +12,8 @@ from PIL import Image
 from support.images import photograph
 from support.paths import REPOSITORY
 
-from cnn.data.decode import Decoding, Unreadable, decode
-from cnn.data.open_image import MAX_DECLARED, MAX_PIXELS, open_image
+from cnn.data.decoding.decode import Decoding, Unreadable, decode
+from cnn.data.decoding.open_image import MAX_DECLARED, MAX_PIXELS, open_image
 
 # Photographs of 108 and of 200 megapixels.
 SIZES = [(12_000, 9_000), (16_320, 12_240)]
@@ -27,7 +27,7 @@ def test_photographs_of_todays_phones_are_decoded_in_little_memory(
     # In a process of its own, whose highest memory is this test's alone.
     code = """
 import resource, sys
-from cnn.data.decode import Decoding, decode
+from cnn.data.decoding.decode import Decoding, decode
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with open(sys.argv[1], "rb") as file:
     pixels = decode(file, Decoding(128, 1))

@@ -16,8 +16,8 @@ from support.paths import REPOSITORY
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
 from cnn.data.data_settings import DataSettings
-from cnn.data.folder import FolderSource
 from cnn.data.manifest import write_manifest
+from cnn.data.sources.folder import FolderSource
 
 
 def named(pattern: str, count: int, first: int = 0) -> list[str]:

@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits
 from support.images import copies, encoded, texture
 
-from cnn.data.decode import Decoding, decode
-from cnn.data.near_duplicates import BANDS, candidates, hashes, look, nearest, similarity
-from cnn.data.near_hashes import pictures
+from cnn.data.decoding.decode import Decoding, decode
+from cnn.data.near.hashes import pictures
+from cnn.data.near.method import BANDS, candidates, hashes, look, nearest, similarity
 
 SHARED = os.environ.get("SHARED")
 real = pytest.mark.skipif(SHARED is None, reason="needs SHARED, the folder of real images")

@@ -14,11 +14,11 @@ from cnn.core.directory import Directory
 from cnn.core.errors import InputError
 from cnn.data.build import make_dataset
 from cnn.data.data_settings import DataSettings
-from cnn.data.given_split import GivenSplit, subsets
 from cnn.data.manifest import Manifest, Source, read_manifest
-from cnn.data.near_resolution import describe_near, read_near_duplicates
+from cnn.data.near.resolution import describe_near, read_near_duplicates
 from cnn.data.rejects import read_rejects
-from cnn.data.source import source_of
+from cnn.data.sources.given_split import GivenSplit, subsets
+from cnn.data.sources.source import source_of
 
 COUNT = 12
 SETTINGS = DataSettings(image_size=32, group="none", max_rejects=0)

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 from support.images import encoded
 
-from cnn.data.decode import Decoding, decode_and_look
-from cnn.data.originals import (
+from cnn.data.decoding.decode import Decoding, decode_and_look
+from cnn.data.decoding.originals import (
     EVERY_CLASS,
     EXTREMES,
     MOST_SIZES,

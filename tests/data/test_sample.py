@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn.data.sample import draw_pair, write_sample
+from cnn.data.sources.sample import draw_pair, write_sample
 
 FOLDER = Path("face2comics_v2.0.0_by_Sxela/face2comics_v2.0.0_by_Sxela")
 

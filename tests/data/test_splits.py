@@ -17,8 +17,9 @@ from support.images import write_images
 
 from cnn.core.errors import InputError
 from cnn.data.data_settings import DataSettings
-from cnn.data.folder import FolderSource
-from cnn.data.listing import real_path
+from cnn.data.folders.stem_ties import find_stem_ties
+from cnn.data.sources.folder import FolderSource
+from cnn.data.sources.paths import real_path
 from cnn.data.splits import (
     NO_TIES,
     TEST,
@@ -29,7 +30,6 @@ from cnn.data.splits import (
     connected_groups,
     tie_keys,
 )
-from cnn.data.stem_ties import find_stem_ties
 from cnn.settings.schema import FOLDS
 
 CLASSES = ("a", "b")

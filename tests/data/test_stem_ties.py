@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from support.data_sets import make, rows
 
-from cnn.data.likeness import Likeness, compare
+from cnn.data.folders.likeness import Likeness, compare
 
 REAL = Path(os.environ.get("SHARED", "/nowhere"), "data")
 real = pytest.mark.skipif(not REAL.is_dir(), reason="SHARED names no folder of real images")

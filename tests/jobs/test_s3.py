@@ -16,7 +16,7 @@ from cnn.core.commit import claim, staged
 from cnn.core.directory import Directory, reachable
 from cnn.core.errors import InputError
 from cnn.core.lock import lease
-from cnn.data.store import StoreSource
+from cnn.data.sources.store import StoreSource
 from cnn.model.classifier import Classifier
 from cnn.report.page import main as report_main
 from cnn.rundir.trials import read_trials

@@ -171,7 +171,7 @@ def test_bombs_of_images_take_bounded_memory() -> None:
     code = """
 import io, resource, struct, zlib
 from PIL import Image
-from cnn.data.decode import MAX_PIXELS, Decoding, Unreadable, decode
+from cnn.data.decoding.decode import MAX_PIXELS, Decoding, Unreadable, decode
 def chunk(name, content):
     tail = struct.pack(">I", zlib.crc32(name + content))
     return struct.pack(">I", len(content)) + name + content + tail

@@ -1,0 +1,1 @@
+"""Turns the bytes of an image file into pixels, without Spark. `decode` is the way in."""
