@@ -302,7 +302,7 @@ def test_labels_alike_and_rare(
     assert "user.id: again {'group_column': 'none'}" in str(caught.value)
     said = capsys.readouterr().out
     assert "warning: 'HAPPINESS' and 'happiness' are different classes" in said
-    assert "to merge them: again {'lower_labels': True}" in said
+    assert "to merge them: again {'lower_labels': True, 'overwrite': True}" in said
     given: dict[str, Any] = {"labels": place, "group_column": "none"}
     with pytest.raises(InputError) as caught:
         make(spark, images, tmp_path / "data", **given)
