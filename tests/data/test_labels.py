@@ -1,9 +1,7 @@
 """A table of labels: what its rows may look like, and what becomes of each."""
 
-import gzip
 import re
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from support.data_sets import make, no_session, rows
-from support.images import write_images
-from support.jobs import Run
-from support.s3_server import BUCKET, S3Server
+from support.label_tables import flat, label, labels_of, table
 
 import cnn
 from cnn.core.directory import Directory
@@ -23,40 +19,13 @@ from cnn.data.arrays import open_pixels, read_paths
 from cnn.data.data_set import DataSet
 from cnn.data.data_settings import DataSettings
 from cnn.data.labels.columns import choose_columns
-from cnn.data.labels.table import open_table
 from cnn.data.screening import Crossing
 from cnn.settings.schema import CacheSettings
-
-
-def flat(root: Path, count: int = 24) -> Path:
-    """ROOT/0.png to ROOT/23.png, all different."""
-    write_images(root, {"": count})
-    for path in sorted(root.glob("-*.png")):
-        path.rename(root / path.name[1:])
-    return root
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return flat(tmp_path_factory.mktemp("flat") / "images")
-
-
-def label(number: int) -> str:
-    return "ab"[number % 2]
-
-
-def table(path: Path, lines: list[str], end: str = "\n") -> str:
-    path.write_text(end.join(lines), newline="")
-    return str(path)
-
-
-def labels_of(made: DataSet) -> dict[str, str]:
-    """The class of each image by its path."""
-    every = [row for split in ("train", "test") for row in rows(made.path, split)]
-    return {row["path"]: made.manifest.classes[row["label"]] for row in every}
-
-
-ALL = {f"{n}.png": label(n) for n in range(24)}
 
 
 def test_every_row_is_an_image_or_a_reject(spark: Any, tmp_path: Path) -> None:
@@ -113,54 +82,6 @@ def test_every_row_is_an_image_or_a_reject(spark: Any, tmp_path: Path) -> None:
     with pytest.raises(Error, match=r"at most 7 of 27 files may be rejected, but 8 were: 2 ambig"):
         make(spark, root, tmp_path / "more", labels=place, max_rejects=7)
     assert not (tmp_path / "more").exists()
-
-
-def write_semicolons(path: Path) -> str:
-    lines = ["Image Path ;Label", *(f"{n}.png;{label(n)} " for n in range(24))]
-    return table(path.with_suffix(".csv"), lines, "\r\n")
-
-
-def write_bom(path: Path) -> str:
-    lines = ["\ufeffimage_path,text,CLASS"]
-    lines += [f'{n}.png,"a, ""quoted""\nline",{label(n)}' for n in range(24)]
-    return table(path.with_suffix(".csv"), lines)
-
-
-def write_tsv(path: Path) -> str:
-    lines = ["id\ttarget\ta,b", *(f"{n}\t{label(n)}\t" for n in range(24)), ""]
-    return table(path.with_suffix(".tsv"), lines)
-
-
-def write_gzip(path: Path) -> str:
-    text = "\n".join(["user.id,file,label", *(f"x,{n}.png,{label(n)}" for n in range(24))])
-    path = path.with_suffix(".csv.gz")
-    path.write_bytes(gzip.compress(text.encode()))
-    return str(path)
-
-
-def write_parquet(path: Path) -> str:
-    names = pa.array([f"{n}.png" for n in range(24)]).dictionary_encode()
-    found = pa.table({"file.name": names, "label": [label(n) for n in range(24)]})
-    path.mkdir()
-    pq.write_table(found.slice(0, 10), path / "part-0.parquet")
-    pq.write_table(found.slice(10), path / "part-1.parquet")
-    return str(path)
-
-
-@pytest.mark.parametrize("scheme", ["", "file://"])
-@pytest.mark.parametrize(
-    "write", [write_semicolons, write_bom, write_tsv, write_gzip, write_parquet]
-)
-def test_kinds_of_tables(
-    spark: Any, images: Path, tmp_path: Path, write: Callable[[Path], str], scheme: str
-) -> None:
-    place = scheme + write(tmp_path / "labels")
-    options = {"group_column": "none"} if "gz" in place else {}
-    made = make(spark, images, tmp_path / "data", labels=place, **options)
-    assert labels_of(made) == ALL
-    # Nothing has changed, and then the table has.
-    assert not make(spark, images, tmp_path / "data", labels=place, **options).new
-    assert made.rejects() == []
 
 
 def test_numbers_are_labels(spark: Any, images: Path, tmp_path: Path) -> None:
@@ -398,34 +319,3 @@ def test_tables_that_label_nothing(spark: Any, images: Path, tmp_path: Path) -> 
         place = scheme + table(tmp_path / "torn.csv", ["image,label", "1.png,a", "2.png,b,c"])
         with pytest.raises(Error, match=r"the table \S+torn.csv cannot be read: .*"):
             make(spark, images, tmp_path / "data", labels=place)
-
-
-def test_a_small_table_is_sent_to_the_executors(spark: Any, tmp_path: Path) -> None:
-    """They need not see the path that the driver has read it from."""
-    place = table(tmp_path / "labels.csv", ["image,label", "1.png,a"])
-    opened = open_table(place)
-    Path(place).unlink()
-    frame = opened.frame(spark, ["label"], lambda batch: batch, "label string")
-    assert [tuple(row) for row in frame.collect()] == [("a",)]
-
-
-@pytest.mark.slow
-def test_a_table_on_s3(submit: Run, s3: S3Server, images: Path, tmp_path: Path) -> None:
-    store = Directory(f"s3://{BUCKET}/pets")
-    lines = ["image,label", *(f"images/{n}.png,{label(n)}" for n in range(24))]
-    store.write("labels.csv", "\n".join(lines).encode())
-    for path in images.iterdir():
-        store.write(f"images/{path.name}", path.read_bytes())
-    table = (
-        "--labels",
-        f"{store.uri}/labels.csv",
-        "--image-size",
-        "16",
-        "--out",
-        tmp_path / "data",
-    )
-    for place in (f"{store.uri}/images", images):
-        done = submit("jobs/preprocess.py", "--images", place, *table, "--overwrite", env=s3.env)
-        assert done.returncode == 0, done.stderr
-        assert "24 rows of labels, 0 files not in the table" in done.stdout
-        assert {row["path"] for row in rows(tmp_path / "data", "train")} < set(ALL)
