@@ -163,6 +163,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add(
         "--folders",
+        metavar="ask|ignore|given|given,move-groups",
         choices=choices("folders"),
         default="ask",
         help="what to do with folders whose meaning is not clear; ask: stop and show a command for "
