@@ -203,6 +203,7 @@ def _make(
             duplicates=resolved.duplicates,
             near=resolved.near,
             rejects=sorted(rejected),
+            kinds=kinds,
             stored=partial(read_stored, staging, how),
             decode=partial(decode_some, spark, images, how),
             too_many=too_many,

@@ -6,8 +6,9 @@ from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.data.data_set import DataSet
 from cnn.data.decoding.blank_images import BlankImage
+from cnn.data.near.resolution import NearDuplicate
 from cnn.data.overview import Overview
-from cnn.data.rejects import Reject
+from cnn.data.rejects import Kinds, Reject
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class Checked(DataSet):
 
     def rejects(self) -> list[Reject]:
         return list(self.found.rejects)
+
+    def kinds(self) -> Kinds:
+        return self.found.kinds
+
+    def near_duplicates(self) -> list[NearDuplicate]:
+        return list(self.found.near)
 
     def blank(self) -> list[BlankImage]:
         return list(self.found.blank)

@@ -13,7 +13,7 @@ from cnn.data.manifest import Manifest
 from cnn.data.near.resolution import NearDuplicate, describe_near, read_near_duplicates
 from cnn.data.notebook_view import data_html
 from cnn.data.overview import DATA_PAGE
-from cnn.data.rejects import Reject, describe_rejects, read_kinds, read_rejects
+from cnn.data.rejects import Kinds, Reject, describe_rejects, read_kinds, read_rejects
 from cnn.data.sources.passed_over import describe_passed_over
 from cnn.data.splits import TEST, TRAIN
 
@@ -30,6 +30,10 @@ class DataSet:
     def rejects(self) -> list[Reject]:
         """The path and reason of every rejected file."""
         return read_rejects(Directory(self.path))
+
+    def kinds(self) -> Kinds:
+        """How many files were rejected for each kind of reason."""
+        return read_kinds(Directory(self.path))
 
     def blank(self) -> list[BlankImage]:
         """The blank or nearly blank images."""
@@ -53,7 +57,7 @@ class DataSet:
             train, test = (manifest.counts[split][name] for split in (TRAIN, TEST))
             lines.append(f"  {plain(name):{width}}  {train:>9,} train  {test:>9,} test")
         lines.append(f"  {'rejected':{width}}  {manifest.rejects:>9,}")
-        kinds = describe_rejects(read_kinds(Directory(self.path)))
+        kinds = describe_rejects(self.kinds())
         lines += [textwrap.indent(line, " " * (width + 6)) for line in kinds]
         ignored = f"  and {manifest.ignored:,} others ignored" if manifest.ignored else ""
         lines.append(f"  {'listed':{width}}  {manifest.listed:>9,}{ignored}")

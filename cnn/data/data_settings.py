@@ -166,10 +166,12 @@ class DataSettings(Frozen):
     def identity(self, *, without: frozenset[str] = frozenset()) -> str:
         """The settings as text for a hash, without some of them.
 
-        A setting of a later version is left out while it has its default, so that data sets of
+        A setting of a later version is left out while it has its old meaning, so that data sets of
         before are found again.
         """
         later = {k for k in _LATER if getattr(self, k) == DataSettings.model_fields[k].default}
+        # Near-duplicates were not looked for.
+        later |= {"near_duplicates"} if self.near_duplicates == "keep" else set()
         return self.model_dump_json(exclude={*without, *later})
 
     @property

@@ -16,7 +16,7 @@ from cnn.data.decoding.originals import EXTREMES, KEYS, Original, Originals, mer
 from cnn.data.manifest import Manifest
 from cnn.data.near.resolution import NearDuplicate
 from cnn.data.parts import PartResult
-from cnn.data.rejects import Reject
+from cnn.data.rejects import Kinds, Reject
 from cnn.data.splits import TEST, TRAIN, Row
 
 # The page, in the data directory.
@@ -46,6 +46,7 @@ class Overview:
         duplicates: Paths of files, each with that of an earlier file with the same bytes.
         near: Pairs of images that show the same picture.
         rejects: Paths and reasons of files that did not become images.
+        kinds: Their numbers, with those of rows of a table that name no file.
         stored: Returns the stored pixels of the images with these paths.
         decode: Returns the pixels of those of these files that can be decoded.
         too_many: Why the rejects are too many for a data set, if they are.
@@ -59,6 +60,7 @@ class Overview:
     duplicates: Sequence[tuple[str, str]]
     near: Sequence[NearDuplicate]
     rejects: Sequence[Reject]
+    kinds: Kinds
     stored: Callable[[Collection[str]], Pixels]
     decode: Callable[[Collection[str]], Pixels]
     too_many: Error | None = None

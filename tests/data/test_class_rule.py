@@ -87,5 +87,7 @@ def test_settings_of_later_versions_do_not_change_the_inputs_of_old_data_sets() 
         '"group":"auto","group_regex":null,"split":"exact","folders":"ask","fit":"stretch",'
         '"background":"auto","value_range":null,"seed":0,"max_rejects":0.01}'
     )
-    assert DataSettings().identity(without=frozenset({"test_images"})) == old
+    before = DataSettings(near_duplicates="keep")
+    assert before.identity(without=frozenset({"test_images"})) == old
+    assert DataSettings().identity() != before.identity()
     assert '"exclude":["x"]' in DataSettings(exclude=("x",)).identity()

@@ -58,7 +58,8 @@ def test_what_was_finished_stays(noise_data: Path, tmp_path: Path, sent: int, co
     trials = read_trials(Directory(run))
     assert 2 <= len(trials) < 100
     left = {path.name for path in run.iterdir()}
-    assert left == {"run.json", "settings.toml", "tensorboard", "trials"}
+    # The checkpoints are what trials said of the images that they held out.
+    assert left == {"checkpoints", "run.json", "settings.toml", "tensorboard", "trials"}
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
     assert _gone(process.pid)
 

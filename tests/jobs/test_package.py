@@ -44,7 +44,14 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["report.page", "rundir.result", "model.classifier", "data.decode", "data.arrays", "run"],
+    [
+        "report.page",
+        "rundir.result",
+        "model.classifier",
+        "data.decoding.decode",
+        "data.arrays",
+        "run",
+    ],
 )
 def test_what_needs_no_session_imports_neither_spark_nor_a_framework(module: str) -> None:
     heavy = {"pyspark", "py4j", "hyperopt", "keras", "tensorflow"}

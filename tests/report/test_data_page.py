@@ -152,7 +152,7 @@ def test_pairs_that_look_alike_stand_side_by_side(spark: Any, tmp_path: Path) ->
     html = text_of(data)
     page = Page(html)
     assert "Pairs of images that look alike: 2. With different labels: 1." in page.text
-    differ, same = html.split('<figure class="pair')[1:]
+    differ, same = (part.split("</figure>")[0] for part in html.split('<figure class="pair')[1:])
     assert differ.startswith(" differ")
     assert not same.startswith(" differ")
     # Also of an image that was dropped.

@@ -181,8 +181,8 @@ def test_a_worker_that_is_stopped_does_not_hold_its_task_for_ever() -> None:
 def test_what_runs_on_executors_needs_no_files_beside_the_package() -> None:
     """Executors may have it as a zip alone, without conf/."""
     modules = (
-        "data.build, data.hadoop, data.source, data.store, model.predict, spark.task, train.hosts, "
-        "train.multi_worker, train.trial"
+        "data.build, data.sources.hadoop, data.sources.source, data.sources.store, model.predict, "
+        "spark.task, train.hosts, train.multi_worker, train.trial"
     )
     imports = "; ".join(f"import cnn.{name}" for name in modules.split(", "))
     code = f"import sys; {imports}; print('cnn.settings.toml' in sys.modules)"

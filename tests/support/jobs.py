@@ -20,10 +20,10 @@ def clean_environment() -> dict[str, str]:
     return {**kept, "VIRTUAL_ENV": sys.prefix, "PATH": path, "SPARK_SUBMIT_OPTS": SHORT_LIVED}
 
 
-def preprocess(submit: Run, root: Path) -> Path:
+def preprocess(submit: Run, root: Path, *more: str) -> Path:
     """Makes ROOT/data, 32x32, of ROOT/images."""
     arguments = ("--images", root / "images", "--out", root / "data", "--image-size", "32")
-    done = submit("jobs/preprocess.py", *arguments)
+    done = submit("jobs/preprocess.py", *arguments, *more)
     assert done.returncode == 0, done.stderr
     return root / "data"
 

@@ -49,7 +49,7 @@ class Material:
 
 def make_material(submit: Run, noise_data: Path, root: Path) -> Material:
     draw_images(root / "images")
-    many = preprocess(submit, root)
+    many = preprocess(submit, root, *ALIKE)
     backbone = save_backbone(root / "small.keras")
     (root / "run").mkdir()
     pixels = keras.Input((SIZE, SIZE, 1), dtype="uint8")
@@ -58,6 +58,10 @@ def make_material(submit: Run, noise_data: Path, root: Path) -> Material:
     card = made_up.card(SIZE, ("cats", "dogs"))
     (root / "run" / "model.json").write_text(card.model_dump_json())
     return Material(root / "images", noise_data, root / "run", many, backbone)
+
+
+# All drawn images of a class show the same picture.
+ALIKE = ("--near-duplicates", "keep")
 
 
 def draw_images(root: Path) -> None:
@@ -124,7 +128,7 @@ class Preprocess(Job):
     share = 0.4
 
     def command(self) -> list[str]:
-        words = ("jobs/preprocess.py", "--images", self.material.images, "--out", self.out)
+        words = ("jobs/preprocess.py", "--images", self.material.images, "--out", self.out, *ALIKE)
         return [str(word) for word in (*words, "--image-size", SIZE)]
 
     def check(self, fault: str) -> None:

@@ -19,7 +19,7 @@ Plain numpy. Hashes are computed in whole numbers, so that they are equal on all
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -64,6 +64,14 @@ _GREY_LEVELS = 2.0
 _NO_PAIRS = np.empty((0, 3), np.int64)
 # ITU-R 601 luma, as shares of 256.
 _LUMA = np.array([77, 150, 29])
+
+
+class NearPair(NamedTuple):
+    """The paths of two near-duplicates, and the correlation of their detail."""
+
+    one: str
+    other: str
+    similarity: float
 
 
 def hashes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from cnn.core.directory import Directory
 from cnn.core.documents import write_csv
 from cnn.data.data_settings import DataSettings
 from cnn.data.duplicates import HELD_OUT, withheld
-from cnn.data.near.search import NearPair
+from cnn.data.near.method import NearPair
 from cnn.data.rejects import Reject
 from cnn.data.screening import Screened
 from cnn.data.splits import ImageFile, connected_groups

@@ -8,7 +8,7 @@ shuffle.
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from cnn.core.directory import Directory
 from cnn.data.decoding.decode import Decoding
 from cnn.data.near.hashes import HASHES, pictures, read_hashes
-from cnn.data.near.method import BANDS, candidates, look, nearest, similarity
+from cnn.data.near.method import BANDS, NearPair, candidates, look, nearest, similarity
 from cnn.data.parts import Part
 from cnn.data.splits import TEST, TRAIN
 from cnn.spark.interruptible import collected
@@ -28,14 +28,6 @@ if TYPE_CHECKING:
 _Side = tuple[int, int]
 # Which of a pair's images, and its reduced pixels.
 _Look = tuple[int, bytes]
-
-
-class NearPair(NamedTuple):
-    """The paths of two near-duplicates, and the correlation of their detail."""
-
-    one: str
-    other: str
-    similarity: float
 
 
 def find_near_duplicates(
