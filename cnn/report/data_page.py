@@ -52,7 +52,7 @@ def render_data_page(overview: Overview) -> str:
     manifest = overview.manifest
     changed = _changed(manifest.settings)
     shown = manifest.classes[:SHOWN_CLASSES]
-    near = sorted(overview.near or (), key=lambda pair: pair.label == pair.same_as_label)[:_PAIRS]
+    near = sorted(overview.near, key=lambda pair: pair.label == pair.same_as_label)[:_PAIRS]
     repeated = _repeated(overview.duplicates)
     wanted = _wanted(overview, near, repeated)
     stored = overview.stored(wanted)

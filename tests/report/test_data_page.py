@@ -199,3 +199,14 @@ def test_an_image_that_was_held_back_for_the_test_set_is_shown(spark: Any, tmp_p
     assert "The test images are those of …/set/test , and no others." in page.text
     rejects = html[html.index('id="rejects"') : html.index('id="split"')]
     assert rejects.count("<img") == 1
+
+
+def test_a_split_that_folders_give_is_said(spark: Any, tmp_path: Path) -> None:
+    for part, count in (("train", 20), ("val", 5), ("test", 5)):
+        write_images(tmp_path / "images" / part, {"a": count, "b": count}, seed=count + len(part))
+    data = make(spark, tmp_path / "images", tmp_path / "data", folders="given")
+    page = Page(text_of(data))
+    assert "The split is that of the folders" in page.text
+    assert "The validation images are fold 0" in page.text
+    assert "The split of the folders is kept: 10 test, 40 train, 10 validation images." in page.text
+    assert "were chosen by group;" not in page.text
