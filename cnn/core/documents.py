@@ -4,7 +4,9 @@ Such a file may be huge, damaged, deeply nested, or not a regular file. It is re
 in bounded memory and time: the limits are checked before anything is parsed.
 """
 
+import csv
 import errno
+import io
 import json
 import os
 import re
@@ -115,6 +117,15 @@ def write_csv(
     sink = pa.BufferOutputStream()
     pyarrow.csv.write_csv(table, sink)
     directory.write(name, sink.getvalue().to_pybytes())
+
+
+def read_csv(directory: Directory, name: str) -> list[list[str]]:
+    """The rows that `write_csv` wrote, without the header; none if there is no such file."""
+    try:
+        text = directory.read(name).decode()
+    except FileNotFoundError:
+        return []
+    return list(csv.reader(io.StringIO(text, newline="")))[1:]
 
 
 def parse_toml(text: str) -> dict[str, Any]:

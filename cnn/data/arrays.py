@@ -88,7 +88,7 @@ def arrays_size(manifest: Manifest, split: str) -> int:
 
 def _values_of(manifest: Manifest) -> dict[str, tuple[str, type]]:
     """By column, the name and the type of the array of its values."""
-    return {**_VALUES, **(_WEIGHTS if manifest.settings.weighted else {})}
+    return {**_VALUES, **(_WEIGHTS if manifest.settings.has_column("weight") else {})}
 
 
 def _names(manifest: Manifest) -> list[str]:

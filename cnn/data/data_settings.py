@@ -25,6 +25,10 @@ _LATER = (
 )
 
 
+# The value of a column setting if the table has no such column, or it is not to be used.
+NO_COLUMN = "none"
+
+
 class DataSettings(Frozen):
     """Every setting that preprocessing used."""
 
@@ -140,7 +144,7 @@ class DataSettings(Frozen):
                     Option("label_columns"),
                     ",".join(self.label_columns),
                 )
-        if self.group_column not in (None, "none"):
+        if self.has_column("group"):
             if self.group_regex is not None:
                 raise _not_both("group_column", "group_regex")
             if self.group != "auto":
@@ -155,13 +159,12 @@ class DataSettings(Frozen):
     @property
     def refuses_crossing(self) -> bool:
         """Whether groups of images must not cross the parts of the split that is given."""
-        in_table = self.split_column not in (None, "none")
+        in_table = self.has_column("split")
         return self.folders == "given" or (in_table and self.folders != "given,move-groups")
 
-    @property
-    def weighted(self) -> bool:
-        """Whether a table gives the images weights, for a data set whose columns are chosen."""
-        return self.weight_column not in (None, "none")
+    def has_column(self, kind: Literal["group", "split", "weight"]) -> bool:
+        """Whether a table gives the images groups, a split or weights; its columns are chosen."""
+        return getattr(self, f"{kind}_column") not in (None, NO_COLUMN)
 
     def identity(self, *, without: frozenset[str] = frozenset()) -> str:
         """The settings as text for a hash, without some of them.

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from cnn.core.errors import InputError, Option
 from cnn.core.seeds import seeded_hash
-from cnn.data.data_settings import DataSettings
+from cnn.data.data_settings import NO_COLUMN, DataSettings
 from cnn.settings.schema import FOLDS
 
 TRAIN: Final = "train"
@@ -68,8 +68,8 @@ class TooFewGroups(InputError):
     ) -> InputError:
         """The same error with the user's command, changed so that it would go on."""
         advice = ""
-        if settings.group_column not in (None, "none"):
-            without = suggest({"group_column": "none"})
+        if settings.has_column("group"):
+            without = suggest({"group_column": NO_COLUMN})
             advice += f"; without the groups of the column {settings.group_column}: {without}"
         enough = [name for name in classes if name not in self.groups]
         if len(enough) > 1:
@@ -118,7 +118,7 @@ def tie_keys(
     if settings.group_regex is not None:
         pattern = re.compile(settings.group_regex)
         return [_match_key(pattern, file.path) for file in files]
-    if settings.group_column not in (None, "none"):
+    if settings.has_column("group"):
         return [file.path if file.group is None else file.group for file in files]
     if settings.group == "none" or (settings.group == "auto" and not ties.parts):
         return [file.path for file in files]
@@ -217,7 +217,7 @@ def assign(
     for i in order:
         part = files[i].part
         fold = given[part] if part in given else fold_of[groups[i]]
-        weight = files[i].weight if settings.weighted else None
+        weight = files[i].weight if settings.has_column("weight") else None
         row = Row(files[i].path, labels[files[i].class_name], groups[i], fold, weight)
         split[TEST if fold == TEST_FOLD else TRAIN].append(row)
     _check_sides(split, classes, folds, test_fraction)

@@ -15,7 +15,7 @@ from cnn.rundir.earlier_runs import NOTHING, EarlierRuns
 from cnn.search.grid import GRID
 from cnn.search.hyperopt_documents import Vals, document_of
 from cnn.search.space import SearchSpace
-from cnn.search.warm_start import with_earlier
+from cnn.search.warm_start import documents_of, with_earlier
 
 # Hyperopt's interface: (new ids, domain, trials, seed) -> trial documents, none when exhausted.
 Suggest = Callable[[list[int], base.Domain, base.Trials, int], list[dict[str, Any]]]
@@ -42,6 +42,7 @@ def strategy(
         earlier: Trials of earlier runs with the same search space, for TPE.
     """
     phase, points = space.phase, points or {}
+    before = documents_of(earlier, space)
     asked: Counter[int] = Counter()
 
     def suggest(
@@ -63,7 +64,7 @@ def strategy(
         if phase.strategy == "random" or attempt >= _TPE_DRAWS:
             documents: list[dict[str, Any]] = rand.suggest(new_ids, domain, trials, own)
         else:
-            known = with_earlier(trials, space, earlier) if earlier.trials else trials
+            known = with_earlier(trials, before) if before else trials
             documents = propose(new_ids, domain, known, own, startup=phase.startup_trials)
         return documents
 

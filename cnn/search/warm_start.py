@@ -60,21 +60,21 @@ def warm_start(settings: Settings, runs: Sequence[Directory]) -> WarmStart:
                 "{} must name a run with a finished trial, but {} has none", WARM_START, run.uri
             )
         inside, outside = [], []
-        for trial in ranked:
+        for rank, trial in enumerate(ranked):
             point = {name: trial.params[name] for name in space.varying if name in trial.params}
             try:
-                inside.append((trial, point, space.encode(point)))
+                inside.append((rank, trial, point, space.encode(point)))
             except InputError as error:
                 outside.append((trial, error))
         if same:
             known += [
-                EarlierTrial(params=point, place=(ranked.index(trial) + 0.5) / len(ranked))
-                for trial, point, _ in inside
+                EarlierTrial(params=point, place=(rank + 0.5) / len(ranked))
+                for rank, _, point, _ in inside
             ]
         tried = inside[: 1 if same else _POINTS]
         there = [space.encode(point) for point in points]
-        points += [point for _, point, vals in tried if vals not in there]
-        remarks.append(_remark(run, [trial for trial, *_ in tried], len(inside), same, outside))
+        points += [point for _, _, point, vals in tried if vals not in there]
+        remarks.append(_remark(run, [trial for _, trial, *_ in tried], len(inside), same, outside))
     first = first.model_copy(update={"points": tuple(points)})
     changed = settings.model_copy(update={"phases": (first, *others)})
     return WarmStart(changed, EarlierRuns(trials=tuple(known)), tuple(remarks))
@@ -128,14 +128,21 @@ def _remark(
     return f"warm start from {run.uri}: {'; '.join(parts)}"
 
 
-def with_earlier(trials: base.Trials, space: SearchSpace, earlier: EarlierRuns) -> base.Trials:
-    """This search's trials and those of earlier runs, each with its place as its loss.
+def documents_of(earlier: EarlierRuns, space: SearchSpace) -> list[dict[str, Any]]:
+    """Hyperopt's documents of the trials of earlier runs with this space, with places as losses."""
+    return [
+        document_of(
+            -1 - number,
+            space.encode(trial.params),
+            {"status": STATUS_OK, "loss": trial.place},
+            base.JOB_STATE_DONE,
+        )
+        for number, trial in enumerate(earlier.trials)
+    ]
 
-    Args:
-        trials: This search's trials.
-        space: The search space of the phase.
-        earlier: The trials of earlier runs with this space.
-    """
+
+def with_earlier(trials: base.Trials, earlier: Sequence[dict[str, Any]]) -> base.Trials:
+    """This search's trials, each with its place as its loss, and those of `documents_of`."""
     own = trials.trials
     scored = [d for d in own if d["result"].get("status") == STATUS_OK and "loss" in d["result"]]
     order = sorted(scored, key=lambda document: (document["result"]["loss"], document["tid"]))
@@ -147,19 +154,6 @@ def with_earlier(trials: base.Trials, space: SearchSpace, earlier: EarlierRuns) 
         return {**document, "result": {**document["result"], "loss": place[document["tid"]]}}
 
     found = base.Trials()
-    found.insert_trial_docs(
-        [
-            *(
-                document_of(
-                    -1 - number,
-                    space.encode(trial.params),
-                    {"status": STATUS_OK, "loss": trial.place},
-                    base.JOB_STATE_DONE,
-                )
-                for number, trial in enumerate(earlier.trials)
-            ),
-            *map(placed, own),
-        ]
-    )
+    found.insert_trial_docs([*earlier, *map(placed, own)])
     found.refresh()
     return found

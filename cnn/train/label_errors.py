@@ -76,6 +76,9 @@ class LabelErrors:
     # The likely class, int32 (m,), and its probability, float32 (m,).
     suggested: np.ndarray
     probability: np.ndarray
+    # Whether the networks are nearer to guessing than to agreeing with all labels. What they
+    # contradict is then mostly their own mistakes, and nothing is suspected.
+    too_poor: bool = False
 
 
 def find_label_errors(answers: Answers, labels: np.ndarray, classes: int) -> LabelErrors:
@@ -92,27 +95,17 @@ def find_label_errors(answers: Answers, labels: np.ndarray, classes: int) -> Lab
     >>> found.images.tolist(), found.suggested.tolist()
     ([2], [1])
     """
-    if too_poor(answers, labels, classes):
-        none = np.empty(0, np.int64)
-        return LabelErrors(none, none.astype(np.int32), none.astype(np.float32))
     first, most = answers.classes[:, 0], answers.probabilities[:, 0]
     margin = most - answers.own
     # Where both are equally probable, the label is as good as the other class.
     contradicted = np.flatnonzero((first != labels) & (margin > 0))
     order = contradicted[np.argsort(-margin[contradicted], kind="stable")]
-    expected = expected_errors(answers, labels, classes)
+    poor = float((first == labels).mean()) < (1 + 1 / classes) / 2
+    expected = 0 if poor else expected_errors(answers, labels, classes)
     # An image that is looked at in vain costs less than a wrong label that is not: one standard
     # error of the count more.
     found = order[: expected + round(math.sqrt(expected))]
-    return LabelErrors(found, first[found], most[found])
-
-
-def too_poor(answers: Answers, labels: np.ndarray, classes: int) -> bool:
-    """Whether networks are nearer to guessing than to agreeing with all labels.
-
-    What they contradict is then mostly their own mistakes. Arguments as `find_label_errors`.
-    """
-    return float((answers.classes[:, 0] == labels).mean()) < (1 + 1 / classes) / 2
+    return LabelErrors(found, first[found], most[found], poor)
 
 
 def expected_errors(answers: Answers, labels: np.ndarray, classes: int) -> int:

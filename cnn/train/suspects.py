@@ -25,7 +25,7 @@ from cnn.rundir.trials import trial_name
 from cnn.settings.params import TrainingParams
 from cnn.spark.child import Ended
 from cnn.train.job import Job
-from cnn.train.label_errors import Answers, LabelErrors, find_label_errors, too_poor
+from cnn.train.label_errors import Answers, LabelErrors, find_label_errors
 from cnn.train.out_of_fold import CROSS_VALIDATION, cross_validate, read_answers
 from cnn.train.pictures import as_png, write_parquet
 
@@ -74,8 +74,8 @@ def check_labels(asked: LabelJob) -> LabelCheck:
     if judged:
         answers = Answers.joined(*(one.answers for one in judged))
         labels = np.concatenate([one.labels() for one in judged])
-        poor = too_poor(answers, labels, len(classes))
         found = find_label_errors(answers, labels, len(classes))
+        poor = found.too_poor
         suspects, pictures = _described(classes, judged, paths, found)
         _add_pictures(run, pictures)
         _write_answers(run, judged, paths)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnn.train import label_errors
-from cnn.train.label_errors import Answers, expected_errors, find_label_errors, too_poor
+from cnn.train.label_errors import Answers, expected_errors, find_label_errors
 
 
 def drawn(
@@ -111,5 +111,6 @@ def test_right_labels_are_not_suspected() -> None:
 def test_a_network_that_guesses_suggests_nothing(sharpness: float, poor: bool) -> None:
     probabilities, labels, _ = drawn(2, 400, sharpness=sharpness)
     answers = Answers.of(probabilities, labels)
-    assert too_poor(answers, labels, 2) == poor
-    assert (len(find_label_errors(answers, labels, 2).images) == 0) == poor
+    found = find_label_errors(answers, labels, 2)
+    assert found.too_poor == poor
+    assert (len(found.images) == 0) == poor

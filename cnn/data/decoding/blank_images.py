@@ -1,13 +1,11 @@
 """Blank images: they stay in the data set and are listed in `blank.csv`."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from cnn.core.console import plain
 from cnn.core.directory import Directory
-from cnn.core.documents import write_csv
+from cnn.core.documents import read_csv, write_csv
 from cnn.data.manifest import Manifest
 from cnn.data.splits import TEST, TRAIN
 
@@ -31,11 +29,7 @@ def read_blank(data: Directory) -> list[BlankImage]:
 
     The list is empty if there is no such file, because earlier versions did not write one.
     """
-    try:
-        text = data.read(BLANK).decode()
-    except FileNotFoundError:
-        return []
-    return [BlankImage(*row) for row in list(csv.reader(io.StringIO(text, newline="")))[1:]]
+    return [BlankImage(*row) for row in read_csv(data, BLANK)]
 
 
 def describe_blank(path: str, manifest: Manifest, images: Sequence[BlankImage]) -> list[str]:

@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 from cnn.core.errors import InputError, Option
 from cnn.core.near_misses import did_you_mean
-from cnn.data.data_settings import DataSettings
+from cnn.data.data_settings import NO_COLUMN, DataSettings
 
 LABELS = Option("labels")
-# A setting that says that a table's column of an optional kind is not to be used.
-NO_COLUMN = "none"
 # By kind of column, patterns of its usual names in small letters, without spaces and the like. A
 # name of a later pattern counts only if there is none of an earlier one, because `id` is often only
 # the number of a row.

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from cnn.core.console import say
 from cnn.core.errors import InputError, Option
-from cnn.data.data_settings import DataSettings
+from cnn.data.data_settings import NO_COLUMN, DataSettings
 from cnn.data.folders.class_names import check_map, merger
 from cnn.data.folders.layout_check import Suggest
-from cnn.data.labels.columns import LABELS, NO_COLUMN, Columns, choose_columns
+from cnn.data.labels.columns import LABELS, Columns, choose_columns
 from cnn.data.labels.join import Joined, different_values, joined
 from cnn.data.labels.rows import Reading, part_of, places
 from cnn.data.labels.table import LabelTable, folder_of, open_table

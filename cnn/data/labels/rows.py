@@ -105,21 +105,13 @@ class Reading:
         group = values.pop(0) if self.columns.group is not None else nothing
         part, weight = nothing, pa.nulls(len(name), pa.float64())
         if self.columns.split is not None:
-            given = values.pop(0)
-            part = _mapped(given, part_of, pa.string())
-            reason = pc.coalesce(
-                reason,
-                _where(pc.is_null(given), "no part of the split"),
-                _where(pc.is_null(part), "not a part of a split ({})", given),
-            )
+            none, wrong = "no part of the split", "not a part of a split ({})"
+            part, why = _read(values.pop(0), part_of, pa.string(), none, wrong)
+            reason = pc.coalesce(reason, why)
         if self.columns.weight is not None:
-            given = values.pop(0)
-            weight = _mapped(given, _weight, pa.float64())
-            reason = pc.coalesce(
-                reason,
-                _where(pc.is_null(given), "no weight"),
-                _where(pc.is_null(weight), "not a weight above 0 ({})", given),
-            )
+            none, wrong = "no weight", "not a weight above 0 ({})"
+            weight, why = _read(values.pop(0), _weight, pa.float64(), none, wrong)
+            reason = pc.coalesce(reason, why)
         return pa.RecordBatch.from_arrays(
             [name, key, self._alternative(key), label, group, part, weight, reason],
             ["name", "key", "alternative", "label", "group", "part", "weight", "reason"],
@@ -177,6 +169,15 @@ def _mapped(column: pa.Array, function: Callable[[str], Any], kind: pa.DataType)
     encoded = column.dictionary_encode()
     values = pa.array(map(function, encoded.dictionary.to_pylist()), kind)
     return values.take(encoded.indices)
+
+
+def _read(
+    column: pa.Array, function: Callable[[str], Any], kind: pa.DataType, none: str, wrong: str
+) -> tuple[pa.Array, pa.Array]:
+    """A function of each value, and the reasons why some have none."""
+    found = _mapped(column, function, kind)
+    why = pc.coalesce(_where(pc.is_null(column), none), _where(pc.is_null(found), wrong, column))
+    return found, why
 
 
 def _where(condition: pa.Array, reason: str, values: pa.Array | None = None) -> pa.Array:

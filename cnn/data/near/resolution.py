@@ -1,14 +1,12 @@
 """Decides what happens to near-duplicates, and lists them in `near-duplicates.csv`."""
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from cnn.core.console import plain
 from cnn.core.directory import Directory
-from cnn.core.documents import write_csv
+from cnn.core.documents import read_csv, write_csv
 from cnn.data.data_settings import DataSettings
 from cnn.data.duplicates import HELD_OUT, withheld
 from cnn.data.near.method import NearPair
@@ -163,17 +161,13 @@ def read_near_duplicates(data: Directory) -> list[NearDuplicate]:
 
     The list is empty if there is no such file, because earlier versions did not write one.
     """
-    try:
-        text = data.read(NEAR_DUPLICATES).decode()
-    except FileNotFoundError:
-        return []
-    return [NearDuplicate(*row) for row in list(csv.reader(io.StringIO(text, newline="")))[1:]]
+    return [NearDuplicate(*row) for row in read_csv(data, NEAR_DUPLICATES)]
 
 
 def describe_near(path: str, near: Sequence[NearDuplicate]) -> list[str]:
     """Says how many near-duplicates there are, and warns of those with different labels.
 
-    `path` is the data directory.
+    `path` is the data directory, or "" if there is none.
     """
     if not near:
         return []
@@ -182,8 +176,8 @@ def describe_near(path: str, near: Sequence[NearDuplicate]) -> list[str]:
         counts[pair.resolved] += 1
     what = ", ".join(f"{count:,} {outcome}" for outcome, count in counts.items())
     pairs = "pair" if len(near) == 1 else "pairs"
-    where = f"{plain(path)}/{NEAR_DUPLICATES}"
-    lines = [f"{len(near):,} {pairs} of near-duplicates ({what}); see {where}"]
+    see = f"; see {plain(path)}/{NEAR_DUPLICATES}" if path else ""
+    lines = [f"{len(near):,} {pairs} of near-duplicates ({what}){see}"]
     wrong = contradictory(near)
     if wrong:
         have = "pair has" if len(wrong) == 1 else "pairs have"
