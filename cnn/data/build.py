@@ -148,7 +148,9 @@ def _make(
         too_many = check_rejects(kinds, listing.listed, settings)
         if strict and too_many is not None:
             raise too_many
-        resolved, results = _resolve(spark, staging, plan, first, how, settings, listing.classes)
+        resolved, split, results = _resolve(
+            spark, staging, plan, first, how, settings, listing.classes
+        )
         # What is a reject already, because it cannot be read, is not one twice.
         known = {path for path, _ in rejected}
         withheld = [*plan.screened.withheld, *(r for r in resolved.withheld if r[0] not in known)]
@@ -197,8 +199,7 @@ def _make(
             raise Error(f"internal error: {missing} files unaccounted for")
         overview = Overview(
             manifest,
-            # The originals are known by their places in the first split.
-            *look_at(first, plan.split, listing.classes),
+            *look_at(first, plan.split, split[TRAIN], listing.classes, unread=known),
             blank=sorted(blank),
             duplicates=resolved.duplicates,
             near=resolved.near,
@@ -240,9 +241,9 @@ def _resolve(
     how: Decoding,
     settings: DataSettings,
     classes: Sequence[str],
-) -> tuple[Resolved, list[PartResult]]:
+) -> tuple[Resolved, dict[str, list[Row]], list[PartResult]]:
     """Finds near-duplicates; if they change the split, the parts are written in another order."""
-    screened = plan.screened
+    screened, split = plan.screened, plan.split
     with as_error():
         copies = {path for path, _ in screened.duplicates}
         found = find_near_duplicates(spark, staging, plan.parts, how, copies)
@@ -258,7 +259,7 @@ def _resolve(
                 ) from None
             results = rearrange(spark, staging, plan.parts, results, split, settings)
         staging.sub(HASHES).remove()
-    return resolved, results
+    return resolved, split, results
 
 
 def existing_dataset(out: Directory, inputs: str) -> Manifest | None:

@@ -12,7 +12,14 @@ import numpy as np
 
 from cnn.core.errors import Error
 from cnn.data.decoding.blank_images import BlankImage
-from cnn.data.decoding.originals import EXTREMES, KEYS, Original, Originals, merged
+from cnn.data.decoding.originals import (
+    EXTREMES,
+    KEYS,
+    SHOWN_CLASSES,
+    Original,
+    Originals,
+    merged,
+)
 from cnn.data.manifest import Manifest
 from cnn.data.near.resolution import NearDuplicate
 from cnn.data.parts import PartResult
@@ -21,6 +28,8 @@ from cnn.data.splits import TEST, TRAIN, Row
 
 # The page, in the data directory.
 DATA_PAGE = "data.html"
+# Images of a class that it shows.
+SAMPLES = 8
 
 Pixels = dict[str, np.ndarray]
 
@@ -39,7 +48,8 @@ class Overview:
 
     Attributes:
         manifest: The manifest.
-        originals: What the files have; its places are meaningless here.
+        originals: What the decoded files have, also those that were left out as near-duplicates;
+            its places are meaningless here.
         samples: Paths of training images, by class, for the first classes.
         extremes: The most extreme images, for each of `cnn.data.decoding.originals.KEYS`.
         blank: The blank images.
@@ -79,25 +89,54 @@ class Looked(NamedTuple):
 
 
 def look_at(
-    results: Iterable[PartResult], split: Mapping[str, Sequence[Row]], classes: Sequence[str]
+    results: Iterable[PartResult],
+    first: Mapping[str, Sequence[Row]],
+    rows: Sequence[Row],
+    classes: Sequence[str],
+    *,
+    unread: Collection[str],
 ) -> Looked:
-    """Adds up what all parts of a data set learnt about their originals."""
+    """Adds up what all parts of a data set learnt about their originals.
+
+    Args:
+        results: The results of the parts.
+        first: The rows of these parts.
+        rows: The training images, when near-duplicates have been resolved.
+        classes: The classes, in the order of their labels.
+        unread: The paths of files that could not be decoded.
+    """
     parts: dict[str, list[bytes]] = {TRAIN: [], TEST: []}
     for result in results:
         parts[result.split].append(result.originals)
     each = {side: merged(some) for side, some in parts.items()}
-
-    def picked(name: str) -> list[Picked]:
-        found = []
-        for side, originals in each.items():
-            for key, place, original in originals.extremes[name]:
-                row = split[side][place]
-                found.append((key, Picked(row.path, classes[row.label], original)))
-        return [one for _, one in sorted(found)[:EXTREMES]]
-
-    samples = {
-        classes[label]: [split[TRAIN][place].path for place in places]
-        for label, places in sorted(each[TRAIN].samples.items())
+    found: dict[str, list[tuple[float, Picked]]] = {name: [] for name in KEYS}
+    for side, originals in each.items():
+        for name, some in originals.extremes.items():
+            for key, place, original in some:
+                row = first[side][place]
+                found[name].append((key, Picked(row.path, classes[row.label], original)))
+    extremes = {
+        name: [picked for _, picked in sorted(some)[:EXTREMES]] for name, some in found.items()
     }
-    total = merged(originals.pack() for originals in each.values())
-    return Looked(total, samples, {name: picked(name) for name in KEYS})
+    total = Originals()
+    for originals in each.values():
+        total.merge(originals)
+    return Looked(total, _samples(rows, classes, unread), extremes)
+
+
+def _samples(
+    rows: Sequence[Row], classes: Sequence[str], unread: Collection[str]
+) -> dict[str, list[str]]:
+    """The paths of the first images of each of the first classes."""
+    samples: dict[str, list[str]] = {name: [] for name in classes[:SHOWN_CLASSES]}
+    left = len(samples)
+    for row in rows:
+        if row.label >= SHOWN_CLASSES or row.path in unread:
+            continue
+        some = samples[classes[row.label]]
+        if len(some) < SAMPLES:
+            some.append(row.path)
+            left -= len(some) == SAMPLES
+        if not left:
+            break
+    return samples

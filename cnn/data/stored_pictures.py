@@ -1,6 +1,6 @@
 """Reads the pixels of a few images out of a data directory of any size."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -27,27 +27,33 @@ def read_stored(data: Directory, how: Decoding, wanted: Collection[str]) -> dict
     `data` needs no manifest yet: `how` says how its images were decoded. Of all other images only
     the paths are read.
     """
-    names = [f"{split}/{name}" for split in (TRAIN, TEST) for name in data.names(split)]
-    values = pa.array(sorted(wanted), pa.string())
-    if not len(values):
+    if not wanted:
         return {}
+    names = [f"{split}/{name}" for split in (TRAIN, TEST) for name in data.names(split)]
     with ThreadPoolExecutor(_THREADS) as threads:
-        each = threads.map(lambda name: _rows_of(data, name, values), names)
+        each = threads.map(lambda name: list(read_pixels(data, name, wanted)), names)
         found = {path: pixels for rows in each for path, pixels in rows}
     return {path: as_array(pixels, how) for path, pixels in found.items()}
 
 
-def _rows_of(data: Directory, name: str, wanted: pa.Array) -> list[tuple[str, bytes]]:
+def read_pixels(data: Directory, name: str, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Yields the path and the pixels of some images of a part, in its order.
+
+    Args:
+        data: The data directory.
+        name: The part's file.
+        wanted: The paths of the images; those that are elsewhere do not matter.
+
+    Only the pixels of row groups that have a wanted image are read; one is in memory at a time.
+    """
+    values = pa.array(list(wanted), pa.string())
     filesystem, path = data.path(name)
-    rows: list[tuple[str, bytes]] = []
     with filesystem.open_input_file(path) as stream:
-        source = pq.ParquetFile(stream)
-        for group in range(source.num_row_groups):
-            paths = source.read_row_group(group, ["path"])["path"]
-            places = pc.indices_nonzero(pc.is_in(paths, wanted))
+        file = pq.ParquetFile(stream)
+        for group in range(file.num_row_groups):
+            paths = file.read_row_group(group, ["path"]).column(0)
+            places = pc.indices_nonzero(pc.is_in(paths, values))
             if len(places):
-                pixels = source.read_row_group(group, ["pixels"])["pixels"]
-                rows += zip(
-                    paths.take(places).to_pylist(), pixels.take(places).to_pylist(), strict=True
-                )
-    return rows
+                pixels = file.read_row_group(group, ["pixels"]).column(0)
+                for place in places.to_pylist():
+                    yield paths[place].as_py(), pixels[place].as_py()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cnn.core.console import shortened
-from cnn.data.decoding.originals import EVERY_CLASS, LEVELS
+from cnn.data.decoding.originals import BINS_AN_OCTAVE, EVERY_CLASS, LEVELS
 from cnn.data.overview import Overview
 from cnn.data.sources.passed_over import describe_files
 from cnn.data.splits import TEST, TRAIN
@@ -65,12 +65,11 @@ def _copies(overview: Overview) -> Iterator[Check]:
         )
     else:
         yield Check(True, "No two images have the same bytes.")
-    near = overview.near
-    if near:
-        other = sum(pair.label != pair.same_as_label for pair in near)
-        text = f"Pairs of images that look alike: {len(near):,}"
-        if other:
-            yield Check(False, f"{text}. With different labels: {other:,}.")
+    if manifest.near_duplicates:
+        text = f"Pairs of images that look alike: {manifest.near_duplicates:,}"
+        if manifest.near_contradictions:
+            other = f"{manifest.near_contradictions:,}"
+            yield Check(False, f"{text}. With different labels: {other}.")
         else:
             yield Check(None, f"{text}, with the same labels.")
     else:
@@ -110,8 +109,8 @@ def _shapes(overview: Overview) -> Iterator[Check]:
             None,
             f"Enlarged, because they have fewer pixels than {size}: {_images(originals.enlarged)}.",
         )
-    # The bins of a side are eighths of an octave.
-    extreme = sum(n for (wide, high), n in originals.sides.items() if abs(wide - high) > 8)
+    sides = originals.sides.items()
+    extreme = sum(n for (wide, high), n in sides if abs(wide - high) > BINS_AN_OCTAVE)
     if extreme and manifest.settings.fit == "stretch":
         yield Check(
             None,

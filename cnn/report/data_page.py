@@ -43,8 +43,10 @@ _MODES = {
     "I": "grey, more than 8 bits",
     "F": "grey, floating-point",
 }
-# Settings that say which folder or table a class comes from.
-_CLASS_SETTINGS = frozenset({"labels", "class_level", "class_regex"})
+# Settings with which a class is not simply the name of a folder.
+_CLASS_SETTINGS = frozenset(
+    {"labels", "class_level", "class_regex", "lower_labels", "map_labels", "relabel"}
+)
 
 
 def render_data_page(overview: Overview) -> str:
@@ -52,12 +54,13 @@ def render_data_page(overview: Overview) -> str:
     manifest = overview.manifest
     changed = _changed(manifest.settings)
     shown = manifest.classes[:SHOWN_CLASSES]
+    rows = _class_rows(overview)
     near = sorted(overview.near, key=lambda pair: pair.label == pair.same_as_label)[:_PAIRS]
     repeated = _repeated(overview.duplicates)
     wanted = _wanted(overview, near, repeated)
     stored = overview.stored(wanted)
     # Near-duplicates that were left out are not in the data set.
-    stored |= overview.decode({path for pair in near for path in pair[:2]} - stored.keys())
+    stored |= overview.decode(wanted - stored.keys())
     return render(
         "data_page.html.j2",
         manifest=manifest,
@@ -65,10 +68,11 @@ def render_data_page(overview: Overview) -> str:
         checks=data_checks.checks(overview),
         too_many=overview.too_many,
         coarse=manifest.size <= EXACT,
-        rows=_class_rows(overview)[:_ROWS],
+        rows=rows[:_ROWS],
         more_rows=max(0, len(manifest.classes) - _ROWS),
         samples=Budget(stored, _SAMPLES_BUDGET).in_turn(overview.samples),
         shown=shown,
+        shown_rows=rows[: len(shown)],
         **_originals(overview),
         **_brightness(overview),
         extreme_shapes=_extreme_shapes(overview, Budget(stored, _BUDGET)),
@@ -79,7 +83,6 @@ def render_data_page(overview: Overview) -> str:
         ),
         repeated=_copies(repeated, Budget(stored, _BUDGET)),
         near=_near(near, Budget(stored, 2 * _BUDGET)),
-        near_total=len(overview.near),
         rejected=_rejected(overview),
         more_reasons=max(0, len(manifest.reasons) - _REASONS),
         passed_over=describe_files(manifest.passed_over) if manifest.passed_over else "",
@@ -120,7 +123,6 @@ def _brightness(overview: Overview) -> dict[str, Any]:
     return {
         "levels_plot": plot(EVERY_CLASS, small=False),
         "levels": {name: plot(label, small=True) for label, name in enumerate(names)},
-        "light": {row.name: row.light for row in _class_rows(overview)},
     }
 
 
@@ -173,7 +175,7 @@ class ClassRow:
 
 
 def _class_rows(overview: Overview) -> list[ClassRow]:
-    counts, light = overview.manifest.counts, overview.originals.light
+    counts, originals = overview.manifest.counts, overview.originals
     names = overview.manifest.classes
     totals = {name: counts[TRAIN][name] + counts[TEST][name] for name in names}
     most = max(totals.values())
@@ -183,7 +185,7 @@ def _class_rows(overview: Overview) -> list[ClassRow]:
             counts[TRAIN][name],
             counts[TEST][name],
             totals[name] / most,
-            light[label] / 256 / totals[name],
+            originals.light[label] / 256 / originals.images[label],
         )
         for label, name in enumerate(names)
     ]
@@ -285,7 +287,8 @@ def _rejected(overview: Overview) -> list[dict[str, Any]]:
             "count": count,
             "files": [
                 Thumbnail(path, "", budget.source(path), reason)
-                for path, reason in examples.get(kind, ())
+                # Rows of a table that name no file are not among the rejected files.
+                for path, reason in examples.get(kind) or [(overview.kinds[kind].example, kind)]
             ],
         }
         for kind, count in reasons

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import ceil, floor, log2
 
-from cnn.data.decoding.originals import LEVELS, side_of
+from cnn.data.decoding.originals import BINS_AN_OCTAVE, LEVELS, side_of
 
 # The most circles of a plot; with more different sizes, neighbours are drawn together.
 _MOST_CIRCLES = 800
@@ -59,7 +59,8 @@ def _grouped(sides: Mapping[tuple[int, int], int], step: int) -> dict[tuple[int,
 
 def shapes_plot(sides: Mapping[tuple[int, int], int]) -> str:
     """Bars at the ratio of width to height, from 1:4 and narrower to 4:1 and wider."""
-    edge, wide = 8, 2  # quarters of an octave, and the bins of a side in one
+    # In quarters of an octave, and the bins of a side in one.
+    edge, wide = 8, BINS_AN_OCTAVE // 4
     counts: Counter[int] = Counter()
     for (width, height), count in sides.items():
         ratio = round((width - height) / wide)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.data_sets import rows
 from support.images import copies, texture, write_images
 from support.jobs import Run
 from support.pages import Page
@@ -15,9 +16,14 @@ from support.pages import Page
 import cnn
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
+from cnn.data.build import make_dataset
 from cnn.data.checked import Checked
 from cnn.data.data_set import DataSet
+from cnn.data.data_settings import DataSettings
+from cnn.data.manifest import Source
+from cnn.data.overview import SAMPLES, Overview
 from cnn.data.preprocess import Origin, data_settings, preprocess
+from cnn.data.sources.folder import FolderSource
 from cnn.report.data_page import render_data_page
 
 EVIL = "<script>alert('é')< script> \u202egnp"
@@ -157,6 +163,42 @@ def test_pairs_that_look_alike_stand_side_by_side(spark: Any, tmp_path: Path) ->
     assert not same.startswith(" differ")
     # Also of an image that was dropped.
     assert differ.count("<img") == same.count("<img") == 2
+
+
+def test_what_is_shown_of_a_class_is_in_the_data_set(spark: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for name in ("a", "b"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(12):
+            picture = texture(rng)
+            for copy in range(3):
+                # The same picture at three sizes.
+                smaller = picture.resize([side - 16 * copy for side in picture.size])
+                smaller.save(tmp_path / "images" / name / f"{number}-{copy}.png")
+    seen: list[Overview] = []
+    out = Directory(tmp_path / "data")
+    settings = DataSettings(image_size=32, near_duplicates="drop", group="none")
+    source = FolderSource(tmp_path / "images")
+    listing = source.find(settings)
+
+    def page(overview: Overview) -> str:
+        seen.append(overview)
+        return render_data_page(overview)
+
+    make_dataset(spark, source, out, settings, listing, source=Source(name="t"), page=page)
+    (overview,) = seen
+    train = {row["path"] for row in rows(out.uri, "train")}
+    every = train | {row["path"] for row in rows(out.uri, "test")}
+    assert len(every) == 24
+    for paths in overview.samples.values():
+        assert len(paths) == SAMPLES
+        assert set(paths) <= train
+    # The originals are all 72 images.
+    assert overview.extremes["smallest"][0].original.width == 268
+    light = overview.originals.light[0] / 256 / overview.originals.images[0]
+    assert overview.originals.images[0] == 36
+    assert 0 < light < 256
+    assert f"<td>{light:.0f}</td>" in text_of(DataSet(out.uri, overview.manifest))
 
 
 def test_the_page_stays_small(spark: Any, tmp_path: Path) -> None:

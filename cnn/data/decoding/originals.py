@@ -7,7 +7,7 @@ its images. Their sum does not depend on how the images were divided into parts.
 import pickle
 import zlib
 from bisect import insort
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import log2
@@ -19,13 +19,12 @@ import numpy as np
 EVERY_CLASS = -1
 # Classes whose brightness is counted separately and of which samples are shown: the first ones.
 SHOWN_CLASSES = 20
-SAMPLES = 8
 # The number of images kept of each extreme.
 EXTREMES = 8
 # Brightness is counted in so many bins of 256.
 LEVELS = 16
 # A side of an image is counted in bins of an eighth of an octave (9 %).
-_BINS_AN_OCTAVE = 8
+BINS_AN_OCTAVE = 8
 # Data sets with more different sizes than this have no table of them.
 MOST_SIZES = 32
 # About so many pixels along each side determine the brightness of an image.
@@ -84,7 +83,7 @@ class Originals:
         light: The sum of the brightness of each class, in 256ths of a level.
         enlarged: The number of enlarged images.
         extremes: For each of KEYS, the most extreme images.
-        samples: The first places of images of each of the first SHOWN_CLASSES.
+        images: The number of images of each class.
     """
 
     sides: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -94,7 +93,7 @@ class Originals:
     light: Counter[int] = field(default_factory=Counter)
     enlarged: int = 0
     extremes: dict[str, list[Extreme]] = field(default_factory=lambda: {name: [] for name in KEYS})
-    samples: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    images: Counter[int] = field(default_factory=Counter)
 
     def add(self, place: int, label: int, image: Original) -> None:
         """Adds an image; images must come in the order of their places."""
@@ -105,6 +104,7 @@ class Originals:
         self.kinds[image.kind] += 1
         # Whole numbers, so that the sum does not depend on its order.
         self.light[label] += round(256 * image.brightness)
+        self.images[label] += 1
         self.enlarged += image.enlarged
         for name, key in KEYS.items():
             value, kept = key(image), self.extremes[name]
@@ -115,8 +115,6 @@ class Originals:
         self.levels[EVERY_CLASS, level] += 1
         if label < SHOWN_CLASSES:
             self.levels[label, level] += 1
-            if len(self.samples[label]) < SAMPLES:
-                self.samples[label].append(place)
 
     def _drop_many(self) -> None:
         if self.sizes is not None and len(self.sizes) > MOST_SIZES:
@@ -137,11 +135,10 @@ class Originals:
         self.kinds.update(other.kinds)
         self.levels.update(other.levels)
         self.light.update(other.light)
+        self.images.update(other.images)
         self.enlarged += other.enlarged
         for name, found in other.extremes.items():
             self.extremes[name] = sorted([*self.extremes[name], *found])[:EXTREMES]
-        for label, places in other.samples.items():
-            self.samples[label] = sorted([*self.samples[label], *places])[:SAMPLES]
 
 
 def merged(parts: Iterable[bytes]) -> Originals:
@@ -153,9 +150,9 @@ def merged(parts: Iterable[bytes]) -> Originals:
 
 
 def _bin(side: int) -> int:
-    return round(_BINS_AN_OCTAVE * log2(side))
+    return round(BINS_AN_OCTAVE * log2(side))
 
 
 def side_of(number: int) -> float:
     """The side in the middle of a bin, in pixels."""
-    return float(2 ** (number / _BINS_AN_OCTAVE))
+    return float(2 ** (number / BINS_AN_OCTAVE))

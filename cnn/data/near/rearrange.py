@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cnn.core.directory import Directory
 from cnn.data.data_settings import DataSettings
-from cnn.data.near.search import read_pixels
 from cnn.data.parts import Decoded, Part, PartResult, cut_parts, write_part
 from cnn.data.splits import Row
+from cnn.data.stored_pictures import read_pixels
 from cnn.spark.interruptible import collected
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from cnn.core.directory import Directory
 from cnn.data.decoding.decode import Decoding
@@ -19,6 +18,7 @@ from cnn.data.near.hashes import HASHES, pictures, read_hashes
 from cnn.data.near.method import BANDS, NearPair, candidates, look, nearest, similarity
 from cnn.data.parts import Part
 from cnn.data.splits import TEST, TRAIN
+from cnn.data.stored_pictures import read_pixels
 from cnn.spark.interruptible import collected
 
 if TYPE_CHECKING:
@@ -123,22 +123,3 @@ def _compared(
         .mapValues(compare)
     )
     return dict(collected(together.filter(lambda item: item[1] > 0)))
-
-
-def read_pixels(
-    staging: Directory, name: str, wanted: Collection[str]
-) -> Iterator[tuple[str, bytes]]:
-    """Yields the path and the pixels of some images of the part file `name`, in its order.
-
-    Only the pixels of row groups that have a wanted image are read; one is in memory at a time.
-    """
-    filesystem, path = staging.path(name)
-    with filesystem.open_input_file(path) as stream:
-        file = pq.ParquetFile(stream)
-        for group in range(file.num_row_groups):
-            paths = file.read_row_group(group, ["path"]).column(0).to_pylist()
-            chosen = [i for i, path in enumerate(paths) if path in wanted]
-            if chosen:
-                pixels = file.read_row_group(group, ["pixels"]).column(0)
-                for i in chosen:
-                    yield paths[i], pixels[i].as_py()
