@@ -99,6 +99,18 @@ class DataSettings(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _two_classes(self) -> "DataSettings":
+        if self.classes is not None and (
+            len(set(self.classes)) != len(self.classes) or len(self.classes) < 2
+        ):
+            raise InputError(
+                "{} must name at least two different classes, but got {}",
+                Option("classes"),
+                ",".join(self.classes),
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_class_rule(self) -> "DataSettings":
         if self.class_regex is not None and self.class_level != 1:
             raise InputError(
@@ -132,6 +144,10 @@ class DataSettings(Frozen):
                 Option("test_images"),
                 Option("split_column"),
             )
+        if self.class_regex is not None:
+            raise _not_both("class_regex", "labels")
+        if self.class_level != 1:
+            raise _not_both("class_level", "labels")
         if self.label_columns is not None:
             if self.label_column is not None:
                 raise _not_both("label_column", "label_columns")

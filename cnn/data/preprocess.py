@@ -14,6 +14,7 @@ from cnn.core.console import say
 from cnn.core.directory import Directory, check_uri
 from cnn.core.errors import InputError, Option
 from cnn.data.build import check_dataset, existing_dataset, make_dataset
+from cnn.data.checked import write_checked
 from cnn.data.data_set import DataSet
 from cnn.data.data_settings import DataSettings
 from cnn.data.folders.class_names import describe_alike
@@ -28,7 +29,7 @@ from cnn.data.screening import Crossing
 from cnn.data.sources.folder import FolderSource
 from cnn.data.sources.given_split import Images, images_at
 from cnn.data.sources.kaggle import fetch_kaggle
-from cnn.data.sources.listing import Gathered, Listing, inputs_of
+from cnn.data.sources.listing import Gathered, Listing, inputs_of, new_names
 from cnn.data.sources.sample import write_sample
 from cnn.data.sources.source import ImageSource, needs_spark
 from cnn.data.splits import TooFewGroups
@@ -144,8 +145,10 @@ class _Preprocessing:
     def from_sample(self, pairs: int) -> bool:
         if pairs < 1:
             raise InputError("{} must be 1 or more, but got {}", Option("sample"), pairs)
-        text = f"sample {pairs} {self.settings.identity()}"
-        inputs = hashlib.sha256(text.encode()).hexdigest()
+        corrections = read_corrections(self.settings.relabel)
+        identity = self.settings.identity(without=frozenset({"map_labels", "relabel"}))
+        text = f"sample {pairs} {identity}{new_names(self.settings)}"
+        inputs = corrections.inputs(hashlib.sha256(text.encode()).hexdigest())
         with claim(self.out, MANIFEST):
             if not self._must_make(inputs):
                 return False
@@ -153,7 +156,7 @@ class _Preprocessing:
             with self._drawing_folder() as root:
                 write_sample(root, pairs, seed=self.settings.seed)
                 images = FolderSource(root)
-                listing = images.find(self.settings)._replace(inputs=inputs)
+                listing = corrections.apply(images.find(self.settings))._replace(inputs=inputs)
                 with self.session as spark:
                     self._make(spark, images, listing, SAMPLE)
         return True
@@ -283,8 +286,5 @@ class _Preprocessing:
         if not self.check:
             make_dataset(spark, images, self.out, self.settings, listing, **known)
             return
-        # It imports this module.
-        from cnn.data.checked import write_checked
-
         found, text = check_dataset(spark, images, self.out, self.settings, listing, **known)
         self.checked.append(write_checked(self.out, found, text))

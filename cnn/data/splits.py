@@ -190,15 +190,14 @@ def assign(
     validated = any(file.part == VALIDATION for file in files)
     folds = range(VALIDATION_FOLD + 1, FOLDS) if validated else range(FOLDS)
     members: dict[str, list[int]] = defaultdict(list)
-    fold_of: dict[str, int] = {}
     for index, group in enumerate(groups):
         if files[index].part in {"", TRAIN}:
             members[group].append(index)
     strata: dict[frozenset[str], list[str]] = defaultdict(list)
     for group, indices in members.items():
-        if group not in fold_of:
-            strata[frozenset(files[i].class_name for i in indices)].append(group)
+        strata[frozenset(files[i].class_name for i in indices)].append(group)
 
+    fold_of: dict[str, int] = {}
     for stratum in sorted(strata, key=sorted):
         ranked = sorted(
             (seeded_hash(settings.seed, "split", group), group) for group in strata[stratum]

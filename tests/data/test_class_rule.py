@@ -91,3 +91,13 @@ def test_settings_of_later_versions_do_not_change_the_inputs_of_old_data_sets() 
     assert before.identity(without=frozenset({"test_images"})) == old
     assert DataSettings().identity() != before.identity()
     assert '"exclude":["x"]' in DataSettings(exclude=("x",)).identity()
+
+
+def test_a_malformed_glob_is_refused_in_one_line() -> None:
+    for glob in ("[!]", "[z-a]"):
+        with pytest.raises(InputError, match=r"--exclude must be globs, but got '\["):
+            exclusion([glob])
+    # Not a set, as in a .gitignore file.
+    empty = exclusion(["a[]"])
+    assert empty is not None
+    assert empty.fullmatch("x/a[]/1.png")

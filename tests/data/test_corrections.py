@@ -7,6 +7,7 @@ import pytest
 from support.data_sets import make, no_session, rows
 from support.images import write_images
 
+import cnn
 from cnn.core.errors import InputError
 from cnn.data.data_set import DataSet
 
@@ -66,3 +67,14 @@ def test_corrections_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--relabel must be a CSV, TSV or Parquet file"):
         make(no_session(), root, tmp_path / "data", relabel=str(tmp_path))
     assert not (tmp_path / "data").exists()
+
+
+def test_labels_of_the_sample_are_corrected(spark: Any, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"sample": 12, "image_size": 16}
+    before = labels(cnn.preprocess(spark, None, tmp_path / "before", **how))
+    path = min(before)
+    other = ("faces", "comics")[1 - before[path]]
+    file = write(tmp_path / "suspects.csv", f"{path},{other},,")
+    made = cnn.preprocess(spark, None, tmp_path / "data", relabel=file, **how)
+    assert labels(made) == before | {path: 1 - before[path]}
+    assert not cnn.preprocess(spark, None, tmp_path / "data", relabel=file, **how).new

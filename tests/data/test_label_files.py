@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from support.data_sets import make, rows
+from support.data_sets import make, no_session, rows
 from support.jobs import Run
 from support.label_tables import ALL, flat, label, labels_of, table
 from support.s3_server import BUCKET, S3Server
 
 from cnn.core.directory import Directory
+from cnn.core.errors import InputError
 from cnn.data.labels.table import open_table
 
 
@@ -100,3 +101,37 @@ def test_a_table_on_s3(submit: Run, s3: S3Server, images: Path, tmp_path: Path) 
         assert done.returncode == 0, done.stderr
         assert "24 rows of labels, 0 files not in the table" in done.stdout
         assert {row["path"] for row in rows(tmp_path / "data", "train")} < set(ALL)
+
+
+def test_what_folders_would_say_is_left_out_or_refused(
+    spark: Any, images: Path, tmp_path: Path
+) -> None:
+    lines = [f"{n}.png,{label(n)}" for n in range(24)]
+    place = table(tmp_path / "labels.csv", ["image,label", *lines])
+    made = make(spark, images, tmp_path / "data", labels=place, exclude=("1?.png",), max_rejects=10)
+    left_out = {f"{n}.png" for n in range(10, 20)}
+    assert labels_of(made) == {path: ALL[path] for path in ALL.keys() - left_out}
+    assert made.manifest.reasons == {"no such file": 10}
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"class_level": 2}, "--class-level cannot be combined with --labels"),
+        ({"class_regex": "(a)"}, "--class-regex cannot be combined with --labels"),
+        ({"folders": "given"}, "--folders given cannot be combined with --labels: name the column"),
+        ({"classes": ("a",)}, "--classes must name at least two different classes, but got a"),
+    ]
+    for given, rule in refused:
+        with pytest.raises(InputError, match=rule):
+            make(no_session(), images, tmp_path / "refused", labels=place, **given)
+
+
+def test_an_evaluation_set_beside_a_test_set_is_for_validation(
+    spark: Any, images: Path, tmp_path: Path
+) -> None:
+    part = {0: "test", 1: "evaluation"}
+    lines = [f"{n}.png,{label(n // 6)},{part.get(n % 6, 'training')}" for n in range(24)]
+    place = table(tmp_path / "labels.csv", ["image,label,split", *lines])
+    made = make(spark, images, tmp_path / "data", labels=place)
+    assert {row["path"] for row in rows(made.path, "test")} == {f"{n}.png" for n in range(0, 24, 6)}
+    validated = {row["path"] for row in rows(made.path, "train") if row["fold"] == 0}
+    assert validated == {f"{n}.png" for n in range(1, 24, 6)}
+    with pytest.raises(InputError, match="--test-fraction cannot be combined with test images"):
+        make(spark, images, tmp_path / "more", labels=place, test_fraction=0.3)

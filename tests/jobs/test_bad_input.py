@@ -46,7 +46,7 @@ def test_preprocess_flags(submit: Run, tmp_path: Path, arguments: list[str], exp
         ({"a": 30}, [], "must hold at least two classes"),
         ({"a": 30, "b": 30, "c": 0}, [], "'c' has none"),
         ({"a": 30, "b": 30}, ["--classes", "a,z"], "'z' has none"),
-        ({"a": 30, "b": 30}, ["--classes", "a"], "at least two different folders"),
+        ({"a": 30, "b": 30}, ["--classes", "a"], "at least two different classes"),
         ({"a": 30, "b": 2}, [], "every class must have enough groups of images"),
     ],
 )

@@ -32,12 +32,6 @@ def class_order(
             missing.
     """
     if settings.classes is not None:
-        if len(set(settings.classes)) != len(settings.classes) or len(settings.classes) < 2:
-            raise InputError(
-                "{} must name at least two different folders, but got {}",
-                CLASSES,
-                ",".join(settings.classes),
-            )
         for name in settings.classes:
             if name not in found:
                 raise InputError(

@@ -72,7 +72,7 @@ def exclusion(globs: Sequence[str]) -> re.Pattern[str] | None:
     a glob without a '/' matches a name at any depth, one with a '/' a path from the root.
 
     Raises:
-        InputError: A glob is empty.
+        InputError: A glob is empty or malformed.
 
     >>> left_out = exclusion(["*/masks", "*_mask.png"])
     >>> [bool(left_out.fullmatch(path)) for path in ("a/masks/1.png", "a/b/1_mask.png", "a/1.png")]
@@ -83,14 +83,19 @@ def exclusion(globs: Sequence[str]) -> re.Pattern[str] | None:
     for text in globs:
         if not text.strip("/"):
             raise InputError("{} must name files or folders, but got {!r}", EXCLUDE, text)
-    return re.compile(f"(?:{'|'.join(map(_translated, globs))})(?:/.*)?", re.DOTALL)
+    try:
+        return re.compile(f"(?:{'|'.join(map(_translated, globs))})(?:/.*)?", re.DOTALL)
+    except re.error as error:
+        raise InputError(
+            "{} must be globs, but got {}: {}", EXCLUDE, ", ".join(map(repr, globs)), error
+        ) from None
 
 
 def _translated(text: str) -> str:
     anchored = "/" in text.rstrip("/")
     # What is below a folder is left out with it.
     path = text.removesuffix("/**").strip("/")
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[!^]?\]?[^]]*\])", path)
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[!^]?(?:\][^]]*|[^]]+)\])", path)
     known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     pattern = "".join(
         known.get(part) or (_set_of(part) if i % 2 else re.escape(part))

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from cnn.data.folders.folder_splits import split_word
@@ -13,10 +13,9 @@ _LETTERS = ("[a-z]+", "[A-Za-z]+", "[A-Za-z_]+", "[A-Za-z_ -]+", "[^/]*[^/\\d]")
 
 
 class Encoded(NamedTuple):
-    """A regular expression for `--class-regex`, and the images of each class that it finds."""
+    """A regular expression for `--class-regex`, which finds the classes in names of files."""
 
     regex: str
-    counts: Mapping[str, int]
     # The folders whose files do not have such names.
     others: Sequence[str]
 
@@ -54,7 +53,7 @@ def find_encoded(paths: Iterable[str]) -> Encoded | None:
     counts = Counter(match[1] for name in names if (match := pattern.search(name)))
     if counts != found:
         return None
-    return Encoded(regex, dict(sorted(counts.items())), sorted(by_folder.keys() - set(named)))
+    return Encoded(regex, sorted(by_folder.keys() - set(named)))
 
 
 def _classes(names: Sequence[str]) -> Counter[str] | None:

@@ -6,7 +6,7 @@ images, so the user must choose; `layout_check` asks.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from cnn.core.errors import InputError, Option
@@ -57,18 +57,8 @@ class Split(NamedTuple):
     classes: tuple[str, ...]
 
     def part_of(self, name: str) -> GivenPart:
-        """Which part of a split the folder `name` is, one of `parts`.
-
-        An evaluation set is the test set unless there is another: Food-11 has training, validation
-        and evaluation.
-        """
-        words = {split_word(part) for part in self.parts}
-        word = split_word(name)
-        if word in _TRAINS:
-            return TRAIN
-        if word in _VALIDATIONS or (word in _EVALUATIONS and words & {"test", "testing"}):
-            return VALIDATION
-        return TEST
+        """Which part of a split the folder `name` is, one of `parts`."""
+        return part_named(split_word(name) or "", {split_word(part) or "" for part in self.parts})
 
     def folder(self, name: str) -> str:
         """The path of one of `parts`."""
@@ -172,8 +162,29 @@ def _test_last(names: Iterable[str]) -> list[str]:
     return order if len(set(words.values())) > 1 and words[order[-1]] in _TESTS else []
 
 
+def part_named(word: str, words: Collection[str]) -> GivenPart:
+    """Which part of a split a word names, from `split_word`; `words` are those of all its parts.
+
+    An evaluation set is the test set unless there is another: Food-11 has training, validation and
+    evaluation.
+
+    >>> part_named("evaluation", {"training", "validation", "evaluation"})
+    'test'
+    """
+    if word in _TRAINS:
+        return TRAIN
+    if word in _VALIDATIONS or (word in _EVALUATIONS and {"test", "testing"} & set(words)):
+        return VALIDATION
+    return TEST
+
+
 def _totals(parts: Mapping[str, Counter[str]], names: Iterable[str]) -> dict[str, int]:
     return {name: parts[name].total() for name in names}
+
+
+def labelled_splits(places: Sequence[Place]) -> list[Split]:
+    """The splits whose parts have the same classes."""
+    return [split for split in find_splits(places) if split.classes]
 
 
 def parts_of(places: Sequence[Place]) -> dict[str, GivenPart]:
@@ -181,7 +192,7 @@ def parts_of(places: Sequence[Place]) -> dict[str, GivenPart]:
 
     What lies in no part of a split, such as class folders next to test/, is training images.
     """
-    splits = [split for split in find_splits(places) if split.classes]
+    splits = labelled_splits(places)
     kinds = {split.folder(name): split.part_of(name) for split in splits for name in split.parts}
     if not kinds:
         return {}
@@ -209,7 +220,7 @@ def with_parts(
             Option("folders"),
             settings.folders,
         )
-    _check_classes(tree, parts)
+    _check_classes(tree, parts, settings)
     if TEST in parts.values() and "test_fraction" in settings.model_fields_set:
         raise InputError(
             "{} cannot be combined with {} {} where a test set is given",
@@ -220,18 +231,21 @@ def with_parts(
     return [file._replace(part=parts[file.path.rpartition("/")[0]]) for file in files]
 
 
-def _check_classes(tree: Mapping[str, Mapping[str, int]], parts: Mapping[str, GivenPart]) -> None:
+def _check_classes(
+    tree: Mapping[str, Mapping[str, int]], parts: Mapping[str, GivenPart], settings: DataSettings
+) -> None:
     classes: dict[GivenPart, set[str]] = defaultdict(set)
     for folder, part in parts.items():
         classes[part] |= tree[folder].keys()
     everything = sorted(set[str]().union(*classes.values()))
-    for part, required in ((TRAIN, everything), (TEST, everything)):
-        missing = [name for name in required if part in classes and name not in classes[part]]
+    for part in (TRAIN, TEST):
+        missing = [name for name in everything if part in classes and name not in classes[part]]
         if missing:
             raise InputError(
-                "{} given must find images of every class in the {} images, but {!r} has none "
+                "{} {} must find images of every class in the {} images, but {!r} has none "
                 "there; use only some classes with {}, or leave folders out with {}",
                 Option("folders"),
+                settings.folders,
                 part,
                 missing[0],
                 Option("classes"),

@@ -11,9 +11,7 @@ from typing import NamedTuple
 
 from cnn.data.folders.class_rule import glob_of
 from cnn.data.folders.encoded_names import Encoded
-from cnn.data.folders.folder_splits import Place, Split, find_splits, is_bare, split_word, wrappers
-
-Tree = Mapping[str, Mapping[str, int]]
+from cnn.data.folders.folder_splits import Place, Split, is_bare, split_word, wrappers
 
 # Folders of images whose class is unknown: seg_pred, unlabeled.
 _UNLABELLED = re.compile(
@@ -254,11 +252,6 @@ def relabelled(places: Sequence[Place], level: int) -> list[Place]:
         Place(place.names, {place.names[-level]: place.total}, len(place.names) - level)
         for place in places
     ]
-
-
-def labelled_splits(places: Sequence[Place]) -> list[Split]:
-    """The splits whose parts have the same classes."""
-    return [split for split in find_splits(places) if split.classes]
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:

@@ -6,13 +6,12 @@ from typing import Any, NamedTuple
 
 from cnn.data.data_settings import DataSettings
 from cnn.data.folders.encoded_names import Encoded
-from cnn.data.folders.folder_splits import Place, Split, parts_of
+from cnn.data.folders.folder_splits import Place, Split, labelled_splits, parts_of
 from cnn.data.folders.layout import (
     Understood,
     class_counts,
     globs,
     has_digits,
-    labelled_splits,
     levels,
     relabelled,
 )

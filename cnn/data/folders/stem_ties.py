@@ -50,13 +50,15 @@ def find_stem_ties(
 
     Args:
         files: All listed files.
-        settings: The settings of the data set; with `group` other than auto nothing is decided.
+        settings: The settings of the data set; with `group` other than auto, or other
+            groups, nothing is decided.
         look: Reads small copies of some of the files.
 
     Returns:
         The decision, and what was seen, in sentences.
     """
-    if settings.group != "auto" or settings.group_regex is not None:
+    elsewhere = settings.group_regex is not None or settings.has_column("group")
+    if settings.group != "auto" or elsewhere:
         return NO_TIES, []
     sides = _sides(files)
     tied: set[GivenPart] = set()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cnn.core.console import say
 from cnn.core.directory import reachable
 from cnn.core.errors import InputError, Option
-from cnn.data.labels.file import TableFile, batches, content_of, format_of
+from cnn.data.labels.file import TableFile, batches, content_of, format_of, info_of
 from cnn.data.labels.rows import text
 from cnn.data.sources.listing import Listing
 
@@ -44,7 +44,7 @@ class Corrections(NamedTuple):
             raise InputError(
                 "{} must name images by the paths of the data set, such as {!r}, but {} has {!r}",
                 RELABEL,
-                min(file.path for file in listing.files),
+                min((file.path for file in listing.files), default=""),
                 self.place,
                 min(self.labels),
             )
@@ -91,10 +91,9 @@ def read_corrections(place: str | None) -> Corrections:
     file = reachable(place)
     if not file.is_file():
         raise InputError("{} must be a CSV, TSV or Parquet file, but got {}", RELABEL, place)
-    content = TableFile(place, content_of(file))
-    assert content.content is not None
-    if len(content.content) > MOST_BYTES:
+    if info_of(file).size > MOST_BYTES:
         raise InputError("{} must have at most {} MiB: {}", RELABEL, MOST_BYTES >> 20, place)
+    content = TableFile(place, content_of(file))
     labels: dict[str, str] = {}
     try:
         how = format_of(content, place, RELABEL)
@@ -114,7 +113,7 @@ def read_corrections(place: str | None) -> Corrections:
                         place,
                         path,
                     )
-    except (ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:
         raise InputError("{} must be a table, but {} is none: {}", RELABEL, place, error) from None
     if not labels:
         raise InputError("{} must have a row, but {} has none", RELABEL, place)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
+from pyarrow import fs
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError, Option
@@ -35,6 +36,12 @@ class TableFile(NamedTuple):
 
     uri: str
     content: bytes | None = None
+
+
+def info_of(file: Directory) -> fs.FileInfo:
+    """The size and the time of a file."""
+    filesystem, path = file.path()
+    return filesystem.get_file_info(path)
 
 
 def content_of(file: Directory) -> bytes:

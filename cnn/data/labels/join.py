@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.core.failure_reason import failure
-from cnn.data.labels.rows import SCHEMA, Reading
+from cnn.data.labels.rows import SCHEMA, Reading, text
 from cnn.data.labels.table import LabelTable
 from cnn.data.rejects import AbsentRows, Kind, rejects_table, write_table
 from cnn.spark.interruptible import collected, interruptible
@@ -91,8 +91,6 @@ def different_values(
 
 
 def _unique(batch: pa.RecordBatch) -> pa.RecordBatch:
-    from cnn.data.labels.rows import text
-
     return pa.RecordBatch.from_arrays([text(batch.column(0)).unique()], ["value"])
 
 

@@ -12,10 +12,11 @@ from cnn.core.console import say
 from cnn.core.errors import InputError, Option
 from cnn.data.data_settings import NO_COLUMN, DataSettings
 from cnn.data.folders.class_names import check_map, merger
+from cnn.data.folders.class_rule import ClassRule, exclusion
 from cnn.data.folders.layout_check import Suggest
 from cnn.data.labels.columns import LABELS, Columns, choose_columns
 from cnn.data.labels.join import Joined, different_values, joined
-from cnn.data.labels.rows import Reading, part_of, places
+from cnn.data.labels.rows import Reading, places, split_word_of
 from cnn.data.labels.table import LabelTable, folder_of, open_table
 from cnn.data.manifest import TableCounts
 from cnn.data.rejects import Reject, check_rejects
@@ -74,8 +75,9 @@ class LabelledImages:
             Error: The table is damaged, or more of its rows are rejects than the settings allow.
         """
         say(f"{self.table.place}: {self.columns}")
+        words: frozenset[str] = frozenset()
         if self.columns.split is not None:
-            self._check_split(spark, self.columns.split)
+            words = self._split_words(spark, self.columns.split)
         if self.settings.map_labels is not None:
             names: Sequence[str] = self.columns.one_hot
             if self.columns.label is not None:
@@ -88,7 +90,7 @@ class LabelledImages:
         own = None
         if lie.inside is not None:
             own = posixpath.join(lie.inside, self.table.place.rstrip("/").rpartition("/")[2])
-        reading = Reading(self.columns, merger(self.settings), lie)
+        reading = Reading(self.columns, merger(self.settings), lie, words)
         tables = paths.count(own) if own else 0
         with joined(spark, paths, self.table, reading) as rows:
             listing = self._listing(rows, tables)
@@ -96,10 +98,12 @@ class LabelledImages:
             del rows, paths
             yield listing
 
-    def _check_split(self, spark: "SparkSession", column: str) -> None:
+    def _split_words(self, spark: "SparkSession", column: str) -> frozenset[str]:
+        """A column's words for parts of a split. Raises InputError if there are only others."""
         values = different_values(spark, self.table, column)
-        if any(map(part_of, values)) or not values:
-            return
+        words = frozenset(filter(None, map(split_word_of, values)))
+        if words or not values:
+            return words
         none = {"split_column": NO_COLUMN}
         together = {**none, "group_column": column, "group": None, "group_regex": None}
         raise InputError(
@@ -132,6 +136,13 @@ class LabelledImages:
         too_many = check_rejects(rows.absent.kinds, listed, self.settings)
         if too_many is not None:
             raise too_many
+        if "test_fraction" in self.settings.model_fields_set and any(one.tested for one in files):
+            raise InputError(
+                "{} cannot be combined with test images in the column {} of {}",
+                Option("test_fraction"),
+                self.columns.split,
+                self.table.place,
+            )
         classes = self._classes(files)
         return Listing(
             files,
@@ -186,12 +197,6 @@ class LabelledImages:
             )
         chosen = self.settings.classes
         if chosen is not None:
-            if len(set(chosen)) != len(chosen) or len(chosen) < 2:
-                raise InputError(
-                    "{} must name at least two different labels, but got {}",
-                    Option("classes"),
-                    ",".join(chosen),
-                )
             for name in chosen:
                 if name not in counts:
                     raise InputError(
@@ -232,5 +237,16 @@ def find_labelled(
     assert settings.labels is not None
     table = open_table(settings.labels, spark)
     columns = choose_columns(table.columns, settings.labels, settings)
+    if settings.keeps_folders and columns.split is None:
+        raise InputError(
+            "{} {} cannot be combined with {}: name the column of {} that says which part an image "
+            "is in with {}",
+            Option("folders"),
+            settings.folders,
+            LABELS,
+            settings.labels,
+            Option("split_column"),
+        )
     settings = settings.model_copy(update=columns.settings())
-    return LabelledImages(images.gather(), images.place, table, columns, settings, suggest)
+    found = images.gather(ClassRule(left_out=exclusion(settings.exclude)))
+    return LabelledImages(found, images.place, table, columns, settings, suggest)

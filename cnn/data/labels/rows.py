@@ -16,29 +16,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnn.data.folders.class_names import Merge
-from cnn.data.folders.folder_splits import split_word
+from cnn.data.folders.folder_splits import part_named, split_word
 from cnn.data.labels.columns import Columns
-from cnn.data.splits import TEST, TRAIN, GivenPart
+from cnn.data.splits import GivenPart
 
 # The columns of `Reading.__call__`, as Spark writes them; `name` is the path as written.
 SCHEMA = (
     "name string, key string, alternative string, label string, `group` string, part string, "
     "weight double, reason string"
 )
-_PARTS: dict[str, GivenPart] = {
-    **dict.fromkeys(("train", "training"), TRAIN),
-    **dict.fromkeys(("dev", "val", "valid", "validation"), "validation"),
-    **dict.fromkeys(("eval", "evaluation", "test", "testing"), TEST),
-}
 
 
-def part_of(value: str) -> GivenPart | None:
-    """The part of a split that a value names, if it names one.
+def split_word_of(value: str) -> str | None:
+    """The word in a value that names a part of a split, if there is one.
 
-    >>> [part_of(value) for value in ("Training", "val", "test_set", "3")]
-    ['train', 'validation', 'test', None]
+    >>> [split_word_of(value) for value in ("Training", " val", "test_set", "3")]
+    ['training', 'val', 'test', None]
     """
-    return _PARTS.get(split_word(value.strip()) or "")
+    return split_word(value.strip())
 
 
 class Places(NamedTuple):
@@ -89,6 +84,12 @@ class Reading:
     columns: Columns
     merge: Merge
     places: Places
+    # All words for parts of a split in the table.
+    split_words: frozenset[str] = frozenset()
+
+    def _part(self, value: str) -> GivenPart | None:
+        word = split_word_of(value)
+        return None if word is None else part_named(word, self.split_words)
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         values = list(map(text, batch.columns))
@@ -106,7 +107,7 @@ class Reading:
         part, weight = nothing, pa.nulls(len(name), pa.float64())
         if self.columns.split is not None:
             none, wrong = "no part of the split", "not a part of a split ({})"
-            part, why = _read(values.pop(0), part_of, pa.string(), none, wrong)
+            part, why = _read(values.pop(0), self._part, pa.string(), none, wrong)
             reason = pc.coalesce(reason, why)
         if self.columns.weight is not None:
             none, wrong = "no weight", "not a weight above 0 ({})"

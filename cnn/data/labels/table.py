@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pyarrow import fs
 
-from cnn.core.directory import Directory, check_uri, reachable
+from cnn.core.directory import check_uri, reachable
 from cnn.core.errors import InputError
 from cnn.data.labels.columns import LABELS
 from cnn.data.labels.file import (
@@ -24,6 +23,7 @@ from cnn.data.labels.file import (
     checked,
     content_of,
     format_of,
+    info_of,
     sniffed,
 )
 from cnn.data.sources.source import needs_spark
@@ -92,7 +92,7 @@ class _ArrowTable(LabelTable):
         files = [root.sub(name) if name else root for name in names]
         if not files:
             raise _none_there(place)
-        infos = [_info(file) for file in files]
+        infos = [info_of(file) for file in files]
         self.stats = " ".join(
             f"{name}:{info.size}:{info.mtime_ns}" for name, info in zip(names, infos, strict=True)
         )
@@ -117,11 +117,6 @@ class _ArrowTable(LabelTable):
         frame = spark.createDataFrame(pa.table({"uri": uris, "content": contents}))
         read = partial(_read, how=self._format, columns=tuple(columns), change=change)
         return frame.repartition(len(self._files)).mapInArrow(read, schema)
-
-
-def _info(file: Directory) -> fs.FileInfo:
-    filesystem, path = file.path()
-    return filesystem.get_file_info(path)
 
 
 def _read(

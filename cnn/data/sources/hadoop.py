@@ -177,8 +177,9 @@ class SparkSource(ImageSource):
                 if is_folder and not name.startswith(("_", "."))
                 if self.subset.has(path := f"{folder}/{name}".lstrip("/"))
             }
+        holding = {folder.rpartition("/")[0] for folder in folders if folder}
         for folder in sorted(folders):
-            yield self._folder(folder, files.get(folder, []), folders)
+            yield self._folder(folder, files.get(folder, []), folder in holding)
 
     def _listed(self, frame: "DataFrame") -> Iterator[str]:
         """All paths that Spark has listed, fetched as one string: one by one takes minutes."""
@@ -188,7 +189,7 @@ class SparkSource(ImageSource):
         for uri in text.split("\0") if text else ():
             yield unquote(urlsplit(uri).path).removeprefix(above).lstrip("/")
 
-    def _folder(self, folder: str, files: Sequence[Found], folders: Iterable[str]) -> Folder:
+    def _folder(self, folder: str, files: Sequence[Found], holds_folders: bool) -> Folder:
         found = [file for file in files if not is_junk(file.path.rpartition("/")[2])]
         ignored = len(files) - len(found)
         for name, _ in self._names(folder, "{_,.}*"):
@@ -197,8 +198,7 @@ class SparkSource(ImageSource):
             else:
                 found.append(Found(f"{folder}/{name}".lstrip("/"), 0, 0, 0, _HIDDEN))
         name = folder.rpartition("/")[2] or self._root.rpartition("/")[2]
-        below = any(other != folder and other.startswith(f"{folder}/") for other in folders)
-        return Folder(name, sorted(found), ignored, below or not folder, folder)
+        return Folder(name, sorted(found), ignored, holds_folders or not folder, folder)
 
     def _names(self, folder: str, pattern: str) -> list[tuple[str, bool]]:
         """Names in a folder that match a glob, each with whether it is a folder."""

@@ -250,7 +250,8 @@ def listing_of(found: Gathered, place: str, settings: DataSettings) -> Listing:
     check_map(settings, found.names)
     names = {file.class_name for file in found.files}
     classes = class_order(place, names, found.leaves, settings, found.passed_over)
-    files = [file for file in found.files if file.class_name in classes]
+    wanted = set(classes)
+    files = [file for file in found.files if file.class_name in wanted]
     if settings.keeps_folders:
         files = with_parts(files, found.tree, settings)
     inputs = inputs_of(found, settings)
@@ -261,10 +262,15 @@ def inputs_of(found: Gathered, settings: DataSettings) -> str:
     """A hash of the names, sizes and times of all files, and of the settings."""
     # Where the test images and the tables lie does not matter, only what they hold.
     places = frozenset({"test_images", "labels", "map_labels", "relabel"})
-    text = found.stats + settings.identity(without=places)
-    if settings.map_labels is not None:
-        text += repr(sorted(read_map(settings.map_labels).items()))
+    text = found.stats + settings.identity(without=places) + new_names(settings)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def new_names(settings: DataSettings) -> str:
+    """What the table of `--map-labels` holds, as text for a hash."""
+    if settings.map_labels is None:
+        return ""
+    return repr(sorted(read_map(settings.map_labels).items()))
 
 
 def no_images(option: Option, place: str, found: Gathered) -> InputError:
