@@ -1,5 +1,6 @@
 """Blank images: they stay in the data set and are listed in `blank.csv`."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -43,12 +44,12 @@ def describe_blank(path: str, manifest: Manifest, images: Sequence[BlankImage]) 
     example = plain(repr(images[0].path))
     see = f"; see {path}/{BLANK}" if path else ""
     lines = [f"{len(images):,} {are} blank or nearly blank (such as {example}){see}"]
+    blanks = Counter(image.class_name for image in images)
     for name in manifest.classes:
         of_class = sum(manifest.counts[split][name] for split in (TRAIN, TEST))
-        blank = sum(image.class_name == name for image in images)
-        if 2 * blank > of_class:
+        if 2 * blanks[name] > of_class:
             lines.append(
-                f"warning: class {plain(repr(name))} is mostly blank: {blank:,} of its "
+                f"warning: class {plain(repr(name))} is mostly blank: {blanks[name]:,} of its "
                 f"{of_class:,} images"
             )
     return lines

@@ -10,8 +10,8 @@ from cnn.core.commit import discarded, staged
 from cnn.core.console import say
 from cnn.core.directory import Directory
 from cnn.core.errors import Error, InputError, Option
+from cnn.data.blank_images import BlankImage, write_blank
 from cnn.data.data_settings import DataSettings
-from cnn.data.decoding.blank_images import BlankImage, write_blank
 from cnn.data.decoding.decode import Decoding
 from cnn.data.decoding.heic import NEEDS_EXTRA, can_open_heic
 from cnn.data.duplicates import digest_candidates, write_duplicates

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
+from cnn.data.blank_images import BlankImage
 from cnn.data.data_set import DataSet
-from cnn.data.decoding.blank_images import BlankImage
 from cnn.data.near.resolution import NearDuplicate
 from cnn.data.overview import Overview
 from cnn.data.rejects import Kinds, Reject

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cnn.core.console import plain
 from cnn.core.directory import Directory
-from cnn.data.decoding.blank_images import BlankImage, describe_blank, read_blank
+from cnn.data.blank_images import BlankImage, describe_blank, read_blank
 from cnn.data.decoding.deep_value_range import describe_range
 from cnn.data.duplicates import DUPLICATES
 from cnn.data.labels.listing import describe_table

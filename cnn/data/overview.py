@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnn.core.errors import Error
-from cnn.data.decoding.blank_images import BlankImage
+from cnn.data.blank_images import BlankImage
 from cnn.data.decoding.originals import (
     EXTREMES,
     KEYS,

@@ -114,6 +114,14 @@ def test_more_pixels_behind_a_small_header_are_refused() -> None:
         decode(bytes(content), Decoding(16, 3))
 
 
+def test_a_heic_header_that_could_hide_its_size_is_refused() -> None:
+    content = encoded(RAMP, "HEIF")
+    start = content.index(b"meta") - 4
+    long = struct.pack(">I", (8 << 20) + 1) + b"meta" + bytes(8 << 20)
+    with pytest.raises(Unreadable, match="header longer than 8 MiB"):
+        decode(content[:start] + long + content[start:], Decoding(16, 3))
+
+
 def test_without_the_extra_a_heic_image_is_a_reject_that_names_it(
     spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

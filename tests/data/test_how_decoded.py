@@ -15,10 +15,10 @@ from support.jobs import Run
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
+from cnn.data.blank_images import BLANK, read_blank
 from cnn.data.build import make_dataset
 from cnn.data.data_set import DataSet
 from cnn.data.data_settings import DataSettings
-from cnn.data.decoding.blank_images import BLANK, read_blank
 from cnn.data.decoding.decode import Decoding, Unreadable
 from cnn.data.manifest import Manifest, Source, read_manifest
 from cnn.data.rejects import read_rejects

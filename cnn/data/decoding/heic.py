@@ -19,7 +19,7 @@ _BRANDS = frozenset(
 _AVIF = frozenset({b"avif", b"avis"})
 # More brands than any file has.
 HEADER = 64
-# The box of all other boxes of the header; a longer one is refused by other readers as well.
+# The box of all other boxes of the header, and its most bytes: other readers refuse more as well.
 _META, _MOST_META = b"meta", 8 << 20
 # A property of an image: the size of what is decoded, before it is cropped and turned.
 _SIDES = b"ispe"
@@ -37,7 +37,10 @@ def is_heic(start: bytes) -> bool:
 
 
 def coded_sides(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Yields width and height of everything that a HEIC file declares to be coded in it."""
+    """Yields width and height of everything that a HEIC file declares to be coded in it.
+
+    Raises ValueError if its header is too long.
+    """
     file.seek(0)
     while len(head := file.read(16)) == 16:
         length, name, long = struct.unpack(">I4sQ", head)
@@ -46,7 +49,9 @@ def coded_sides(file: BinaryIO) -> Iterator[tuple[int, int]]:
         start = file.tell() - 16
         if name == _META:
             file.seek(start)
-            content = file.read(min(length or _MOST_META, _MOST_META))
+            content = file.read(min(length or _MOST_META + 1, _MOST_META + 1))
+            if len(content) > _MOST_META:
+                raise ValueError(f"a header longer than {_MOST_META >> 20} MiB")
             for piece in content.split(_SIDES)[1:]:
                 if len(piece) >= 12:
                     yield struct.unpack(">II", piece[4:12])
