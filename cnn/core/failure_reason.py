@@ -1,10 +1,19 @@
-"""What a failed Spark job failed of, in one line."""
+"""What a failed process or Spark job failed of, in one line."""
 
 import os
 import re
 
 # What Spark reports if a Python worker or its daemon did not start: all that it wrote to stderr.
 _FROM_WORKER = re.compile(r"Error from python worker:\n(.*?)\n[ \t]*PYTHONPATH was:", re.DOTALL)
+
+
+def last_line(text: str) -> str:
+    """The last line of a traceback or of a process's output: what went wrong.
+
+    >>> last_line("Traceback (most recent call last):\\n  ...\\nValueError: no\\n")
+    'ValueError: no'
+    """
+    return text.strip().splitlines()[-1]
 
 
 def failure(error: Exception) -> str:

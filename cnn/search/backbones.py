@@ -80,10 +80,10 @@ def check_unseen(names: Sequence[str], manifest: Manifest) -> None:
     """
     for name in filter(is_file, names):
         folder, _, file = name.rpartition("/")
-        if file != MODEL or not folder:
+        if file != MODEL:
             continue
         try:
-            start = read_start(reachable(folder))
+            start = read_start(reachable(folder or "."))
         except InputError:
             continue
         if start.fingerprint == manifest.fingerprint:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
-from cnn.core.failure_reason import failure
+from cnn.core.failure_reason import failure, last_line
+from cnn.core.lock import Locked
 from cnn.data.arrays import open_pixels
 from cnn.data.splits import TRAIN
 from cnn.search.context import Search, isolation, method_of
@@ -28,8 +29,8 @@ from cnn.train.features import (
     cached_features,
     compute_chunk,
     missing_chunks,
-    open_features,
     read_chunk,
+    verify_features,
     write_chunk,
 )
 from cnn.train.job import Job, device
@@ -131,7 +132,7 @@ def _compute_set(search: Search, job: Job, features: FeatureSet, slots: Slots) -
             work = _shares(job, features, missing_chunks(search.run, features), parallelism)
             return _collect(context, task, work, job)
 
-        _check(_retried(context, run, job), "compute")
+        _finish(context, run, job, "computed")
     seconds = time.monotonic() - began
     search.say(f"features of {name}: {features.backbone.features} an image, after {seconds:.1f} s")
 
@@ -141,7 +142,7 @@ def _copy_set(search: Search, job: Job, features: FeatureSet, slots: Slots) -> N
     context.setJobDescription(f"copying the features of {features.backbone.name} to each host")
     work = [_Work(job, features, ())] * slots.total
     task = Task(_copy, Isolation(method=method_of(search, job.phase)), _concluded)
-    _check(_retried(context, lambda: _collect(context, task, work, job), job), "copy")
+    _finish(context, lambda: _collect(context, task, work, job), job, "copied")
 
 
 def _shares(job: Job, features: FeatureSet, chunks: Sequence[int], slots: int) -> list[_Work]:
@@ -165,18 +166,15 @@ def _collect(context: "SparkContext", task: Task, work: Sequence[_Work], job: Jo
     return found
 
 
-def _retried(context: "SparkContext", run: Callable[[], list[_Done]], job: Job) -> list[_Done]:
+def _finish(context: "SparkContext", run: Callable[[], list[_Done]], job: Job, done: str) -> None:
+    """Runs the tasks, again if an executor is lost; raises Error if they could not be `done`."""
     try:
         found: list[_Done] = retry_if_lost(context, run, job.phase.max_lost)
-        return found
     except TaskFailed as error:
-        raise Error(f"the features could not be computed: {failure(error)}") from None
-
-
-def _check(done: Sequence[_Done], what: str) -> None:
-    for one in done:
+        raise Error(f"the features could not be {done}: {failure(error)}") from None
+    for one in found:
         if one.error is not None:
-            raise Error(f"host {one.host} could not {what} the features: {one.error}")
+            raise Error(f"the features could not be {done} on host {one.host}: {one.error}")
 
 
 def _compute(work: _Work) -> _Done:
@@ -210,7 +208,9 @@ def _compute(work: _Work) -> _Done:
 
 def _copy(work: _Work) -> _Done:
     try:
-        open_features(Directory(work.job.run), work.features, work.job.cache, whole=True)
+        verify_features(Directory(work.job.run), work.features, work.job.cache)
+        return _Done(socket.gethostname())
+    except Locked:  # another task of this host does it
         return _Done(socket.gethostname())
     except Error as error:
         return _Done(socket.gethostname(), error=str(error))
@@ -220,4 +220,4 @@ def _concluded(number: int, work: _Work, ended: Ended) -> _Done:
     if ended.returned:
         done: _Done = ended.value
         return done
-    return _Done(socket.gethostname(), error=ended.evidence().strip().splitlines()[-1])
+    return _Done(socket.gethostname(), error=last_line(ended.evidence()))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from cnn.core.clock import about, duration
-from cnn.core.failure_reason import failure
+from cnn.core.failure_reason import failure, last_line
 from cnn.data.splits import TRAIN
 from cnn.rundir.heartbeat import read_progress, remove_all_progress
 from cnn.rundir.suspects import LabelCheck
@@ -20,9 +20,9 @@ from cnn.search.hosts_progress import said_regularly
 from cnn.search.pace import Pace
 from cnn.spark.retry import TaskFailed, launch
 from cnn.spark.slots import count_slots, task_profile
-from cnn.spark.task import Task
+from cnn.spark.task import Task, value_or_evidence
 from cnn.train.out_of_fold import NETWORKS
-from cnn.train.suspects import LabelJob, check_labels, checked_or_evidence
+from cnn.train.suspects import LabelJob, check_labels
 
 LOG_OF_LABELS = "labels"
 # Seconds between two lines about a cross-validation.
@@ -63,7 +63,7 @@ def check_labels_of(
         with shown:
             found: LabelCheck | str = launch(
                 context,
-                Task(check_labels, isolated, checked_or_evidence),
+                Task(check_labels, isolated, value_or_evidence),
                 asked,
                 max_lost=phase.max_lost,
                 profile=task_profile(context, phase.resource_profile),
@@ -75,8 +75,7 @@ def check_labels_of(
         remove_all_progress(search.run)
     if isinstance(found, str):
         write_log(search.run, LOG_OF_LABELS, found)
-        cause = found.strip().splitlines()[-1]
-        note(f"the labels were not checked: {cause}; see {LOGS}/{LOG_OF_LABELS}.log")
+        note(f"the labels were not checked: {last_line(found)}; see {LOGS}/{LOG_OF_LABELS}.log")
         return None
     if not found.judged[TRAIN]:
         note(

@@ -9,7 +9,7 @@ from pyspark.resource import ResourceProfile
 
 from cnn.core.clock import now
 from cnn.core.errors import Error
-from cnn.core.failure_reason import failure
+from cnn.core.failure_reason import failure, last_line
 from cnn.data.splits import TEST, TRAIN
 from cnn.model.card import MODEL_CARD
 from cnn.report.page import write_report
@@ -35,15 +35,14 @@ from cnn.settings.schema import SETTINGS, PhaseSettings
 from cnn.settings.toml import dump_settings
 from cnn.spark.retry import SparkGone, TaskFailed, is_gone, launch
 from cnn.spark.slots import Slots, count_slots, task_profile, wait_for_executors
-from cnn.spark.task import Isolation, Task
+from cnn.spark.task import Isolation, Task, value_or_evidence
 from cnn.spark.unsupported import refuse_python_memory
 from cnn.train.features import FEATURES
-from cnn.train.final import TEST_OUTCOME, FinalJob, final_value, read_tested, run_final
+from cnn.train.final import TEST_OUTCOME, FinalJob, read_tested, run_final
 from cnn.train.hosts import prepare_hosts
 from cnn.train.multi_worker import (
     BeforeTogether,
     check_workers,
-    nothing_or_evidence,
     run_before,
     train_together,
 )
@@ -146,7 +145,8 @@ def run_search(
 
 
 def _winner_progress(search: Search, winner: TrialResult, slots: Slots) -> WinnerProgress:
-    manifest, final, phase = search.manifest, search.settings.final, _phase_of(search, winner)
+    manifest, final = search.manifest, search.settings.final
+    phase = search.settings.phase(winner.phase)
     count, images = manifest.total(TRAIN), f"all {manifest.total(TRAIN):,} training images"
     if final.data == "train":
         count = images_outside(phase.model_copy(update={"train_images": None}), manifest)
@@ -165,15 +165,11 @@ def _winner_progress(search: Search, winner: TrialResult, slots: Slots) -> Winne
     )
 
 
-def _phase_of(search: Search, winner: TrialResult) -> PhaseSettings:
-    return next(phase for phase in search.settings.phases if phase.name == winner.phase)
-
-
 def _train_final(
     search: Search, winner: TrialResult, trials: Sequence[TrialResult]
 ) -> WinnerOutcome:
     assert winner.seed is not None
-    phase, final = _phase_of(search, winner), search.settings.final
+    phase, final = search.settings.phase(winner.phase), search.settings.final
     found = winner.best_epoch if final.data == "all" else None
     params = search.settings.model.params_kind.model_validate(winner.params)
     regime = regime_of(params)
@@ -216,7 +212,7 @@ def _train_and_test(
     try:
         trained: WinnerOutcome | str = launch(
             context,
-            Task(run_final, isolated, final_value),
+            Task(run_final, isolated, value_or_evidence),
             job,
             max_lost=phase.max_lost,
             profile=profile,
@@ -224,9 +220,7 @@ def _train_and_test(
     except TaskFailed as error:
         raise _failed(search, failure(error)) from None
     if isinstance(trained, str):
-        write_log(search.run, LOG_OF_FINAL, trained)
-        cause = trained.strip().splitlines()[-1]
-        raise _failed(search, cause, f"/{LOGS}/{LOG_OF_FINAL}.log")
+        raise _died(search, trained)
     return trained
 
 
@@ -271,7 +265,7 @@ def _train_before(
     try:
         evidence: str | None = launch(
             context,
-            Task(run_before, isolated, nothing_or_evidence),
+            Task(run_before, isolated, value_or_evidence),
             BeforeTogether(job, attempt),
             max_lost=job.job.phase.max_lost,
             profile=profile,
@@ -279,9 +273,12 @@ def _train_before(
     except TaskFailed as error:
         raise _failed(search, failure(error)) from None
     if evidence is not None:
-        write_log(search.run, LOG_OF_FINAL, evidence)
-        cause = evidence.strip().splitlines()[-1]
-        raise _failed(search, cause, f"/{LOGS}/{LOG_OF_FINAL}.log")
+        raise _died(search, evidence)
+
+
+def _died(search: Search, evidence: str) -> Error:
+    write_log(search.run, LOG_OF_FINAL, evidence)
+    return _failed(search, last_line(evidence), f"/{LOGS}/{LOG_OF_FINAL}.log")
 
 
 def _failed(search: Search, cause: str, where: str = "") -> Error:

@@ -68,6 +68,11 @@ def conclude(number: int, argument: Any, ended: Ended) -> Result | float:
     return {"status": "fail", "error": ended.evidence(), "reason": ended.reason}
 
 
+def value_or_evidence(number: int, argument: Any, ended: Ended) -> Any:
+    """What the function returned, or the evidence, a string, if it failed or its process died."""
+    return ended.value if ended.returned else ended.evidence()
+
+
 def trial_number() -> int:
     """The number of the trial in whose process this is called."""
     number = os.environ.get(_NUMBER)

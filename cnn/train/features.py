@@ -194,20 +194,32 @@ def missing_chunks(run: Directory, features: FeatureSet) -> list[int]:
     return [chunk for chunk, name in enumerate(names) if name not in there]
 
 
-def open_features(
-    run: Directory, features: FeatureSet, cache: CacheSettings, *, whole: bool = False
-) -> Features:
+def open_features(run: Directory, features: FeatureSet, cache: CacheSettings) -> Features:
     """Opens the features on this host; copies them from the run directory if it has none.
 
     Args:
         run: The run directory.
         features: Which features.
         cache: Where the host keeps them.
-        whole: Whether to verify the checksum of every byte.
 
     Raises:
         Error: The run directory lacks a part of them.
     """
+    return _open(run, features, cache, whole=False)
+
+
+def verify_features(run: Directory, features: FeatureSet, cache: CacheSettings) -> None:
+    """Opens the features on this host, as `open_features`, and verifies each byte's checksum.
+
+    Raises:
+        Locked: Another process of this host is doing so.
+        Error: The run directory lacks a part of them.
+    """
+    with Cache(cache).lock(f"{features.key}.whole", wait=False):
+        _open(run, features, cache, whole=True)
+
+
+def _open(run: Directory, features: FeatureSet, cache: CacheSettings, *, whole: bool) -> Features:
     entry, _ = Cache(cache).open(
         features.key,
         size=features.size(),

@@ -21,7 +21,6 @@ from cnn.rundir.trials import trial_name
 from cnn.rundir.winner_training import Attempt, FinalTraining, Layer
 from cnn.settings.params import TrainingParams
 from cnn.settings.validation import Frozen
-from cnn.spark.child import Ended
 from cnn.train.heads import batch_of_head
 from cnn.train.job import Job, all_images, checkpoint, choose_images, run_fit
 from cnn.train.save_winner import backbone_used, save_winner
@@ -82,12 +81,6 @@ class _Winner:
     validation: Evaluation
     train_images: int
     attempts: tuple[Attempt, ...]
-
-
-def final_value(number: int, final: FinalJob, ended: Ended) -> WinnerOutcome | str:
-    """What `run_final` returned, or the evidence if its process died."""
-    outcome: WinnerOutcome | str = ended.value if ended.returned else ended.evidence()
-    return outcome
 
 
 def read_tested(run: Directory, number: int, *, classes: int) -> WinnerOutcome | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
-from cnn.core.failure_reason import failure
+from cnn.core.failure_reason import failure, last_line
 from cnn.core.lock import Locked
 from cnn.data.arrays import arrays_size, is_built, verify_pixels
 from cnn.data.splits import TRAIN
@@ -113,4 +113,4 @@ def _concluded(number: int, job: Job, ended: Ended) -> _Copied:
     if ended.returned:
         copied: _Copied = ended.value
         return copied
-    return _Copied(socket.gethostname(), error=ended.evidence().strip().splitlines()[-1])
+    return _Copied(socket.gethostname(), error=last_line(ended.evidence()))

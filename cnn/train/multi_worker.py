@@ -19,6 +19,7 @@ from pyspark.resource import ResourceProfile
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError, Option
+from cnn.core.failure_reason import last_line
 from cnn.rundir.trials import write_log
 from cnn.spark.child import Ended
 from cnn.spark.interruptible import interruptible
@@ -69,11 +70,6 @@ class BeforeTogether:
 def run_before(asked: BeforeTogether) -> None:
     """Trains what comes before the winner's last stage, on one executor, into checkpoints."""
     winner_before(asked.final, asked.attempt, *final_images(asked.final))
-
-
-def nothing_or_evidence(number: int, asked: BeforeTogether, ended: Ended) -> str | None:
-    """None, or the evidence if the process of `run_before` died."""
-    return None if ended.returned else ended.evidence()
 
 
 def check_workers(context: SparkContext, workers: int, slots: int) -> None:
@@ -139,7 +135,7 @@ def _concluded(rank: int, worker: Worker, ended: Ended) -> dict[str, Any]:
         return dict(ended.value)
     evidence = ended.evidence()
     write_log(Directory(worker.final.job.run), f"final-worker-{rank}", evidence)
-    raise WorkerError(f"worker {rank} of the winner's training failed: {evidence.splitlines()[-1]}")
+    raise WorkerError(f"worker {rank} of the winner's training failed: {last_line(evidence)}")
 
 
 def run_worker(worker: Worker) -> dict[str, Any]:

@@ -85,9 +85,13 @@ def backbone_on_host(run: Directory, backbone: Backbone, cache: CacheSettings) -
         f"backbone-{backbone.sha256}",
         size=size,
         build=copy,
-        check=lambda folder: (folder / backbone.file_name).stat().st_size > 0,
+        check=lambda folder: _has_file(folder / backbone.file_name),
     )
     return entry
+
+
+def _has_file(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def set_keras_defaults() -> None:
@@ -114,9 +118,9 @@ def load_extractor(
     from cnn.model.precision import policy
 
     set_keras_defaults()
+    entry = backbone_on_host(run, backbone, cache)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy(precision))
-    entry = backbone_on_host(run, backbone, cache)
     try:
         loaded = load_backbone(entry.folder / backbone.file_name)
         return extractor(loaded, size=size, channels=channels)

@@ -23,7 +23,6 @@ from cnn.rundir.suspects import (
 from cnn.rundir.test_predictions import UnreadablePredictions, read_test_probabilities
 from cnn.rundir.trials import trial_name
 from cnn.settings.params import TrainingParams
-from cnn.spark.child import Ended
 from cnn.train.job import Job
 from cnn.train.label_errors import Answers, LabelErrors, find_label_errors
 from cnn.train.out_of_fold import CROSS_VALIDATION, cross_validate, read_answers
@@ -81,12 +80,6 @@ def check_labels(asked: LabelJob) -> LabelCheck:
         _write_answers(run, judged, paths)
     write_suspects(run, suspects)
     return LabelCheck(suspects=len(suspects), judged=counts, too_poor=poor)
-
-
-def checked_or_evidence(number: int, asked: LabelJob, ended: Ended) -> LabelCheck | str:
-    """What `check_labels` returned, or the evidence if its process died."""
-    found: LabelCheck | str = ended.value if ended.returned else ended.evidence()
-    return found
 
 
 def _trained(asked: LabelJob) -> Iterator[_Judged]:

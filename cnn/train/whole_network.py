@@ -30,7 +30,7 @@ def whole_for_training(job: Job, params: ModelParams, head: "keras.Model") -> "k
     own_head.set_weights(head.get_weights())
     extractor = _extractor(job, params, job.pretrained.precision)
     extractor.trainable = False
-    (backbone,) = (layer for layer in extractor.layers if isinstance(layer, keras.Model))
+    backbone = _backbone_of(extractor)
     set_trainable(backbone, params.fine_tune)
     slow = backbone.trainable_variables
     model = whole_network(extractor, own_head)
@@ -73,11 +73,14 @@ def _extractor(
 
 def trained_layers(network: "keras.Model", share: float) -> tuple[str, ...]:
     """The names of the backbone's layers that fine-tuning a share of them trains."""
-    import keras
-
     from cnn.model.trainable import set_trainable
 
-    if not share:
-        return ()
+    return set_trainable(_backbone_of(network), share) if share else ()
+
+
+def _backbone_of(network: "keras.Model") -> "keras.Model":
+    """The backbone is the only network among the layers of an extractor or a whole network."""
+    import keras
+
     (backbone,) = (layer for layer in network.layers if isinstance(layer, keras.Model))
-    return set_trainable(backbone, share)
+    return backbone
