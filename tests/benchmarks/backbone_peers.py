@@ -142,7 +142,7 @@ def separately(part: str, folder: Path, *arguments: str) -> str:
     return output
 
 
-def head(count: int) -> tuple[keras.Model, ModelParams]:
+def head() -> tuple[keras.Model, ModelParams]:
     params = ModelParams(backbone="any", batch_size=256, l2=1e-4, learning_rate=1e-3)
     keras.utils.set_random_seed(0)
     ones = np.ones(WIDTH, np.float32)
@@ -171,7 +171,7 @@ def trained(images: Images, epochs: int, validation: np.ndarray | None = None) -
     `validation` are rows of `images`. Up to 64 MiB of features stay in memory, as in a trial.
     """
     moments(images.inputs, images.rows)
-    model, params = head(len(images))
+    model, params = head()
     held = images.inputs if 2 * images.inputs.nbytes <= 2**26 else None
     machines = ManySteps(model, params.batch_size, held)
     if held is not None:
@@ -188,7 +188,7 @@ def train_heads(folder: Path) -> None:
     images, validation = replace(drawn, rows=drawn.rows[:2_000]), drawn.rows[2_000:]
 
     def keras_fit() -> None:
-        model, params = head(len(images))
+        model, params = head()
         values = np.asarray(drawn.inputs, np.float32)
         one_hot = np.eye(2, dtype=np.float32)[drawn.labels]
         sides = [(values[rows], one_hot[rows]) for rows in (images.rows, validation)]

@@ -1,8 +1,8 @@
 """How many flipped labels a search finds, next to plain ranking and to cleanlab.
 
-    python tests/benchmarks/label_errors.py --backbone FILE --photos DIR --faces DIR    # all sets
     python tests/benchmarks/label_errors.py --backbone FILE --photos DIR --faces DIR
     python tests/benchmarks/label_errors.py drawn --seeds 0 1 2        # one of the sets
+
 photos  --photos has a folder of photos for each class, at any depth; heads on --backbone
 faces   the same with --faces
 drawn   --count pairs of the drawn sample set, with networks from scratch

@@ -257,8 +257,11 @@ def looking(folder: Path) -> None:
     how = SETTINGS.decoding(None)
     decoded, learnt = [], []
     for _ in range(5):
+        originals = Originals()
         started = time.perf_counter()
         seen = [decode_and_look(content, how) for content in contents]
+        for place, one in enumerate(seen):
+            originals.add(place, place % 20, one.original)
         decoded.append(time.perf_counter() - started)
         originals = Originals()
         started = time.perf_counter()
