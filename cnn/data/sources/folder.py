@@ -1,8 +1,10 @@
 """Reads images from a file system that the driver and the executors share."""
 
+import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from cnn.core.errors import InputError
@@ -32,6 +34,9 @@ class FolderSource(ImageSource):
         return lambda path: real_path(root, path.removeprefix(prefix))
 
 
+_DEVICES = itertools.count()
+
+
 def _walk(
     folder: str, relative: str, above: tuple[tuple[int, int], ...], subset: Subset
 ) -> Iterator[Folder]:
@@ -48,8 +53,10 @@ def _walk(
     kept = [entry for entry in every if not is_junk(entry.name)]
     folders = [entry for entry in kept if entry.is_dir() and subset.has(relative + entry.name)]
     found = [_found(entry, relative + entry.name) for entry in kept if not entry.is_dir()]
-    name = escape(os.path.basename(os.path.abspath(folder)))
-    yield Folder(name, found, len(every) - len(kept), bool(folders), relative.rstrip("/"))
+    name, ignored = escape(os.path.basename(os.path.abspath(folder))), len(every) - len(kept)
+    # A generator keeps its variables, and a folder of a million files has as many entries.
+    del every, kept
+    yield Folder(name, found, ignored, bool(folders), relative.rstrip("/"))
     for entry in folders:
         below = entry.stat()
         # Following a link to a folder above would never end.
@@ -64,6 +71,11 @@ def _found(entry: os.DirEntry[str], path: str) -> Found:
     except OSError as error:
         return Found(path, 0, 0, 0, f"unreadable: {error.strerror}")
     reason = None if stat.S_ISREG(status.st_mode) else "not a regular file"
-    return Found(
-        path, status.st_size, status.st_mtime_ns, status.st_dev << 64 | status.st_ino, reason
-    )
+    same = _device(status.st_dev) << 64 | status.st_ino
+    return Found(path, status.st_size, status.st_mtime_ns, same, reason)
+
+
+@cache
+def _device(number: int) -> int:
+    """A device as 0, 1, ... in the order of their discovery: small numbers take less memory."""
+    return next(_DEVICES)

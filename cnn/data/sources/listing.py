@@ -179,7 +179,10 @@ def gather(
                 continue
             here = tree.setdefault(place, {})
             here[name] = here.get(name, 0) + len(some)
-            for path, size, modified, same, reason in some:
+            # What was found is given up at once: it takes as much memory as what is kept of it.
+            some.reverse()
+            while some:
+                path, size, modified, same, reason = some.pop()
                 stats.update(f"{path}\0{size}\0{modified}\n".encode("utf-8", "surrogateescape"))
                 if reason is None:
                     listed = subset.prefix + escape(path)
@@ -194,7 +197,7 @@ def gather(
     )
 
 
-def _kept(folder: Folder, place: str, rule: ClassRule) -> Sequence[Found]:
+def _kept(folder: Folder, place: str, rule: ClassRule) -> list[Found]:
     """The files of a folder without those that the rule excludes."""
     if rule.left_out is None:
         return folder.found
@@ -203,7 +206,7 @@ def _kept(folder: Folder, place: str, rule: ClassRule) -> Sequence[Found]:
     return [found for found in folder.found if not rule.excludes(escape(found.path))]
 
 
-def _by_class(found: Sequence[Found], rule: ClassRule) -> Mapping[str, Sequence[Found]]:
+def _by_class(found: Sequence[Found], rule: ClassRule) -> dict[str, list[Found]]:
     """Files by the class that the rule finds in their paths; "" for those without one."""
     by_class: dict[str, list[Found]] = {}
     for file in found:
@@ -250,8 +253,9 @@ def listing_of(found: Gathered, place: str, settings: DataSettings) -> Listing:
     check_map(settings, found.names)
     names = {file.class_name for file in found.files}
     classes = class_order(place, names, found.leaves, settings, found.passed_over)
-    wanted = set(classes)
-    files = [file for file in found.files if file.class_name in wanted]
+    files, wanted = found.files, set(classes)
+    if names != wanted:
+        files = [file for file in files if file.class_name in wanted]
     if settings.keeps_folders:
         files = with_parts(files, found.tree, settings)
     inputs = inputs_of(found, settings)
