@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # How well a row's path fits a file's: the whole path, its end, or these without the extension.
 _KEYS = "key string, rank int, index int"
+# A task's result beyond a mebibyte takes a detour through the JVM's memory, where it can be lost.
+_FILES_A_TASK = 10_000
 _NO_PATH, _NO_FILE = "no path in the table", "no such file"
 
 
@@ -57,28 +59,29 @@ def joined(
     Raises Error if the table is damaged.
     """
     matched = _matched(spark, paths, table, reading).persist()
+    pieces = 1 + len(paths) // _FILES_A_TASK
     # The paths and the rows of a large data set are not kept until the end.
     del paths
     try:
         with _as_error(table.place):
-            found = [_collected(matched)]
+            found = [_collected(matched, pieces)]
         yield found.pop()
     finally:
         matched.unpersist()
 
 
-def _collected(matched: "DataFrame") -> Joined:
-    """What the driver gets of the rows."""
+def _collected(matched: "DataFrame", pieces: int) -> Joined:
+    """What the driver gets of the rows, in so many pieces."""
     from pyspark.sql.functions import col, count, substring_index, trim
     from pyspark.sql.functions import min as least
 
-    named = interruptible(matched.sparkSession.sparkContext, _by_file(matched).toArrow)
+    named = interruptible(matched.sparkSession.sparkContext, _by_file(matched, pieces).toArrow)
     absent = matched.where("index IS NULL")
     kind = trim(substring_index("reason", "(", 1)).alias("kind")
     kinds = absent.groupBy(kind).agg(count("*"), least("name"))
     found = {k: Kind(n, example or "") for k, n, example in map(tuple, collected(kinds))}
     rejects = absent.select(col("name").alias("path"), "reason")
-    return Joined(named, AbsentRows(found, lambda data: _write(rejects, data)))
+    return Joined(named.sort_by("index"), AbsentRows(found, lambda data: _write(rejects, data)))
 
 
 def different_values(
@@ -168,7 +171,7 @@ def keys_of(path: str) -> Iterator[tuple[str, int]]:
         rest, rank = rest.partition("/")[2], 1
 
 
-def _by_file(matched: "DataFrame") -> "DataFrame":
+def _by_file(matched: "DataFrame", pieces: int) -> "DataFrame":
     from pyspark.sql.functions import coalesce, concat, count, lit, when
     from pyspark.sql.functions import max as most
     from pyspark.sql.functions import min as least
@@ -183,9 +186,9 @@ def _by_file(matched: "DataFrame") -> "DataFrame":
     reason = coalesce(least("reason"), *map(conflict, values))
     return (
         matched.where("index IS NOT NULL")
+        .repartition(pieces, "index")
         .groupBy("index")
         .agg(count("*").alias("rows"), *(least(n).alias(n) for n in values), reason.alias("why"))
-        .orderBy("index")
     )
 
 
