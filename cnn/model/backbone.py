@@ -25,6 +25,7 @@ from cnn.model.backbone_file import (
     unreadable,
 )
 from cnn.model.compute_policy import in_current_policy
+from cnn.model.operations import operations
 from cnn.model.randomness import without_randomness
 from cnn.model.resizing import resize
 from cnn.model.trainable import weighted_layers
@@ -107,6 +108,7 @@ def _describe(model: keras.Model, name: str, path: Path) -> Backbone:
         side=side,
         features=shape[-1],
         parameters=model.count_params(),
+        operations=operations(model),
         weighted_layers=len(weighted_layers(model)),
         keras_version=keras.__version__,
     )

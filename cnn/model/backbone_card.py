@@ -25,6 +25,8 @@ class Backbone(Frozen):
     side: PositiveInt | None
     features: PositiveInt
     parameters: Annotated[int, Field(ge=0)]
+    # Floating-point operations for an image; None if they are unknown.
+    operations: Annotated[int, Field(ge=0)] | None = None
     # The layers with weights, of which fine-tuning trains the last ones.
     weighted_layers: Annotated[int, Field(ge=0)]
     keras_version: str

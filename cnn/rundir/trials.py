@@ -98,6 +98,8 @@ class TrialResult(BaseModel):
     validation_images: int | None = None
     # All parameters of the network, trainable or not.
     parameters: int | None = None
+    # Floating-point operations of the network for one image; None if they are unknown.
+    operations: int | None = None
     # None of a network from scratch.
     backbone_sha256: str | None = None
     host: str | None = None

@@ -34,6 +34,7 @@ def head_stage(job: Job, params: TrainingParams, seed: int, sides: Sequence[Side
 
     from cnn.model.head import build_head
     from cnn.model.network import compile_model
+    from cnn.model.operations import with_backbone
     from cnn.train.head_steps import ManySteps
 
     assert isinstance(params, ModelParams)
@@ -72,6 +73,7 @@ def head_stage(job: Job, params: TrainingParams, seed: int, sides: Sequence[Side
     return Stage(
         *(models, parts, epochs, batch, patience),
         parameters=parameters,
+        operations=with_backbone(wanted.backbone, models[0]),
         precision=wanted.precision,
     )
 

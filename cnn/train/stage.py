@@ -40,4 +40,6 @@ class Stage:
     patience: int | None = None
     learning_rate: "LearningRate | None" = None
     parameters: int = 0
+    # For one image; None if they are unknown.
+    operations: int | None = None
     precision: str = "float32"

@@ -143,6 +143,8 @@ def last_stage(
 
 
 def _scratch(job: Job, params: TrainingParams, seed: int, sides: Sequence[Sides]) -> Stage:
+    from cnn.model.operations import operations
+
     # All networks begin with the same weights and differ only in their images.
     models = [compiled(job, params, seed) for _ in sides]
     change = augmentation(params, seed)
@@ -154,6 +156,7 @@ def _scratch(job: Job, params: TrainingParams, seed: int, sides: Sequence[Sides]
         params.batch_size,
         patience,
         parameters=models[0].count_params(),
+        operations=operations(models[0]),
         precision=models[0].dtype_policy.compute_dtype,
     )
 
@@ -165,6 +168,7 @@ def _fine_tuning(
     sides: Sequence[Sides],
     heads: "list[keras.Model]",
 ) -> Stage:
+    from cnn.model.operations import with_backbone
     from cnn.train.fit import LearningRate
 
     assert isinstance(params, ModelParams)
@@ -177,6 +181,8 @@ def _fine_tuning(
         params.batch_size,
         learning_rate=LearningRate(params.learning_rate, job.phase.warmup, job.cooldown),
         parameters=models[0].count_params(),
+        # Without what fits pixels to the backbone, which a frozen backbone needs as well.
+        operations=with_backbone(job.pretrained.backbone(params.backbone), heads[0]),
         precision=job.pretrained.precision,
     )
 
