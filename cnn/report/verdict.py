@@ -64,7 +64,10 @@ def _selection_check(run: FinishedRun) -> Check | None:
     tried = len([t for t in searched(run.trials) if t.phase == phase.name and _has_score(t)])
     if tried < 2:
         return None
-    text = f"The validation score of the winner is the best of {count(tried)}"
+    what = (
+        "is the best" if run.result.winner.number == phase.best else "is about as good as the best"
+    )
+    text = f"The validation score of the winner {what} of {count(tried)}"
     return Check(None, f"{text} and so biased upwards by the selection; the test accuracy is not.")
 
 

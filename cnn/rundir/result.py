@@ -124,13 +124,18 @@ class ConfirmationResult(Frozen):
 
 
 class Simplest(Frozen):
-    """The smallest network within one standard error of the best."""
+    """The network of a phase that costs least among those as good as its best one."""
 
     number: Count
     params: dict[str, Any]
     accuracy: Share
     parameters: Count
-    standard_error: FiniteFloat
+    # Floating-point operations for an image, of this network and of the best one.
+    operations: Count | None = None
+    operations_of_best: Count | None = None
+    # As good is within one standard error of the best accuracy, or within a stated margin.
+    standard_error: FiniteFloat | None
+    margin: FiniteFloat | None = None
 
 
 class PhaseResult(Frozen):

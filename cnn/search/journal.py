@@ -1,6 +1,6 @@
 """What a run directory keeps so that its search can be resumed after its driver has died."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -13,8 +13,8 @@ from cnn.core.lock import held
 from cnn.core.seeds import derive_seed
 from cnn.rundir.data_of_run import START
 from cnn.rundir.trials import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
-from cnn.search.winner import best_trials
-from cnn.settings.schema import PhaseSettings, Settings
+from cnn.search.simplest import possible_winners
+from cnn.settings.schema import FinalSettings, PhaseSettings, Settings
 from cnn.train.checkpoint_file import checkpoint_file
 from cnn.train.heads import head_name
 from cnn.train.out_of_fold import answers_name
@@ -90,14 +90,14 @@ def drop_checkpoints(
         run.delete(f"{CHECKPOINTS}/{name}")
 
 
-def drop_answers(run: Directory, trials: Iterable[TrialResult], phase: PhaseSettings) -> None:
+def drop_answers(
+    run: Directory, trials: Sequence[TrialResult], phase: PhaseSettings, final: FinalSettings
+) -> None:
     """Removes what the networks of finished trials said, except those that may still win."""
-    every = list(trials)
-    top = phase.confirm.top if phase.confirm else 1
-    kept = {trial.number for trial in best_trials(every, phase.objective, top)}
+    kept = possible_winners(phase, final, trials)
     done = {
         checkpoint_file(answers_name(trial_name(trial.number)))
-        for trial in every
+        for trial in trials
         if trial.number not in kept
     }
     for name in done.intersection(run.names(CHECKPOINTS)):

@@ -20,6 +20,7 @@ from cnn.search.context import Search, isolation
 from cnn.search.dispatcher import TIMEOUT, Trials
 from cnn.search.grid import GRID
 from cnn.search.hyperopt_documents import Point, Vals, document_of
+from cnn.search.limits import too_large
 from cnn.search.phase_trials import PhaseTrials
 from cnn.search.progress import SearchProgress
 from cnn.search.round import Refused, Repeated, Round
@@ -171,7 +172,10 @@ class SearchRound(PhaseRound):
             raise Repeated
         self._seen.add(text)
         if isinstance(params, ModelParams):
-            reason = params.impossible(self._search.manifest.size)
+            search = self._search
+            reason = params.impossible(search.manifest.size) or too_large(
+                self._phase, params, search.manifest, search.pretrained.backbones
+            )
             if reason is not None:
                 raise Refused(reason)
         return params

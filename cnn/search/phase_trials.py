@@ -98,7 +98,7 @@ class PhaseTrials:
             remove_progress(self._search.run, number)
         self._done.append(trial)
         drop_checkpoints(self._search.run, self._done, self.best())
-        drop_answers(self._search.run, self._done, self._phase)
+        drop_answers(self._search.run, self._done, self._phase, self._search.settings.final)
         if trial.repeats is None:
             self.stopping.add(trial)
         return trial

@@ -1,5 +1,7 @@
 """Checks before a search begins; each error is one clear line."""
 
+from functools import partial
+
 import numpy as np
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
@@ -14,7 +16,9 @@ from cnn.data.manifest import MANIFEST, Manifest, read_manifest
 from cnn.data.splits import TRAIN
 from cnn.model.builder import check_builder
 from cnn.search.hyperopt_documents import Vals
+from cnn.search.limits import too_large
 from cnn.search.space import SearchSpace
+from cnn.settings.params import ModelParams
 from cnn.settings.schema import FOLDS, SETTINGS, PhaseSettings, Settings
 from cnn.settings.toml import read_settings, settings_text
 from cnn.spark.retry import TaskFailed, retry_if_lost
@@ -48,11 +52,15 @@ def check_inputs(data: Directory, settings: Settings, build: bytes | None = None
             space = SearchSpace(phase, kind=kind)
             _check_points(space)
             if settings.model.is_built_in:
-                space.check_possible(lambda params: params.impossible(manifest.size))
+                space.check_possible(partial(_refused, phase, manifest))
         networks = phase.networks(manifest.smallest_class(TRAIN), settings.few_images)
         is_last = phase is settings.phases[-1]
         _check_validation(phase, manifest, folds, labels, networks=networks, is_last=is_last)
     return manifest
+
+
+def _refused(phase: PhaseSettings, manifest: Manifest, params: ModelParams) -> str | None:
+    return params.impossible(manifest.size) or too_large(phase, params, manifest, ())
 
 
 def check_point_names(settings: Settings) -> None:

@@ -15,10 +15,11 @@ from cnn.search.context import Search
 from cnn.search.phase import run_phase
 from cnn.search.preflight import remarks
 from cnn.search.progress import numbering
+from cnn.search.simplest import has_equals, simplest
 from cnn.search.space import SearchSpace
 from cnn.search.trials_table import in_order, short
-from cnn.search.winner import choose, confirmation, overall, simplest
-from cnn.settings.schema import PhaseSettings
+from cnn.search.winner import choose, confirmation, overall
+from cnn.settings.schema import FinalSettings, PhaseSettings
 from cnn.spark.session import shortcomings
 from cnn.train.job import Origin
 
@@ -35,8 +36,8 @@ class History:
     # By phase: what its networks started from.
     origins: dict[str, Origin] = field(default_factory=dict)
 
-    def winner(self, phases: Sequence[PhaseSettings]) -> TrialResult:
-        """The trial that wins the search."""
+    def best_of_all(self, phases: Sequence[PhaseSettings]) -> TrialResult:
+        """The best trial of the search."""
         return overall(phases, self.best)
 
 
@@ -85,16 +86,35 @@ def run_phases(search: Search) -> History:
                 return history
             raise without_best(search.run, phase, trials)
         history.best[phase.name] = best
-        history.entries.append(_phase_entry(phase, best, trials))
+        history.entries.append(_phase_entry(phase, search.settings.final, best, trials))
         which = f"{best.number}{_numbering(trials)}"
         search.say(f"phase {phase.name}: best is trial {which}, {_describe(space, best)}")
-        winner = history.winner(search.settings.phases)
+        winner = history.best_of_all(search.settings.phases)
         if winner is not best:
             note(
                 f"phase {phase.name} did not improve on trial {winner.number} of phase "
                 f"{winner.phase}, which it started from: trial {winner.number} wins so far"
             )
     return history
+
+
+def choose_winner(search: Search, history: History) -> TrialResult:
+    """The trial that is trained in the end, as `final.choose` says."""
+    settings = search.settings
+    best, final = history.best_of_all(settings.phases), settings.final
+    phase = settings.phase(best.phase)
+    if final.choose == "best" or not has_equals(phase, final):
+        return best
+    found = simplest(phase, final, best, history.trials)
+    if found is None or found.number == best.number:
+        return best
+    winner = next(trial for trial in history.trials if trial.number == found.number)
+    search.say(
+        f"trial {winner.number} is about as good as trial {best.number}, validation accuracy "
+        f"{winner.accuracy:.4f} and {best.accuracy:.4f}, and simpler: it is the winner "
+        "(final.choose)"
+    )
+    return winner
 
 
 def _origin(search: Search, best: TrialResult) -> Origin:
@@ -131,7 +151,10 @@ def without_best(run: Directory, phase: PhaseSettings, trials: Sequence[TrialRes
 
 
 def _phase_entry(
-    phase: PhaseSettings, best: TrialResult, trials: Sequence[TrialResult]
+    phase: PhaseSettings,
+    final: FinalSettings,
+    best: TrialResult,
+    trials: Sequence[TrialResult],
 ) -> PhaseResult:
     return PhaseResult(
         name=phase.name,
@@ -143,7 +166,7 @@ def _phase_entry(
         train_images=best.train_images,
         epochs=phase.epochs,
         confirmation=confirmation(phase, trials),
-        simplest=simplest(best, trials),
+        simplest=simplest(phase, final, best, trials),
     )
 
 

@@ -27,7 +27,7 @@ from cnn.search.label_check import check_labels_of
 from cnn.search.make_result import make_result, model_card
 from cnn.search.network_check import check_network
 from cnn.search.preflight import check_visible
-from cnn.search.run_phases import run_phases
+from cnn.search.run_phases import choose_winner, run_phases
 from cnn.search.tensorboard import write_events
 from cnn.search.winner import expected_accuracy
 from cnn.search.winner_progress import WinnerProgress
@@ -114,7 +114,7 @@ def run_search(
         remove_all_progress(run)
     search = dataclasses.replace(search, origins=history.origins)
     searched = now()
-    winner = history.winner(settings.phases)
+    winner = choose_winner(search, history)
     trained = read_tested(run, winner.number, classes=len(manifest.classes))
     trained = trained or _train_final(search, winner, history.trials)
 

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cnn.rundir.result import CandidateResult, ConfirmationResult, Simplest
+from cnn.rundir.result import CandidateResult, ConfirmationResult
 from cnn.rundir.trials import Key, TrialResult, best_trial, trial_key
 from cnn.settings.schema import Objective, PhaseSettings
 
@@ -108,47 +108,6 @@ def expected_accuracy(winner: TrialResult, trials: Sequence[TrialResult]) -> flo
     again = [t.accuracy for t in trials if t.repeats == winner.number and t.accuracy is not None]
     assert winner.accuracy is not None
     return statistics.fmean(again) if again else winner.accuracy
-
-
-def simplest(winner: TrialResult, trials: Sequence[TrialResult]) -> Simplest | None:
-    """The smallest network that is about as good as the winner: the one-standard-error rule.
-
-    Breiman et al., Classification and Regression Trees (1984), section 3.4.3: choose the simplest
-    model within one standard error of the best one. Here the simplest has the fewest parameters.
-    The standard error is that of a proportion of the validation images, with two successes and two
-    failures added (Agresti and Coull, 1998), because at 100 % the plain one would be 0.
-
-    Returns:
-        The trial's entry in result.json, the winner's own if no smaller network is as good; None
-        if the sizes are unknown.
-    """
-    count = winner.validation_images
-    if not count or winner.accuracy is None or winner.parameters is None:
-        return None
-    share = (winner.accuracy * count + 2) / (count + 4)
-    error = math.sqrt(share * (1 - share) / (count + 4))
-    as_good = [
-        trial
-        for trial in trials
-        if trial.phase == winner.phase
-        and trial.repeats is None
-        and trial.status == "ok"
-        and trial.parameters is not None
-        and trial.accuracy is not None
-        and trial.accuracy >= winner.accuracy - error
-    ]
-    # Among equal sizes the first wins: the winner itself, then the most accurate.
-    ranked = sorted(as_good, key=lambda t: (-(t.accuracy or 0), t.number))
-    best = min([winner, *ranked], key=lambda t: t.parameters or 0)
-    assert best.accuracy is not None
-    assert best.parameters is not None
-    return Simplest(
-        number=best.number,
-        params=best.params,
-        accuracy=best.accuracy,
-        parameters=best.parameters,
-        standard_error=error,
-    )
 
 
 def _score(objective: Objective, trial: TrialResult) -> float:

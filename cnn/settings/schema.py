@@ -66,6 +66,9 @@ class SearchSettings(Frozen):
     # without an improvement.
     target: FiniteFloat | None = None
     max_stalled: PositiveInt | None = None
+    # The largest network: its parameters, and its floating-point operations for one image.
+    max_parameters: PositiveInt | None = None
+    max_operations: PositiveInt | None = None
     max_consecutive_failures: PositiveInt = 10
     # How often a trial is repeated if its machine was lost.
     max_lost: Annotated[int, Field(ge=0, le=MOST)] = 2
@@ -173,6 +176,10 @@ class PhaseSettings(SearchSettings):
 class FinalSettings(Frozen):
     """How the winner is finally trained, on all training images."""
 
+    # The trial that is trained: the best one, or the simplest of those within the margin.
+    choose: Literal["best", "simplest"] = "best"
+    # How much worse an objective still counts as equal; None: one standard error of the accuracy.
+    margin: Annotated[FiniteFloat, Field(ge=0)] | None = None
     data: Literal["train", "all"] = "train"
     epochs: PositiveInt | None = None
     # With "all": the last fraction of the training, in which the learning rate falls to 0.

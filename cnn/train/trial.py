@@ -17,6 +17,7 @@ from cnn.data.splits import TRAIN
 from cnn.model.contract import Broken
 from cnn.rundir.heartbeat import ProgressReporter, remove_progress
 from cnn.rundir.trials import Status, TrialResult, trial_name, write_log, write_trial
+from cnn.settings.network_size import NetworkSize
 from cnn.settings.params import ModelParams, TrainingParams
 from cnn.settings.schema import PhaseSettings
 from cnn.spark.child import Ended, send_to_parent
@@ -144,6 +145,7 @@ def _train(
     models, epochs = stage.models, stage.epochs
     built = time.monotonic()
     known |= {"precision": stage.precision, "parameters": stage.parameters}
+    known["operations"] = stage.operations
     known["max_epochs"] = epochs
     if isinstance(params, ModelParams) and params.has_backbone:
         known["backbone_sha256"] = job.pretrained.backbone(params.backbone).sha256
@@ -211,6 +213,10 @@ def _prepare(
         if not job.model.is_built_in:
             job.contract().check_readable(stage.models[0])
             job.contract().check_values(stage.models[0])
+            size = NetworkSize(stage.parameters, stage.operations)
+            reason = size.beyond(job.phase.max_parameters, job.phase.max_operations)
+            if reason is not None:
+                raise Unbuildable(reason)
     except ValueError as error:
         raise Unbuildable(traceback.format_exc()) from error
     except Broken as error:

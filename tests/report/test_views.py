@@ -63,18 +63,28 @@ def test_without_repetitions_the_best_of_many_is_called_biased(tmp_path: Path) -
     assert "The validation score of the best trial is the best of 8 and so biased upwards" in text
 
 
-def test_a_smaller_network_that_is_as_good_is_named(tmp_path: Path) -> None:
+def test_a_simpler_network_that_is_as_good_is_named(tmp_path: Path) -> None:
     found = {"number": 2, "params": {"filters": 8}, "accuracy": 0.93, "parameters": 1234}
     text = text_of(tmp_path, [trial(7)], phases=phase(simplest={**found, "standard_error": 0.02}))
-    assert "A smaller network may do: trial 2 with 1,234 parameters instead of 53,858" in text
+    assert "A simpler network may do: trial 2 with 1,234 parameters instead of 53,858" in text
     assert "reached 93.0 %, which is as good within one standard error (2 points)" in text
     assert "Its parameters: filters 8." in text
 
 
-def test_no_smaller_network_as_good_is_said(tmp_path: Path) -> None:
+def test_no_simpler_network_as_good_is_said(tmp_path: Path) -> None:
     found = {"number": 7, "params": {}, "accuracy": 0.9, "parameters": 1, "standard_error": 0.02}
     text = text_of(tmp_path, [trial(7)], phases=phase(simplest=found))
-    assert "No smaller network was as good within one standard error" in text
+    assert "No simpler network was as good within one standard error" in text
+
+
+def test_the_simplest_that_was_trained_is_named(tmp_path: Path) -> None:
+    found = {"number": 7, "params": {}, "accuracy": 0.93, "parameters": 1, "standard_error": None}
+    costs = {"operations": 1_234_000, "operations_of_best": 5_678_000, "margin": 0.02}
+    chosen = phase(best=2, simplest={**found, **costs})
+    text = text_of(tmp_path, [trial(2, accuracy=0.94), trial(7)], phases=chosen)
+    assert "Trial 7 reached 93.0 %, which is as good within the margin (0.02)" in text
+    assert "with 1.234 million operations for an image instead of 5.678 million." in text
+    assert "It was therefore trained as the winner" in text
 
 
 def test_cross_validation_is_said(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from cnn.search.journal import (
 )
 from cnn.search.preflight import check_run_dir
 from cnn.settings.schema import SETTINGS as SETTINGS_FILE
-from cnn.settings.schema import ConfirmationSettings
+from cnn.settings.schema import ConfirmationSettings, FinalSettings
 from cnn.settings.toml import dump_settings
 from cnn.spark.child import supervise
 
@@ -49,7 +49,7 @@ def test_only_the_answers_of_trials_that_may_win_are_kept(tmp_path: Path) -> Non
     def kept(**changes: Any) -> list[str]:
         for number in range(5):
             run.write(f"{CHECKPOINTS}/0000{number}-answers.npz", b"")
-        drop_answers(run, trials, phase.model_copy(update=changes))
+        drop_answers(run, trials, phase.model_copy(update=changes), FinalSettings())
         return run.names(CHECKPOINTS)
 
     # Trial 4 is still running.

@@ -1,4 +1,4 @@
-"""Which trial wins, what repetitions say of it, and the simplest that is as good."""
+"""Which trial wins, and what repetitions say of it."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from support.made_up import bare_trial
 
 from cnn.rundir.trials import TrialResult
-from cnn.search.winner import choose, confirmation, expected_accuracy, overall, simplest
+from cnn.search.winner import choose, confirmation, expected_accuracy, overall
 from cnn.settings.schema import ConfirmationSettings, PhaseSettings
 
 
@@ -78,46 +78,6 @@ def test_how_much_the_best_was_flattered() -> None:
 def test_without_repetitions_nothing_is_said_of_them() -> None:
     assert confirmation(phase(), SEARCHED) is None
     assert confirmation(phase(confirm=None), [*SEARCHED, *REPEATS]) is None
-
-
-def test_the_simplest_within_one_standard_error() -> None:
-    winner = trial(0, 0.95, parameters=9000)
-    trials = [
-        winner,
-        trial(1, 0.94, parameters=5000),
-        # One standard error of 95 of 100 images is about 2.4 points.
-        trial(2, 0.93, parameters=3000),
-        trial(3, 0.92, parameters=1000),
-        trial(4, 0.95, parameters=10, status="pruned", rung=0),
-        trial(5, 0.95, parameters=10, repeats=3),
-    ]
-    found = simplest(winner, trials)
-    assert found is not None
-    assert (found.number, found.parameters) == (2, 3000)
-    assert found.standard_error == pytest.approx(0.0245, abs=1e-3)
-    assert found.params["filters"] == 6
-
-
-def test_at_100_percent_the_error_is_not_zero() -> None:
-    winner = trial(0, 1.0, parameters=9000)
-    found = simplest(winner, [winner, trial(1, 0.99, parameters=10)])
-    assert found is not None
-    assert found.number == 1
-
-
-def test_the_winner_may_be_the_simplest_and_old_trials_say_nothing() -> None:
-    winner = trial(0, 0.95, parameters=10)
-    found = simplest(winner, [winner, trial(1, 0.95, parameters=20)])
-    assert found is not None
-    assert found.number == 0
-    assert simplest(trial(0, 0.95, parameters=None), []) is None
-
-
-def test_a_network_as_large_as_the_winners_is_no_smaller_one() -> None:
-    winner = trial(1, 0.95)
-    found = simplest(winner, [trial(0, 0.95), winner])
-    assert found is not None
-    assert found.number == 1
 
 
 HEADS = phase(name="heads", objective="val_loss")

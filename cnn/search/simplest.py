@@ -1,0 +1,144 @@
+"""Among trials that cannot be told apart, the one whose network costs least to apply.
+
+It is the rule of one standard error (Breiman et al., Classification and Regression Trees, 1984,
+section 3.4.3): choose the simplest model within one standard error of the best one.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from cnn.rundir.result import Simplest
+from cnn.rundir.trials import TrialResult, trial_key
+from cnn.search.winner import best_trials
+from cnn.settings.schema import FinalSettings, PhaseSettings
+
+# A network is simpler if its cost is below this fraction of another's. What two networks on the
+# same backbone differ by is no gain.
+_SIMPLER = 0.98
+
+
+def has_equals(phase: PhaseSettings, final: FinalSettings) -> bool:
+    """Whether it is known which trials of a phase are equally good.
+
+    The standard error is that of a proportion of images, so other objectives than accuracy need a
+    stated margin.
+    """
+    return phase.objective == "val_accuracy" or final.margin is not None
+
+
+def simplest(
+    phase: PhaseSettings,
+    final: FinalSettings,
+    winner: TrialResult,
+    trials: Sequence[TrialResult],
+) -> Simplest | None:
+    """The network that costs least among those about as good as the winner.
+
+    As good is a trial of the same phase that ran to its end and whose objective is within
+    `final.margin` of the winner's or, without a margin, whose accuracy is within one standard error
+    of it. The standard error is that of a proportion of the validation images, with two successes
+    and two failures added (Agresti and Coull, 1998), because at 100 % the plain one would be 0. If
+    the winner was repeated with other seeds, the means over those count, and only trials that were
+    repeated as well.
+
+    The cost is the number of operations for an image, or that of parameters if the operations of
+    one of these trials are unknown.
+
+    Args:
+        phase: The phase of the winner.
+        final: The final training's settings.
+        winner: The phase's best trial.
+        trials: The trials of the phase, or of all phases, with their repetitions.
+
+    Returns:
+        The trial's entry in result.json, the winner's own if no simpler network is as good; None
+        if the sizes are unknown.
+    """
+    if not winner.validation_images or winner.accuracy is None or winner.parameters is None:
+        return None
+    equals = as_good(phase, final, winner, trials)
+    best = min(equals, key=lambda trial: _cost(trial, equals))
+    if _cost(best, equals) >= _SIMPLER * _cost(winner, equals):
+        best = winner
+    assert best.accuracy is not None
+    assert best.parameters is not None
+    return Simplest(
+        number=best.number,
+        params=best.params,
+        accuracy=best.accuracy,
+        parameters=best.parameters,
+        operations=best.operations,
+        operations_of_best=winner.operations,
+        standard_error=None if final.margin is not None else standard_error(winner),
+        margin=final.margin,
+    )
+
+
+def possible_winners(
+    phase: PhaseSettings, final: FinalSettings, trials: Sequence[TrialResult]
+) -> set[int]:
+    """The trials of a phase that can still be the winner, by number, whatever later trials do.
+
+    These are the best ones, of which `search.confirm` may repeat some, and with `final.choose =
+    "simplest"` each trial that is as good as the best and costs less than all better ones.
+    """
+    top = best_trials(trials, phase.objective, phase.confirm.top if phase.confirm else 1)
+    numbers = {trial.number for trial in top}
+    if not top or final.choose == "best" or not has_equals(phase, final):
+        return numbers
+    equals = as_good(phase, final, top[0], trials)
+    lowest = math.inf
+    for trial in equals:
+        if (cost := _cost(trial, equals)) < lowest:
+            numbers.add(trial.number)
+            lowest = cost
+    return numbers
+
+
+def as_good(
+    phase: PhaseSettings,
+    final: FinalSettings,
+    winner: TrialResult,
+    trials: Sequence[TrialResult],
+) -> list[TrialResult]:
+    """The trials that are as good as the winner of their phase, itself first, then the best."""
+    repeated = {trial.repeats for trial in trials} - {None}
+
+    def score(trial: TrialResult) -> float:
+        """Of a trial or its repetitions; smaller is better."""
+        own = [t for t in trials if t.repeats == trial.number and t.status in {"ok", "pruned"}]
+        return statistics.fmean(
+            trial_key(phase.objective, t)[0] if final.margin is not None else 1 - (t.accuracy or 0)
+            for t in own or [trial]
+        )
+
+    margin = standard_error(winner) if final.margin is None else final.margin
+    most = score(winner) + margin
+    found = [
+        trial
+        for trial in trials
+        if trial.phase == winner.phase
+        and trial.number != winner.number
+        and trial.repeats is None
+        and trial.status == "ok"
+        and trial.parameters is not None
+        and (winner.number not in repeated or trial.number in repeated)
+        and score(trial) <= most
+    ]
+    return [winner, *sorted(found, key=lambda trial: (score(trial), trial.number))]
+
+
+def standard_error(trial: TrialResult) -> float:
+    """Of the trial's accuracy on the validation images."""
+    assert trial.accuracy is not None
+    assert trial.validation_images
+    count = trial.validation_images + 4
+    share = (trial.accuracy * trial.validation_images + 2) / count
+    return math.sqrt(share * (1 - share) / count)
+
+
+def _cost(trial: TrialResult, among: Sequence[TrialResult]) -> int:
+    known = all(other.operations is not None for other in among)
+    cost = trial.operations if known else trial.parameters
+    return cost or 0

@@ -1,0 +1,68 @@
+"""Limits on the size of networks refuse a configuration before it is launched."""
+
+from typing import Any
+
+import pytest
+from support.made_up import manifest
+
+from cnn.core.errors import InputError
+from cnn.model.backbone_card import Backbone
+from cnn.search.limits import too_large
+from cnn.search.space import SearchSpace
+from cnn.settings.params import ModelParams
+from cnn.settings.schema import PhaseSettings
+
+DATA = manifest(32, {"a": 40, "b": 40})
+BACKBONE = Backbone(
+    name="net",
+    sha256="0" * 64,
+    side=32,
+    features=8,
+    parameters=5000,
+    operations=10_000,
+    weighted_layers=4,
+    keras_version="3",
+)
+SMALL, LARGE = ModelParams(conv_layers=1, filters=1, dense_units=1), ModelParams(conv_layers=1)
+ON_BACKBONE = ModelParams(backbone="net")
+
+
+def limited(**limits: int) -> PhaseSettings:
+    return PhaseSettings.model_validate({"name": "p", "space": {}, **limits})
+
+
+@pytest.mark.parametrize(
+    ("limits", "params", "reason"),
+    [
+        ({}, LARGE, None),
+        ({"max_parameters": 4000}, SMALL, None),
+        (
+            {"max_parameters": 4000},
+            LARGE,
+            "230,818 parameters, but search.max_parameters allows 4,000",
+        ),
+        ({"max_parameters": 4000}, ON_BACKBONE, "5,034 parameters, but"),
+        ({"max_operations": 10_000}, ON_BACKBONE, "10,032 operations, but search.max_operations"),
+        ({"max_operations": 10_032}, ON_BACKBONE, None),
+    ],
+)
+def test_too_large_networks_are_refused_with_the_numbers(
+    limits: dict[str, int], params: ModelParams, reason: str | None
+) -> None:
+    found = too_large(limited(**limits), params, DATA, [BACKBONE])
+    assert (found is None) if reason is None else (found is not None and reason in found)
+
+
+def test_what_is_unknown_is_not_refused() -> None:
+    uncounted = BACKBONE.model_copy(update={"operations": None})
+    assert too_large(limited(max_operations=1), ON_BACKBONE, DATA, [uncounted]) is None
+    assert too_large(limited(max_parameters=1), ON_BACKBONE, DATA, []) is None
+
+
+def test_a_limit_that_no_configuration_keeps_is_refused_before_the_search() -> None:
+    space: dict[str, Any] = {"filters": {"choices": [16, 32]}}
+    phase = PhaseSettings.model_validate({"name": "p", "space": space, "max_parameters": 100})
+    with pytest.raises(
+        InputError, match=r"none can: .* parameters, but search\.max_parameters allows"
+    ):
+        SearchSpace(phase).check_possible(lambda params: too_large(phase, params, DATA, []))
