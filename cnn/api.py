@@ -27,7 +27,7 @@ from cnn.search.run_search import default_run_dir
 from cnn.settings.cli_defaults import DOWNLOADS, SAMPLE_PAIRS
 from cnn.spark.machine import keras_overridden
 from cnn.spark.session import existing_session
-from cnn.start import RunRequest, resume_run, start_run
+from cnn.start import RunRequest, extend_run, resume_run, start_run
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -148,7 +148,9 @@ def tune(
     config: Location | Sequence[Location] = (),
     build: Build | None = None,
     warm_start: Location | Sequence[Location] = (),
+    max_trials: int | None = None,
     resume: bool = False,
+    extend: Location | None = None,
     overwrite: bool = False,
 ) -> Run:
     """Searches for the best CNN for a data directory, trains it, tests it once and saves it.
@@ -172,8 +174,12 @@ def tune(
             an uncompiled Keras model of Keras's own layers that takes uint8 pixels. `params` then
             has learning_rate, batch_size and the parameters in `space` and the files of `config`.
         warm_start: Earlier runs, also on other data, whose best parameters are tried first.
+        max_trials: The trials of each phase, as `search={"max_trials": ...}`; with `extend`, how
+            many more the last phase gets.
         resume: Whether to continue the run at `out` with its own settings and the same `build`.
             Finished work is not repeated.
+        extend: A finished run that goes on, with `max_trials` more trials and the same `build`;
+            `space` may widen its space as long as all its trials stay inside.
         overwrite: Whether to replace a run at `out`.
 
     Returns:
@@ -201,6 +207,7 @@ def tune(
     request = RunRequest(
         configs=[Path(path) for path in _listed(config)],
         tables=tables,
+        flags={} if max_trials is None else {"max_trials": as_plain(max_trials, "max_trials")},
         backbones=[str(name) for name in _listed(backbone)],
         build=packed,
         command=("cnn.tune",),
@@ -214,8 +221,12 @@ def tune(
         if resume:
             given = {"config": config, "overwrite": overwrite, "warm_start": warm_start}
             given["backbone"] = backbone
-            _check_resume(out, {**given, "phases": phases})
+            _check_resume(out, {**given, "phases": phases, "extend": extend})
             return resume_run(session, reachable(str(out)), request, data=where)
+        if extend is not None:
+            alone: Table = {"out": out, "overwrite": overwrite, "warm_start": warm_start}
+            _check_alone("extend", {**alone, "backbone": backbone, "phases": phases})
+            return extend_run(session, reachable(extend), request, data=where)
         return start_run(
             session,
             where or reachable("data"),
@@ -243,9 +254,13 @@ def _add_build(tables: dict[str, Any], build: Build) -> bytes | None:
 def _check_resume(out: Location | None, given: Table) -> None:
     if out is None:
         raise InputError("resume must be used with out, the run to continue")
+    _check_alone("resume", given)
+
+
+def _check_alone(option: str, given: Table) -> None:
     for name, value in given.items():
         if value:
-            raise InputError(f"resume cannot be combined with {name}: a run has its own settings")
+            raise InputError(f"{option} cannot be combined with {name}: a run has its own settings")
 
 
 def _how_to_resume(started: Sequence[Directory], packed: bytes | None) -> str:

@@ -8,6 +8,7 @@ from cnn.core.directory import Directory, reachable
 from cnn.core.errors import InputError
 from cnn.report.notebook_view import run_html
 from cnn.report.page import REPORT
+from cnn.rundir.extension import extension_lines
 from cnn.rundir.result import RunResult, read_result
 from cnn.rundir.suspects import SUSPECTS, read_suspects
 from cnn.rundir.trials import read_trials
@@ -134,6 +135,7 @@ class Run:
             f"test accuracy {self.test_accuracy:.4f} on {self.result.test.count} images "
             f"(95 % confidence interval {low:.4f} to {high:.4f})"
         )
+        lines += extension_lines(self.result)
         if self.result.hint is not None:
             lines.append(f"hint: {self.result.hint}")
         return "\n".join([*lines, f"report: {self.report}"])

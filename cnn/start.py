@@ -1,4 +1,4 @@
-"""Starts or resumes a run in a given session, for the job and for notebooks."""
+"""Starts, resumes or extends a run in a given session, for the job and for notebooks."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +19,13 @@ from cnn.model.builder import check_named_function
 from cnn.report.page import REPORT, write_report
 from cnn.run import Run
 from cnn.rundir.earlier_runs import NOTHING, EarlierRuns
+from cnn.rundir.extension import EXTENSION, Extension, read_extension, remove_extension
 from cnn.rundir.result import RESULT
 from cnn.rundir.trials import TrialResult, read_trials
 from cnn.search.backbones import check_unseen, make_backbones, pretrained_of, read_backbones
 from cnn.search.context import Search
+from cnn.search.end_run import end_run, has_ended
+from cnn.search.extension import EXTEND, RESUME, check_finished, plan_extension
 from cnn.search.journal import Start, claim_run, read_start, recover_trials
 from cnn.search.mlflow import MlflowLog, log_finished
 from cnn.search.preflight import check_inputs, check_point_names, check_run_dir
@@ -31,7 +34,7 @@ from cnn.search.run_search import run_search
 from cnn.search.warm_start import warm_start
 from cnn.settings.params import NO_BACKBONE
 from cnn.settings.schema import FEW_IMAGES, Settings
-from cnn.settings.toml import CONF, load_settings, overlay, settings_text
+from cnn.settings.toml import CONF, load_settings, overlay, read_tables, settings_text
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -130,9 +133,14 @@ def resume_run(
     A finished run is returned unchanged; changes to it are refused.
     """
     start = read_start(run)
-    finished = Run.load(run.uri) if run.exists(RESULT) else None
+    if has_ended(run):
+        with claim_run(run):
+            end_run(run)
+    extension = read_extension(run)
+    finished = Run.load(run.uri) if run.exists(RESULT) and extension is None else None
+    source = run.sub(EXTENSION) if extension else run
     settings, changes = resume_settings(
-        settings_text(run),
+        settings_text(source),
         tables=request.tables,
         flags=request.flags,
         assignments=request.assignments,
@@ -140,7 +148,7 @@ def resume_run(
     if finished is not None:
         check_unchanged(changes, run)
         if data is not None:
-            _check_data(data, read_manifest(data), start)
+            _check_data(data, read_manifest(data), start, RESUME)
         if not run.exists(REPORT):
             write_report(run)
         print("the run has already finished")
@@ -148,23 +156,74 @@ def resume_run(
         if log is not None:
             log_finished(log, read_trials(run), finished.result)
         return finished
-    check_named_function(run, settings, _names_function(request))
+    for place in (run, source):
+        check_named_function(place, settings, _names_function(request))
     data = data or Directory(start.data)
     manifest = check_inputs(data, settings, request.build)
-    _check_data(data, manifest, start)
+    _check_data(data, manifest, start, RESUME)
     made = Made(read_backbones(run, settings))
     with claim_run(run):
         earlier = recover_trials(run, settings)
         done = sum(trial.status != "cancelled" for trial in earlier)
-        print(f"resuming {run.uri}: {done} trials are done", flush=True)
-        return _search(session, data, run, settings, manifest, start, request, made, earlier)
+        what = f"the extension of {run.uri}" if extension else run.uri
+        print(f"resuming {what}: {done} trials are done", flush=True)
+        return _search(
+            *(session, data, run, settings, manifest, start, request, made, earlier),
+            extension=extension,
+        )
 
 
-def _check_data(data: Directory, manifest: Manifest, start: Start) -> None:
+def extend_run(
+    session: AbstractContextManager["SparkSession"],
+    run: Directory,
+    request: RunRequest,
+    *,
+    data: Directory | None = None,
+) -> Run:
+    """Goes on with a finished run: its last phase gets more trials, also in a wider space.
+
+    The run stays as it is, apart from new trials, until the new result is there. Raises Error.
+    """
+    check_finished(run)
+    with claim_run(run):
+        check_finished(run)
+        start, trials = read_start(run), read_trials(run)
+        tables = overlay(read_tables(request.configs), request.tables or {})
+        plan = plan_extension(
+            settings_text(run),
+            trials,
+            tables=tables,
+            flags=request.flags,
+            assignments=request.assignments,
+        )
+        settings = plan.settings
+        check_named_function(run, settings, _names_function(request), EXTEND)
+        data = data or Directory(start.data)
+        manifest = check_inputs(data, settings, request.build)
+        _check_data(data, manifest, start, EXTEND)
+        made = Made(read_backbones(run, settings))
+        extension = Extension(
+            started=now(),
+            command=request.command,
+            configs=tuple(path.name for path in request.configs),
+            first_number=trials[-1].number + 1 if trials else 0,
+            trials=plan.trials,
+            more=plan.more,
+        )
+        remove_extension(run)
+        print(f"extending {run.uri}: {plan.text()}", flush=True)
+        earlier = recover_trials(run, settings)
+        return _search(
+            *(session, data, run, settings, manifest, start, request, made, earlier),
+            extension=extension,
+        )
+
+
+def _check_data(data: Directory, manifest: Manifest, start: Start, option: Option) -> None:
     if manifest.fingerprint != start.fingerprint:
         raise InputError(
             "{} must use the data that the run started with, but {} holds different rows",
-            Option("resume"),
+            option,
             data.uri,
         )
 
@@ -180,8 +239,9 @@ def _search(
     made: Made,
     earlier: Sequence[TrialResult] | None = None,
     known: EarlierRuns = NOTHING,
+    extension: Extension | None = None,
 ) -> Run:
-    """`earlier` are the finished trials of a run that is resumed."""
+    """`earlier` are the finished trials of a run that is resumed or extended."""
     log = _log(run, start, request)
 
     def on_start() -> None:
@@ -205,6 +265,7 @@ def _search(
             backbone_files=made.folder,
             build=request.build,
             display=request.display,
+            extension=extension,
         )
         result = run_search(search, start, resume=earlier is not None, on_start=on_start)
         if log is not None:

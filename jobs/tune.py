@@ -3,6 +3,7 @@
 spark-submit jobs/tune.py                                        # reads data/, writes runs/<time>/
 spark-submit jobs/tune.py --data DATA --out RUN --config conf/report.toml --max-trials 50
 spark-submit jobs/tune.py --resume RUN                           # resumes an unfinished run
+spark-submit jobs/tune.py --extend RUN --max-trials 30           # a finished run: 30 more trials
 """
 
 import argparse
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # The flags that are keys of [search].
 FLAGS = ("parallelism", "max_trials", "timeout", "seed")
+# The flags that only a new run can have.
+OF_A_NEW_RUN = ("backbone", "overwrite", "warm_start")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -40,7 +43,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="a TOML file that overrides conf/default.toml; repeatable, the last takes precedence",
     )
     add("--parallelism", metavar="N", type=int, help="concurrent trials; default: all slots")
-    add("--max-trials", metavar="N", type=int, help="trials of each phase")
+    add(
+        "--max-trials",
+        metavar="N",
+        type=int,
+        help="trials of each phase; with --extend, how many more the last phase gets",
+    )
     add("--timeout", metavar="SECONDS", type=float, help="time limit of the whole search")
     add("--seed", type=int, help="seed of the configurations and of every training")
     add(
@@ -73,6 +81,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="use what an earlier run found, also on other data; repeatable",
     )
     add("--resume", metavar="RUN", help="resume a run that was not finished")
+    add(
+        "--extend",
+        metavar="RUN",
+        help="go on with a finished run: with --max-trials more trials, also in a wider space that "
+        "has all its trials in it",
+    )
     add("--mlflow", metavar="URI", help="log to this MLflow server; needs the extra [mlflow]")
     add("--mlflow-experiment", metavar="NAME", help=f"default: {EXPERIMENT}")
     add("--overwrite", action="store_true", help="replace an earlier run at --out")
@@ -86,7 +100,7 @@ def main(arguments: Sequence[str]) -> None:
     from cnn.search.mlflow import check_mlflow
     from cnn.search.run_search import default_run_dir
     from cnn.spark.session import TUNE, spark_session
-    from cnn.start import RunRequest, resume_run, start_run
+    from cnn.start import RunRequest, extend_run, resume_run, start_run
 
     flags = {key: getattr(args, key) for key in FLAGS}
     if args.final_workers is not None:
@@ -113,9 +127,13 @@ def main(arguments: Sequence[str]) -> None:
     )
     session = spark_session("cnn tune", TUNE)
     if args.resume is not None:
-        _check_resume(args)
+        _check_alone(args, "resume", ("extend", "out", *OF_A_NEW_RUN, "config"))
         data = reachable(args.data) if args.data else None
         run = resume_run(session, reachable(args.resume), request, data=data)
+    elif args.extend is not None:
+        _check_alone(args, "extend", ("out", *OF_A_NEW_RUN))
+        data = reachable(args.data) if args.data else None
+        run = extend_run(session, reachable(args.extend), request, data=data)
     else:
         run = start_run(
             session,
@@ -128,12 +146,12 @@ def main(arguments: Sequence[str]) -> None:
     print(run.summary() if run.new else f"report: {run.report}")
 
 
-def _check_resume(args: argparse.Namespace) -> None:
-    for name in ("out", "config", "backbone", "overwrite", "warm_start"):
+def _check_alone(args: argparse.Namespace, option: str, others: Sequence[str]) -> None:
+    for name in others:
         if getattr(args, name):
             raise InputError(
                 "{} cannot be combined with {}: a run has its own settings",
-                Option("resume"),
+                Option(option),
                 Option(name),
             )
 

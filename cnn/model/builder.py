@@ -24,6 +24,7 @@ Build = Callable[..., Any]
 _BUILT_IN = ("cnn.model.network", "build")
 # The module in settings.toml of a function that cannot be imported.
 _SENT = "__main__"
+_RESUME = Option("resume")
 # pyspark's pickler accepts lambdas and closures. It has no annotations.
 _pickle: Any = cloudpickle
 
@@ -68,11 +69,13 @@ def check_builder(model: ModelSettings, packed: bytes | None) -> None:
         )
 
 
-def check_named_function(run: Directory, settings: Settings, named: bool) -> None:
+def check_named_function(
+    run: Directory, settings: Settings, named: bool, option: Option = _RESUME
+) -> None:
     """Raises InputError if only a run directory that others can write to names the function.
 
-    `named` tells whether the user names it too. A run directory is trusted if only this user can
-    write to it. It is unknown who can write to an object store.
+    `named` tells whether the user names it too, who has given the run as `option`. A run directory
+    is trusted if only this user can write to it. It is unknown who can write to an object store.
     """
     builder = settings.model.builder
     if settings.model.is_built_in or named or _is_own(run):
@@ -80,7 +83,7 @@ def check_named_function(run: Directory, settings: Settings, named: bool) -> Non
     raise InputError(
         "{} must be used with model.builder={} again, because others may have written {}, which "
         "names it",
-        Option("resume"),
+        option,
         builder,
         run.uri,
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cnn.core.html import block, link, table, text
+from cnn.rundir.extension import extension_lines
 from cnn.rundir.result import RunResult
 from cnn.rundir.suspects import LabelCheck
 from cnn.rundir.trials import TrialResult, trial_key
@@ -21,6 +22,7 @@ def run_html(path: str, report: str, result: RunResult, trials: Sequence[TrialRe
     return block(
         f"<b>Test accuracy {test.accuracy:.4f}</b> on {test.count:,} images "
         f"(95 % confidence interval {test.interval.low:.4f} to {test.interval.high:.4f})",
+        *map(text, extension_lines(result)),
         *_labels(result.labels),
         f"Always predicting {text(baseline.class_name)} gives {baseline.accuracy:.4f}",
         f"The winner, trial {result.winner.number}: {_params(result.params)}",

@@ -25,8 +25,9 @@ from cnn.report.pictures import read_pictures
 from cnn.report.plots_cost import gantt
 from cnn.report.regimes import fine_tuning, regimes
 from cnn.report.render import render
+from cnn.rundir.extension import extension_lines
 from cnn.rundir.finished import FinishedRun, read_run, searched
-from cnn.rundir.result import PhaseResult
+from cnn.rundir.result import PhaseResult, RunResult
 from cnn.rundir.trials import TrialResult, count_by_status, trial_key
 
 REPORT = "report.html"
@@ -54,6 +55,7 @@ def render_report(directory: Directory) -> str:
         most_classes=classes.MOST_CLASSES,
         pairs=classes.pairs(result),
         selection=verdict.selection(run),
+        extension=extension_lines(result),
         pictures=read_pictures(directory, result.data.classes),
         data_page=data_link(directory, result.data.fingerprint),
         model=run.settings.model,
@@ -74,9 +76,14 @@ def render_report(directory: Directory) -> str:
         failures=_failures(run.trials),
         cost=_cost(run),
         tower=verdict.tower(result),
-        command=shlex.join(result.command),
+        command="\n".join(map(shlex.join, _commands(result))),
         settings=run.settings_text,
     )
+
+
+def _commands(result: RunResult) -> list[tuple[str, ...]]:
+    """The command of the run, then those that extended it."""
+    return [*(final.command for final in result.earlier), result.command]
 
 
 def _phase_view(place: int, phase: PhaseResult, run: FinishedRun) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Reads and writes the files of a run directory, each with one schema.
 
 `trials` handles RUN/trials/00017.json, `result` handles RUN/result.json, `finished` reads both with
-the settings, `suspects` handles RUN/suspects.csv, and `heartbeat` handles the progress of running
-trials.
+the settings, `suspects` handles RUN/suspects.csv, `extension` handles what a finished run that goes
+on has beside its result, and `heartbeat` handles the progress of running trials.
 """

@@ -194,6 +194,27 @@ class WinnerOutcome(Frozen):
     backbone: BackboneUsed | None = None
 
 
+class EarlierTest(Metrics):
+    """The test of an earlier final."""
+
+    count: PositiveInt
+    interval: ConfidenceInterval
+
+
+class EarlierFinal(Frozen):
+    """What a run came to before it was extended; RUN/earlier/1 has the first one's files."""
+
+    params: dict[str, Any]
+    winner: Winner
+    validation: Metrics
+    test: EarlierTest
+    trials: dict[Status, Count]
+    command: tuple[str, ...]
+    ended: AwareDatetime
+    # Whether its winner won again, so that its model and its test were kept.
+    kept: bool
+
+
 class RunResult(Frozen):
     """The result of a run: `Run.result` in Python, RUN/result.json on disk.
 
@@ -233,6 +254,8 @@ class RunResult(Frozen):
     labels: LabelCheck | None = None
     # What would probably give a better network.
     hint: str | None = None
+    # What the run came to before each of its extensions, the first one first.
+    earlier: tuple[EarlierFinal, ...] = ()
     started: AwareDatetime
     ended: AwareDatetime
 

@@ -10,6 +10,7 @@ from cnn.core.display import Display, OnStdout
 from cnn.data.manifest import Manifest
 from cnn.data.splits import TRAIN
 from cnn.rundir.earlier_runs import NOTHING, EarlierRuns
+from cnn.rundir.extension import EXTENSION, Extension
 from cnn.rundir.trials import TrialResult
 from cnn.search.forecast import Forecast
 from cnn.settings.schema import PhaseSettings, Settings
@@ -49,6 +50,18 @@ class Search:
     build: bytes | None = None
     # Where the progress is shown.
     display: Display = field(default_factory=OnStdout)
+    # How the run goes on after it had finished; None of any other run.
+    extension: Extension | None = None
+
+    @property
+    def first_new(self) -> int:
+        """The number of the first trial that the run did not have before it was extended."""
+        return self.extension.first_number if self.extension else 0
+
+    @property
+    def results(self) -> Directory:
+        """Where the winner's files and the result go: a finished run stays until all are there."""
+        return self.run.sub(EXTENSION) if self.extension else self.run
 
     def job(self, phase: PhaseSettings) -> Job:
         """What executors are told about a phase."""
@@ -68,6 +81,7 @@ class Search:
             few_images=self.settings.few_images,
             cooldown=self.settings.final.cooldown,
             build=self.build,
+            results=self.results.uri,
         )
 
     def keeps_state(self, phase: PhaseSettings) -> bool:

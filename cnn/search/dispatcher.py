@@ -12,7 +12,8 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class Trials(SparkTrials):
     Args:
         spark: A classic session, not one of Spark Connect.
         parallelism: How many trials run at the same time, unless `round` says otherwise.
-        first_number: The number of the first trial.
+        first_number, taken: The number of the first trial, and later ones that others have.
         timeout: Seconds after which running trials are cancelled and the search ends.
         isolation: How a trial's process is isolated; it has `cnn.spark.task.trial_number()`.
         max_lost: How often a trial is launched again after its executor was lost.
@@ -80,6 +81,7 @@ class Trials(SparkTrials):
         parallelism: int,
         *,
         first_number: int = 0,
+        taken: Collection[int] = (),
         timeout: float | None = None,
         isolation: Isolation | None = None,
         max_lost: int = 2,
@@ -87,7 +89,8 @@ class Trials(SparkTrials):
         round: Round | None = None,
     ) -> None:
         super().__init__(parallelism=parallelism, timeout=timeout, spark_session=spark)
-        self._next_number = first_number
+        self._first_number = first_number
+        self._ids.update(taken)
         self._isolation = isolation or Isolation()
         self._max_lost = max_lost
         self._profile = profile
@@ -111,11 +114,8 @@ class Trials(SparkTrials):
 
     def new_trial_ids(self, n: int) -> list[int]:
         """The next free numbers. Hyperopt's own method repeats numbers after gaps."""
-        numbers: list[int] = []
-        while len(numbers) < n:
-            if self._next_number not in self._ids:
-                numbers.append(self._next_number)
-            self._next_number += 1
+        free = (number for number in count(self._first_number) if number not in self._ids)
+        numbers = list(islice(free, n))
         self._ids.update(numbers)
         return numbers
 

@@ -12,6 +12,7 @@ from cnn.core.errors import InputError, Option
 from cnn.core.lock import held
 from cnn.core.seeds import derive_seed
 from cnn.rundir.data_of_run import START
+from cnn.rundir.extension import Extension
 from cnn.rundir.trials import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
 from cnn.search.simplest import possible_winners
 from cnn.settings.schema import FinalSettings, PhaseSettings, Settings
@@ -32,6 +33,8 @@ class Start(BaseModel):
     started: AwareDatetime
     configs: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    # How it was extended after it had finished.
+    extensions: tuple[Extension, ...] = ()
 
 
 def write_start(run: Directory, start: Start) -> None:

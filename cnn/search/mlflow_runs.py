@@ -97,16 +97,22 @@ def _metrics(trial: TrialResult) -> "Iterator[Metric]":
 
 
 def log_result(client: "MlflowClient", parent: "Run", run: Directory, result: RunResult) -> None:
-    """Logs the winner's parameters, its test scores, and the run's main files."""
+    """Logs the winner's parameters, its test scores, and the run's main files.
+
+    A parameter cannot change in MLflow: those of an extended run's later winners have their own
+    names. Of a metric, each final is a step.
+    """
     from mlflow.entities import Metric, Param
 
     run_id, at = parent.info.run_id, milliseconds(result.ended)
-    params = [Param(key, str(value)[:_MOST_CHARACTERS]) for key, value in result.params.items()]
-    params.append(Param("winner", str(result.winner.number)))
+    final = len(result.earlier)
+    known = {**result.params, "winner": result.winner.number}
     if result.backbone is not None:
-        params.append(Param("backbone_sha256", result.backbone.sha256))
+        known["backbone_sha256"] = result.backbone.sha256
+    prefix = f"extension_{final}." if final else ""
+    params = [Param(f"{prefix}{key}", str(v)[:_MOST_CHARACTERS]) for key, v in known.items()]
     metrics = [
-        Metric(f"test_{name}", value, at, 0)
+        Metric(f"test_{name}", value, at, final)
         for name, value in result.test
         if isinstance(value, int | float)
     ]

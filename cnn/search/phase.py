@@ -37,7 +37,9 @@ def run_phase(
     later = names[names.index(phase.name) + 1 :]
     trials = PhaseTrials(search, phase)
     reason = trials.stopping.reason()
-    over = any(trial.phase in later for trial in search.earlier)
+    # Only the last phase of a finished run goes on.
+    ended = search.extension is not None and bool(later)
+    over = ended or any(trial.phase in later for trial in search.earlier)
     if over or reason is not None:
         # An earlier driver had ended this phase; the trials that it cancelled stay cancelled.
         trials.leave_cancelled()

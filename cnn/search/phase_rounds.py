@@ -4,7 +4,8 @@ import dataclasses
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -26,6 +27,7 @@ from cnn.search.progress import SearchProgress
 from cnn.search.round import Refused, Repeated, Round
 from cnn.search.space import SearchSpace
 from cnn.search.strategies import Suggest, strategy
+from cnn.search.warm_start import inside
 from cnn.search.winner import best_trials
 from cnn.settings.params import ModelParams, TrainingParams
 from cnn.settings.schema import PhaseSettings
@@ -48,6 +50,8 @@ class PhaseRound(Round, ABC):
     repeats: Mapping[int, int]
     # Trials that an earlier driver finished, in Hyperopt's encoding.
     earlier: Sequence[tuple[TrialResult, Vals]]
+    # Numbers after the first that this round must not use: the run has used them.
+    others: Collection[int] = ()
 
     def __init__(
         self, search: Search, phase: PhaseSettings, space: SearchSpace, trials: PhaseTrials
@@ -79,6 +83,7 @@ class PhaseRound(Round, ABC):
             self._search.spark,
             parallelism,
             first_number=self.first_number,
+            taken=self.others,
             timeout=None if left is None else max(0.1, left),
             isolation=isolated,
             max_lost=self._phase.max_lost,
@@ -159,7 +164,11 @@ class SearchRound(PhaseRound):
         self.earlier = [(trial, space.encode(trial.params)) for trial in trials.searched()]
         first = phase is search.settings.phases[0]
         known = read_earlier(search.run) if first else NOTHING
-        self.suggest = strategy(space, first_number, self._points(), known)
+        if search.extension is not None:
+            known = inside(known, space)
+            own = {trial.number for trial in [*trials.searched(), *trials.cancelled]}
+            self.others = sorted(set(range(first_number, search.first_new)) - own)
+        self.suggest = strategy(space, first_number, self._points(), known, self.others)
         self._seen = {_text(trial.params) for trial in trials.all()}
 
     def params(self, point: Point) -> TrainingParams:
@@ -186,10 +195,18 @@ class SearchRound(PhaseRound):
     def _points(self) -> dict[int, Vals]:
         """The configurations that are given rather than proposed, by their place in the round."""
         points = {place: self._space.encode(p) for place, p in enumerate(self._phase.points)}
+        kept: list[TrialResult] = []
         if not self._space.is_grid:
             # Cancelled trials keep their configurations; TPE would propose others by now.
-            for trial in self._trials.cancelled:
-                points[trial.number - self.first_number] = self._space.encode(trial.params)
+            kept = self._trials.cancelled
+        if self._search.extension is not None:
+            # In a grid that has become larger, the trials before are not its first points.
+            trials = [*self._trials.searched(), *self._trials.cancelled]
+            kept = [*kept, *(t for t in trials if t.number < self._search.first_new)]
+        for trial in kept:
+            before = sum(other < trial.number for other in self.others)
+            place = trial.number - self.first_number - before
+            points[place] = self._space.encode(trial.params)
         return points
 
 
@@ -202,18 +219,28 @@ class ConfirmationRound(PhaseRound):
         super().__init__(search, phase, space, trials)
         assert phase.confirm is not None
         best = best_trials(trials.all(), phase.objective, phase.confirm.top)
-        self._repeated = [trial for _ in range(phase.confirm.seeds) for trial in best]
+        # Repetitions that the run had before it was extended stay valid, and are not made again.
+        before = [trial for trial in trials.repeated() if trial.number < search.first_new]
+        had = Counter(trial.repeats for trial in before)
+        self._repeated = [
+            trial
+            for turn in range(phase.confirm.seeds)
+            for trial in best
+            if turn >= had[trial.number]
+        ]
         whole = phase.model_copy(update={"halving": False})
         self._job = dataclasses.replace(self._job, phase=whole, keep_state=False)
         self.title = f"phase {phase.name}, the best {len(best)} again with other seeds"
         self.expression = {GRID: hp.randint(GRID, max(1, len(self._repeated)))}
         self.total = len(self._repeated)
-        searched = [*trials.searched(), *trials.cancelled]
-        self.first_number = max(trial.number for trial in searched) + 1
-        numbers = range(self.first_number, self.first_number + self.total)
-        self.repeats = {n: trial.number for n, trial in zip(numbers, self._repeated, strict=True)}
+        numbers = {trial.number for trial in [*trials.searched(), *trials.cancelled]}
+        self.first_number = max(search.first_new - 1, *numbers) + 1
+        own = range(self.first_number, self.first_number + self.total)
+        self.repeats = {n: trial.number for n, trial in zip(own, self._repeated, strict=True)}
         self.earlier = [
-            (trial, {GRID: [trial.number - self.first_number]}) for trial in trials.repeated()
+            (trial, {GRID: [trial.number - self.first_number]})
+            for trial in trials.repeated()
+            if trial.number >= search.first_new
         ]
         self.suggest = self._next
 

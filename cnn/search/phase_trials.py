@@ -27,7 +27,12 @@ class PhaseTrials:
         self._done = [trial for trial in earlier if trial.status != "cancelled"]
         # Trials that an earlier driver cancelled; they run again unless the phase is over.
         self.cancelled = [t for t in earlier if t.status == "cancelled" and t.repeats is None]
-        for trial in sorted(self.searched(), key=lambda trial: trial.ended):
+        found = sorted(self.searched(), key=lambda trial: trial.ended)
+        for trial in (trial for trial in found if trial.number < search.first_new):
+            self.stopping.remember(trial)
+        if search.extension is not None:
+            self.stopping.go_on()
+        for trial in (trial for trial in found if trial.number >= search.first_new):
             self.stopping.remember(trial)
 
     def all(self) -> list[TrialResult]:

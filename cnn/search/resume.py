@@ -13,7 +13,7 @@ from cnn.settings.toml import assign, overlay, parse, phase_tables, read_setting
 from cnn.settings.validation import validate
 
 # Settings that a resumed run may change: they affect neither finished nor later trials' results.
-_CHANGEABLE = {
+CHANGEABLE = {
     "search.checkpoint_seconds",
     "search.gpus",
     "search.max_consecutive_failures",
@@ -59,28 +59,42 @@ def resume_settings(
         InputError: A change would make it another search; the error names the setting.
     """
     before, tree = read_settings(text), parse(text)
-    changes: dict[str, Any] = {"search": {k: v for k, v in (flags or {}).items() if v is not None}}
-    changes["phases"] = [{} for _ in before.phases]
-    changes = overlay(changes, tables or {})
-    for assignment in assignments:
-        assign(changes, assignment)
+    changes = changes_of(len(before.phases), tables, flags, assignments)
     space = changes.pop("space", {})
     for table, change in zip(tree["phases"], phase_tables(changes), strict=True):
         own = {**table["space"], **space, **change.get("space", {})}
         table |= changes["search"] | change | {"space": own}
     rest = {k: v for k, v in changes.items() if k not in {"search", "phases"}}
     after = validate(Settings, overlay(tree, rest))
-    found = list(_changes(before, after))
+    found = list(changes_between(before, after))
     for name, old, new in found:
-        if name not in _CHANGEABLE:
+        if name not in CHANGEABLE:
             raise InputError(
                 "{} must keep the run's {}, {}, but got {}",
                 Option("resume"),
                 name,
-                _shown(old),
-                _shown(new),
+                shown(old),
+                shown(new),
             )
     return after, found
+
+
+def changes_of(
+    phases: int,
+    tables: Mapping[str, Any] | None,
+    flags: Mapping[str, Any] | None,
+    assignments: Sequence[str],
+) -> dict[str, Any]:
+    """What is asked of a run with so many phases, as one tree of tables; `search` is one of them.
+
+    Raises InputError if an assignment cannot be understood.
+    """
+    changes: dict[str, Any] = {"search": {k: v for k, v in (flags or {}).items() if v is not None}}
+    changes["phases"] = [{} for _ in range(phases)]
+    changes = overlay(changes, tables or {})
+    for assignment in assignments:
+        assign(changes, assignment)
+    return changes
 
 
 def check_unchanged(changes: Sequence[Change], run: Directory) -> None:
@@ -88,26 +102,31 @@ def check_unchanged(changes: Sequence[Change], run: Directory) -> None:
     for name, old, new in changes:
         raise InputError(
             "{} cannot change {} of a finished run, but {} was to get {} instead of {}; "
+            "the run goes on with more trials: {} {} {} N; or "
             "a new search can begin with this run's best trial: {} {}",
             Option("resume"),
             name,
             run.uri,
-            _shown(new),
-            _shown(old),
+            shown(new),
+            shown(old),
+            Option("extend"),
+            shlex.quote(run.uri),
+            Option("max_trials"),
             Option("warm_start"),
             shlex.quote(run.uri),
         )
 
 
-def _changes(before: Settings, after: Settings) -> Iterator[Change]:
+def changes_between(before: Settings, after: Settings) -> Iterator[Change]:
+    """The settings that differ between two searches with as many phases."""
     for old_phase, new_phase in zip(before.phases, after.phases, strict=True):
         for key in {**old_phase.space, **new_phase.space}:
             old, new = (phase.space.get(key) for phase in (old_phase, new_phase))
             if old != new:
-                shown = [None if side is None else side.model_dump() for side in (old, new)]
-                yield Change(f"space.{key}", *shown)
+                values = [None if side is None else side.model_dump() for side in (old, new)]
+                yield Change(f"space.{key}", *values)
         yield from _different("search", old_phase, new_phase)
-    for table in ("model", "final", "cache"):
+    for table in ("model", "final", "features", "cache"):
         yield from _different(table, getattr(before, table), getattr(after, table))
 
 
@@ -118,5 +137,6 @@ def _different(table: str, before: BaseModel, after: BaseModel) -> Iterator[Chan
             yield Change(f"{table}.{name}", old, new)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A setting's value as a message has it."""
     return value if isinstance(value, str) else repr(value)

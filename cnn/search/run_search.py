@@ -12,18 +12,24 @@ from cnn.core.errors import Error
 from cnn.core.failure_reason import failure, last_line
 from cnn.data.splits import TEST, TRAIN
 from cnn.model.card import MODEL_CARD
-from cnn.report.page import write_report
 from cnn.rundir.earlier_runs import write_earlier
 from cnn.rundir.heartbeat import read_host_progress, read_progress, remove_all_progress
 from cnn.rundir.result import RunResult, WinnerOutcome, write_result
-from cnn.rundir.trials import CHECKPOINTS, LOGS, TrialResult, write_log
+from cnn.rundir.trials import LOGS, TrialResult, write_log
 from cnn.search.backbones import backbone_hint, store_backbones
 from cnn.search.context import Search, isolation, method_of
+from cnn.search.end_run import end_run
+from cnn.search.extended_final import (
+    labels_of,
+    search_seconds,
+    trained_before,
+    with_earlier_finals,
+    write_beginning,
+)
 from cnn.search.feature_job import compute_features, resolved_precision
 from cnn.search.forecast import images_outside, seconds_an_image
 from cnn.search.hosts_progress import hosts_progress
-from cnn.search.journal import Start, write_start
-from cnn.search.label_check import check_labels_of
+from cnn.search.journal import Start
 from cnn.search.make_result import make_result, model_card
 from cnn.search.network_check import check_network
 from cnn.search.preflight import check_visible
@@ -37,8 +43,7 @@ from cnn.spark.retry import SparkGone, TaskFailed, is_gone, launch
 from cnn.spark.slots import Slots, count_slots, task_profile, wait_for_executors
 from cnn.spark.task import Isolation, Task, value_or_evidence
 from cnn.spark.unsupported import refuse_python_memory
-from cnn.train.features import FEATURES
-from cnn.train.final import TEST_OUTCOME, FinalJob, read_tested, run_final
+from cnn.train.final import FinalJob, run_final
 from cnn.train.hosts import prepare_hosts
 from cnn.train.multi_worker import (
     BeforeTogether,
@@ -90,9 +95,9 @@ def run_search(
     run.create()
     if search.backbone_files is not None:
         store_backbones(run, search.pretrained.backbones, search.backbone_files)
-    run.write(SETTINGS, dump_settings(settings).encode())
+    search.results.write(SETTINGS, dump_settings(settings).encode())
     write_earlier(run, search.known)
-    write_start(run, start)
+    write_beginning(search, start)
     on_start()
     for trial in search.earlier:
         # The driver may have died after it wrote a trial and before it passed the trial on.
@@ -115,32 +120,25 @@ def run_search(
     search = dataclasses.replace(search, origins=history.origins)
     searched = now()
     winner = choose_winner(search, history)
-    trained = read_tested(run, winner.number, classes=len(manifest.classes))
+    trained = trained_before(search, winner)
     trained = trained or _train_final(search, winner, history.trials)
 
     def note(text: str) -> None:
         history.notes.append(text)
         search.say(text)
 
-    labels = check_labels_of(search, winner, note)
-
-    earlier = max((trial.ended for trial in search.earlier), default=start.started)
-    spent = (searched - began + (earlier - start.started)).total_seconds()
+    labels = labels_of(search, winner, note)
     result = make_result(
         *(manifest, start, history, winner, trained),
-        search_seconds=round(spent, 3),
+        search_seconds=search_seconds(search, start, began, searched),
         labels=labels,
         hint=backbone_hint(settings, manifest, start),
     )
+    result = with_earlier_finals(search, result)
     card = model_card(manifest, settings, winner, trained)
-    run.write(MODEL_CARD, f"{card.model_dump_json(indent=1)}\n".encode())
-    write_result(run, result)
-    run.sub(CHECKPOINTS).remove()
-    run.sub(FEATURES).remove()
-    if run.exists(TEST_OUTCOME):
-        run.delete(TEST_OUTCOME)
-    run.drop_unfinished()
-    write_report(run)
+    search.results.write(MODEL_CARD, f"{card.model_dump_json(indent=1)}\n".encode())
+    write_result(search.results, result)
+    end_run(run)
     return result
 
 

@@ -40,6 +40,13 @@ class Stopping:
         else:
             self._stalled += 1
 
+    def go_on(self) -> None:
+        """Lets a finished search go on: what had ended it does not end it again."""
+        self._stalled = 0
+        if self._reached:
+            self._phase = self._phase.model_copy(update={"target": None})
+            self._reached = False
+
     def reason(self) -> str | None:
         """Why the phase is over; None if it goes on."""
         if self._reached:

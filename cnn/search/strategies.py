@@ -5,7 +5,7 @@ depends on the state of a random generator, so that a resumed search proposes th
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from hyperopt import base, rand, tpe
@@ -29,6 +29,7 @@ def strategy(
     first_number: int,
     points: Mapping[int, Vals] | None = None,
     earlier: EarlierRuns = NOTHING,
+    others: Collection[int] = (),
 ) -> Suggest:
     """The phase's strategy as a Hyperopt algorithm.
 
@@ -40,6 +41,7 @@ def strategy(
         first_number: The number of the phase's first trial.
         points: Points to propose at the given places, counted from 0, instead.
         earlier: Trials of earlier runs with the same search space, for TPE.
+        others: Numbers in between that other trials have; they are no places.
     """
     phase, points = space.phase, points or {}
     before = documents_of(earlier, space)
@@ -49,7 +51,7 @@ def strategy(
         new_ids: list[int], domain: base.Domain, trials: base.Trials, seed: int
     ) -> list[dict[str, Any]]:
         (number,) = new_ids
-        place = number - first_number
+        place = number - first_number - sum(other < number for other in others)
         attempt = asked[number]
         asked[number] += 1
         if place in points and attempt == 0:

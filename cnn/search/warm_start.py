@@ -128,6 +128,19 @@ def _remark(
     return f"warm start from {run.uri}: {'; '.join(parts)}"
 
 
+def inside(earlier: EarlierRuns, space: SearchSpace) -> EarlierRuns:
+    """The trials of earlier runs that are points of a space, which has changed since."""
+
+    def is_inside(trial: EarlierTrial) -> bool:
+        try:
+            space.encode(trial.params)
+        except InputError:
+            return False
+        return True
+
+    return EarlierRuns(trials=tuple(filter(is_inside, earlier.trials)))
+
+
 def documents_of(earlier: EarlierRuns, space: SearchSpace) -> list[dict[str, Any]]:
     """Hyperopt's documents of the trials of earlier runs with this space, with places as losses."""
     return [

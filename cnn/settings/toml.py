@@ -160,6 +160,14 @@ def _read_toml(path: Traversable) -> dict[str, Any]:
         ) from None
 
 
+def read_tables(paths: Sequence[Traversable]) -> dict[str, Any]:
+    """The tables of TOML files, each laid over those before. Raises InputError."""
+    tables: dict[str, Any] = {}
+    for path in paths:
+        tables = overlay(tables, _read_toml(path))
+    return tables
+
+
 def parse(text: str) -> dict[str, Any]:
     """The tables of a settings.toml. Raises InputError."""
     try:

@@ -117,7 +117,7 @@ def run_final(final: FinalJob) -> WinnerOutcome:
     outcome = _outcome(final, winner, saved, scores, seconds)
     outcome = outcome.model_copy(update={"backbone": used})
     tested = TestedWinner(number=final.number, outcome=outcome)
-    run.write(TEST_OUTCOME, tested.model_dump_json().encode())
+    final.job.winner_directory().write(TEST_OUTCOME, tested.model_dump_json().encode())
     return outcome
 
 

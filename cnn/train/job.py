@@ -65,6 +65,12 @@ class Job:
     cooldown: float = 0.0
     # The network's function from `cnn.model.builder.pack`, if it cannot be imported.
     build: bytes | None = None
+    # Where the winner's files go, if not to the run directory: its finished run is extended.
+    results: str | None = None
+
+    def winner_directory(self) -> Directory:
+        """Where the winner's model, its test and what was found with it go."""
+        return Directory(self.results or self.run)
 
     def contract(self) -> Contract:
         """What the network must satisfy."""

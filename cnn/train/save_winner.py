@@ -39,7 +39,7 @@ def save_winner(job: Job, params: TrainingParams, seed: int, model: "keras.Model
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
         model.save(path)
-        Directory(job.run).write(MODEL, path.read_bytes())
+        job.winner_directory().write(MODEL, path.read_bytes())
         return keras.models.load_model(path, safe_mode=True)
 
 

@@ -64,7 +64,7 @@ def check_labels(asked: LabelJob) -> LabelCheck:
     Writes suspects.csv with their pictures, and out-of-fold.parquet.
     """
     job = asked.job
-    run, classes = Directory(job.run), job.manifest.classes
+    run, classes = job.winner_directory(), job.manifest.classes
     judged = [*_trained(asked), *_tested(job)]
     counts = {name: sum(len(one.rows) for one in judged if one.name == name) for name in _SPLITS}
     paths = {one.name: read_paths(Directory(job.data), one.name) for one in judged}
@@ -99,7 +99,7 @@ def _tested(job: Job) -> Iterator[_Judged]:
     """The test images, as the winner has judged them in its test."""
     split = open_pixels(Directory(job.data), job.manifest, TEST, job.cache)
     try:
-        said = read_test_probabilities(Directory(job.run), len(job.manifest.classes))
+        said = read_test_probabilities(job.winner_directory(), len(job.manifest.classes))
     except UnreadablePredictions:
         return
     rows = np.arange(len(split.labels))

@@ -55,7 +55,7 @@ class TestScores:
 
 def run_test(model: "keras.Model", job: Job) -> TestScores:
     """Tests a model on all test images, once, and writes its answers and the pictures."""
-    run, data = Directory(job.run), Directory(job.data)
+    run, data = job.winner_directory(), Directory(job.data)
     split = open_pixels(data, job.manifest, TEST, job.cache)
     on_batch, batch = model.predict_on_batch, batch_of(model)
     probabilities = predict(on_batch, all_images(split), batch).astype(np.float64)

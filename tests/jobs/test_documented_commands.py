@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -77,7 +78,7 @@ def commands(pattern: str) -> list[str]:
 
 def test_every_command_is_run_by_a_test_here() -> None:
     tested = [MAIN, MINE, OFFICIAL, LABELLED, PREDICT, AGAIN, RESUME, CLUSTER, START, STEP, STORE]
-    tested += [BACKBONE]
+    tested += [BACKBONE, EXTEND]
     assert [c for c in COMMANDS if not any(re.search(p, c) for p in tested)] == []
 
 
@@ -100,6 +101,9 @@ AGAIN = r"--config RUN/settings\.toml"
 
 
 RESUME = r"--resume RUN"
+
+
+EXTEND = r"--extend RUN"
 
 
 CLUSTER = r"--master spark://HOST"
@@ -164,6 +168,14 @@ def test_a_runs_model_and_new_images(mine: Path) -> None:
     (command,) = commands(PREDICT)
     run(command, mine)
     assert list((mine / "predictions" / "new" / "predictions").glob("*.parquet"))
+
+
+@pytest.mark.slow
+def test_a_finished_run_goes_on(mine: Path) -> None:
+    shutil.copytree(mine / "runs" / "mine", mine / "runs" / "longer")
+    (command,) = commands(EXTEND)
+    said = run(f"{command.replace('RUN', 'runs/longer')} --max-trials 1", mine)
+    assert "12 trials are there, 1 more" in said
 
 
 @pytest.mark.slow

@@ -1,0 +1,169 @@
+"""The final of an extension takes the place of the run's own, and what the user is told of both."""
+
+from contextlib import nullcontext
+from itertools import count
+from pathlib import Path
+
+import pytest
+from support.made_up import bare_trial, result, run_directory
+from support.mlflow_server import QUIET, mlflow_server, parents_and_children
+from support.pages import Page
+
+from cnn import Run
+from cnn.core.clock import now
+from cnn.core.directory import Directory
+from cnn.core.errors import InputError
+from cnn.report.page import render_report
+from cnn.rundir.extension import (
+    EXTENSION,
+    Extension,
+    as_earlier,
+    read_extension,
+    remove_extension,
+    write_extension,
+)
+from cnn.rundir.result import RESULT, RunResult, read_result
+from cnn.rundir.trials import read_trials
+from cnn.search.end_run import end_run, has_ended, publish
+from cnn.search.journal import Start, read_start, write_start
+from cnn.search.mlflow import MlflowLog, log_finished
+from cnn.start import RunRequest, extend_run
+
+
+def extended(folder: Path, *, kept: bool) -> Directory:
+    """A run whose extension has its result, which the run has not yet."""
+    run = run_directory(folder, result(), [bare_trial(0), bare_trial(1)])
+    files = {"model.keras": b"old", "model.json": b"old", "test.parquet": b"old"}
+    for name, content in {**files, "suspects.csv": b"old", "report.html": b"old"}.items():
+        run.write(name, content)
+    write_start(run, Start(data="data", fingerprint="f", started=now(), command=("first",)))
+    before = read_result(run)
+    extension = Extension(
+        started=now(), command=("second",), configs=(), first_number=8, trials=8, more=2
+    )
+    write_extension(run, extension)
+    changed = {"command": ["second"], "trials": {"ok": 10}}
+    if not kept:
+        changed["winner"] = {"number": 6, "phase": "search", "accuracy": 0.99, "loss": 0.01}
+    new = RunResult.model_validate(result(**changed)).model_copy(
+        update={"earlier": (as_earlier(before, kept=kept),)}
+    )
+    out = run.sub(EXTENSION)
+    out.write("settings.toml", run.read("settings.toml") + b"# new\n")
+    for name in () if kept else files:
+        out.write(name, b"new")
+    out.write(RESULT, new.model_dump_json().encode())
+    return run
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_driver_killed_while_it_replaces_the_final_is_followed_by_one_that_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    write, left = Directory.write, 10**6
+
+    def until_killed(self: Directory, name: str, data: bytes) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        write(self, name, data)
+
+    monkeypatch.setattr(Directory, "write", until_killed)
+    undisturbed = extended(tmp_path / "undisturbed", kept=kept)
+    publish(undisturbed)
+    for moment in count():
+        left = 10**6
+        run = extended(tmp_path / str(moment), kept=kept)
+        left = moment
+        try:
+            publish(run)
+            break
+        except KeyboardInterrupt:
+            left = 10**6
+        # Whoever reads now has a result and a model.
+        read_result(run)
+        assert run.read("model.keras") in {b"old", b"new"}
+        assert has_ended(run)
+        publish(run)
+        files = set(run.files())
+        assert files == set(undisturbed.files())
+        if not kept:
+            assert run.read("earlier/1/model.keras") == b"old"
+            assert run.read("model.keras") == b"new"
+            assert "suspects.csv" not in files
+        assert run.read("settings.toml").endswith(b"# new\n")
+        assert b"# new" not in run.read("earlier/1/settings.toml")
+        assert read_result(run.sub("earlier/1")).command == ("jobs/tune.py", "--data", "my data")
+        assert read_result(run).command == ("second",)
+        start = read_start(run)
+        assert start.command == ("first",)
+        assert [one.command for one in start.extensions] == [("second",)]
+    # The result that is kept, and then the settings, the start and the result.
+    assert moment >= 4
+
+
+def test_that_the_test_set_was_opened_twice_is_said(tmp_path: Path) -> None:
+    run = extended(tmp_path, kept=False)
+    end_run(run)
+    page = Page(render_report(run)).text
+    for part in (
+        "the search was extended from 8 to 10 trials",
+        "after 8 trials, trial 7 had won, with test accuracy 0.9917 on 120 images",
+        "the test set has been opened twice",
+        "jobs/tune.py --data 'my data' second",
+    ):
+        assert part in page
+    assert "biased upwards by the selection." in page
+    assert "opened twice" in Run.load(run.uri).summary()
+    assert "opened twice" in Run.load(run.uri)._repr_html_()
+
+
+def test_a_winner_that_wins_again_is_said_to_be_kept(tmp_path: Path) -> None:
+    run = extended(tmp_path, kept=True)
+    end_run(run)
+    page = Page(render_report(run)).text
+    assert "nothing better was found: trial 7 wins again" in page
+    assert "opened twice" not in page
+    assert "the test accuracy is not." in page
+    assert run.read("model.keras") == b"old"
+    assert not run.exists("earlier/1/model.keras")
+
+
+@pytest.mark.slow
+def test_mlflow_has_both_winners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, started = extended(tmp_path, kept=False), now()
+    for name, value in QUIET.items():
+        monkeypatch.setenv(name, value)
+    from mlflow.tracking import MlflowClient
+
+    with mlflow_server(tmp_path) as server:
+        for _ in range(2):
+            log = MlflowLog(server, run, started, experiment="both")
+            log_finished(log, read_trials(run), read_result(run))
+            if has_ended(run):
+                end_run(run)
+        client = MlflowClient(server)
+        (parent,), children = parents_and_children(client, "both")
+        steps = client.get_metric_history(parent.info.run_id, "test_accuracy")
+    assert (parent.info.status, len(children)) == ("FINISHED", 2)
+    assert (parent.data.params["winner"], parent.data.params["extension_1.winner"]) == ("7", "6")
+    assert [point.step for point in steps] == [0, 1]
+
+
+def test_an_extension_that_never_began_leaves_a_finished_run(tmp_path: Path) -> None:
+    run = extended(tmp_path, kept=False)
+    assert read_extension(run) is not None
+    (tmp_path / "run" / EXTENSION / RESULT).unlink()
+    with pytest.raises(InputError, match=r"--extend must name a finished run, .* use --resume"):
+        extend_run(nullcontext(), run, RunRequest())  # type: ignore[arg-type]
+    remove_extension(run)
+    assert read_extension(run) is None
+    assert not run.exists(EXTENSION)
+
+
+def test_an_unfinished_run_is_to_be_resumed(tmp_path: Path) -> None:
+    run = Directory(tmp_path)
+    write_start(run, Start(data="data", fingerprint="f", started=now()))
+    with pytest.raises(InputError, match="has not finished: use --resume first"):
+        extend_run(nullcontext(), run, RunRequest())  # type: ignore[arg-type]
