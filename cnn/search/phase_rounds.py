@@ -183,7 +183,7 @@ class SearchRound(PhaseRound):
         """The configurations that are given rather than proposed, by their place in the round."""
         points = {place: self._space.encode(p) for place, p in enumerate(self._phase.points)}
         if not self._space.is_grid:
-            # Cancelled trials keep their configurations; TPE would propose others by now.
+            # Cancelled trials keep their configurations; by now others might be proposed.
             for trial in self._trials.cancelled:
                 points[trial.number - self.first_number] = self._space.encode(trial.params)
         return points
