@@ -197,7 +197,7 @@ class SearchRound(PhaseRound):
         points = {place: self._space.encode(p) for place, p in enumerate(self._phase.points)}
         kept: list[TrialResult] = []
         if not self._space.is_grid:
-            # Cancelled trials keep their configurations; TPE would propose others by now.
+            # Cancelled trials keep their configurations; by now others might be proposed.
             kept = self._trials.cancelled
         if self._search.extension is not None:
             # In a grid that has become larger, the trials before are not its first points.

@@ -17,6 +17,7 @@ from cnn.data.splits import TRAIN
 from cnn.model.builder import check_builder
 from cnn.search.hyperopt_documents import Vals
 from cnn.search.limits import too_large
+from cnn.search.optuna_strategies import check_installed
 from cnn.search.space import SearchSpace
 from cnn.settings.params import ModelParams
 from cnn.settings.schema import FOLDS, SETTINGS, PhaseSettings, Settings
@@ -43,6 +44,8 @@ def check_inputs(data: Directory, settings: Settings, build: bytes | None = None
         InputError: A search with these inputs would fail.
     """
     check_builder(settings.model, build)
+    for phase in settings.phases:
+        check_installed(phase.strategy)
     manifest = read_manifest(data)
     kind = settings.model.params_kind
     folds, labels = _read_columns(data, manifest)

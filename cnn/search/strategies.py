@@ -1,7 +1,8 @@
 """Strategies: which configuration to propose next, as Hyperopt algorithms.
 
-A proposal depends only on (seed, phase, number) and, for TPE, on the known results. It never
-depends on the state of a random generator, so that a resumed search proposes the same.
+A proposal depends only on (seed, phase, number) and, with a strategy that learns, on the known
+results. It never depends on the state of a random generator, so that a resumed search proposes the
+same. `optuna_strategies` has the strategies of Optuna.
 """
 
 from collections import Counter
@@ -12,6 +13,7 @@ from hyperopt import base, rand, tpe
 
 from cnn.core.seeds import derive_seed
 from cnn.rundir.earlier_runs import NOTHING, EarlierRuns
+from cnn.search import optuna_strategies
 from cnn.search.grid import GRID
 from cnn.search.hyperopt_documents import Vals, document_of
 from cnn.search.space import SearchSpace
@@ -20,8 +22,8 @@ from cnn.search.warm_start import documents_of, with_earlier
 # Hyperopt's interface: (new ids, domain, trials, seed) -> trial documents, none when exhausted.
 Suggest = Callable[[list[int], base.Domain, base.Trials, int], list[dict[str, Any]]]
 
-# After this many draws of TPE that repeat earlier points, the next draw is random.
-_TPE_DRAWS = 10
+# After this many draws that repeat earlier points, the next draw is random.
+_DRAWS = 10
 
 
 def strategy(
@@ -40,7 +42,7 @@ def strategy(
         space: The phase's search space.
         first_number: The number of the phase's first trial.
         points: Points to propose at the given places, counted from 0, instead.
-        earlier: Trials of earlier runs with the same search space, for TPE.
+        earlier: Trials of earlier runs with the same search space, for a strategy that learns.
         others: Numbers in between that other trials have; they are no places.
     """
     phase, points = space.phase, points or {}
@@ -63,29 +65,37 @@ def strategy(
             vals = {GRID: [index]}
             return [document_of(number, vals, domain.new_result(), base.JOB_STATE_NEW)]
         own = derive_seed(phase.seed, "proposal", phase.name, place, attempt)
-        if phase.strategy == "random" or attempt >= _TPE_DRAWS:
+        if phase.strategy == "random" or attempt >= _DRAWS:
             documents: list[dict[str, Any]] = rand.suggest(new_ids, domain, trials, own)
-        else:
-            known = with_earlier(trials, before) if before else trials
-            documents = propose(new_ids, domain, known, own, startup=phase.startup_trials)
-        return documents
+            return documents
+        known = with_earlier(trials, before) if before else trials
+        startup, strategy = phase.startup_trials, phase.strategy
+        return propose(new_ids, domain, known, own, startup=startup, strategy=strategy)
 
     return suggest
 
 
 def propose(
-    new_ids: list[int], domain: base.Domain, trials: base.Trials, seed: int, *, startup: int
+    new_ids: list[int],
+    domain: base.Domain,
+    trials: base.Trials,
+    seed: int,
+    *,
+    startup: int,
+    strategy: str = "tpe",
 ) -> list[dict[str, Any]]:
-    """Proposes at random until `startup` trials have ended, then with TPE.
+    """Proposes at random until `startup` trials have ended, then with a strategy that learns.
 
-    Hyperopt's own start-up phase would count running trials as well. TPE takes a running trial for
-    an infinitely bad one.
+    Hyperopt's own start-up phase would count running trials as well. Its TPE takes a running trial
+    for an infinitely bad one.
     """
     ended = sum(document["state"] == base.JOB_STATE_DONE for document in trials.trials)
     if ended < startup:
         documents: list[dict[str, Any]] = rand.suggest(new_ids, domain, trials, seed)
-    else:
+    elif strategy == "tpe":
         documents = tpe.suggest(new_ids, domain, trials, seed, n_startup_jobs=0, verbose=False)
+    else:
+        documents = optuna_strategies.suggest(new_ids, domain, trials, seed, strategy=strategy)
     return documents
 
 

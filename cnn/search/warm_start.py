@@ -1,9 +1,9 @@
 """What a search learns from earlier runs, whose data may have been others.
 
-Their best configurations are tried first. Where an earlier run had the same search space, TPE also
-learns from all its trials. Scores of different runs cannot be compared, but TPE uses only their
-order: each trial counts by its place among the trials of its own run. So does each trial of this
-run, once it has one.
+Their best configurations are tried first. Where an earlier run had the same search space, the
+strategy also learns from all its trials. Scores of different runs cannot be compared, but it uses
+only their order: each trial counts by its place among the trials of its own run. So does each trial
+of this run, once it has one.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _POINTS = 3
 
 
 class WarmStart(NamedTuple):
-    """Settings whose first phase begins with the best of earlier runs; what TPE knows; remarks."""
+    """Settings whose first phase begins with the best of earlier runs; what is known; remarks."""
 
     settings: Settings
     earlier: EarlierRuns
@@ -118,7 +118,7 @@ def _remark(
     numbers = ", ".join(str(trial.number) for trial in tried)
     parts = [f"its trials tried first: {numbers}" if tried else "nothing of it is tried first"]
     if same:
-        parts.append(f"TPE knows {inside} of its trials")
+        parts.append(f"the strategy knows {inside} of its trials")
     if outside:
         trial, error = outside[0]
         parts.append(

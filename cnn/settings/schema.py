@@ -55,7 +55,7 @@ Schedule = tuple[int, int | None]
 class SearchSettings(Frozen):
     """How one phase searches. Only `timeout` applies to the whole search."""
 
-    strategy: Literal["grid", "random", "tpe"] = "tpe"
+    strategy: Literal["grid", "random", "tpe", "optuna-tpe", "optuna-gp", "cmaes"] = "tpe"
     max_trials: PositiveInt = 20
     startup_trials: PositiveInt = 8
     # Configurations to try first, before the strategy proposes any.

@@ -1,16 +1,21 @@
-"""What TPE should be told of trials that are still running: best after N, next to random search.
+"""Which strategy proposes best, and what it is best told of trials that still run.
 
-    python tests/benchmarks/proposals.py             # some minutes on one core
-    python tests/benchmarks/proposals.py --seeds 5
+    python tests/benchmarks/proposals.py                                   # hours on one core
+    python tests/benchmarks/proposals.py --strategies tpe optuna-tpe       # some minutes
+    python tests/benchmarks/proposals.py --strategies optuna-gp --slots 8 --seeds 5
 
 Two synthetic objectives with random delays, on simulated slots: the Hartmann function of six
-dimensions, and one of the mixed and partly idle parameters that networks have. Both are scaled so
-that random search's median after N trials is 1 and the optimum 0: smaller is better.
+dimensions, and one of the mixed and partly idle parameters that networks have. The best after N
+trials is scaled so that random search's median is 1 and the optimum 0: smaller is better. In
+brackets: after how many trials the best so far, in the mean of the seeds, is as good as random
+search's after N. Optuna's strategies need the extra `bench`, and optuna-gp torch.
 """
 
 import argparse
 import heapq
+import itertools
 import math
+import os
 import statistics
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +25,7 @@ from typing import Any
 import numpy as np
 from hyperopt import base, hp, rand, tpe
 
+from cnn.search import optuna_strategies
 from cnn.search.hyperopt_documents import point_of
 from cnn.search.strategies import propose
 
@@ -105,23 +111,24 @@ def stock(ids: list[int], domain: Any, trials: Any, seed: int) -> Any:
     return tpe.suggest(ids, domain, trials, seed, n_startup_jobs=STARTUP, verbose=False)
 
 
-def ours(ids: list[int], domain: Any, trials: Any, seed: int) -> Any:
-    return propose(ids, domain, trials, seed, startup=STARTUP)
+def ours(strategy: str, ids: list[int], domain: Any, trials: Any, seed: int) -> Any:
+    return propose(ids, domain, trials, seed, startup=STARTUP, strategy=strategy)
 
 
 STRATEGIES: dict[str, Any] = {
     "random": rand.suggest,
-    "TPE, stock": stock,
-    "told nothing": partial(liar, None),
-    "told the best": partial(liar, min),
-    "told the median": partial(liar, statistics.median),
-    "told the worst": partial(liar, max),
-    "ours": ours,
+    # Hyperopt's TPE as it comes, and told this of running trials; ours is `tpe`.
+    "stock-tpe": stock,
+    "told-nothing": partial(liar, None),
+    "told-best": partial(liar, min),
+    "told-median": partial(liar, statistics.median),
+    "told-worst": partial(liar, max),
+    **{name: partial(ours, name) for name in ("tpe", *optuna_strategies.STRATEGIES)},
 }
 
 
-def best_after(task: tuple[str, str, int, int]) -> float:
-    """The best value of TRIALS trials on simulated slots."""
+def best_so_far(task: tuple[str, str, int, int]) -> list[float]:
+    """The best value after each of TRIALS trials, in the order in which they end."""
     objective_name, strategy, slots, seed = task
     function, space = OBJECTIVES[objective_name]
     domain = base.Domain(function, space)
@@ -130,7 +137,8 @@ def best_after(task: tuple[str, str, int, int]) -> float:
     delays = 0.5 + rng.exponential(1.0, TRIALS)
     seeds = rng.integers(0, 2**31 - 1, TRIALS)
     running: list[tuple[float, int]] = []
-    now, best = 0.0, math.inf
+    now = 0.0
+    losses: list[float] = []
 
     def finish() -> float:
         done, number = heapq.heappop(running)
@@ -139,8 +147,7 @@ def best_after(task: tuple[str, str, int, int]) -> float:
         document["result"] = {"status": "ok", "loss": loss}
         document["state"] = base.JOB_STATE_DONE
         trials.refresh()
-        nonlocal best
-        best = min(best, loss)
+        losses.append(loss)
         return done
 
     for number in range(TRIALS):
@@ -154,27 +161,42 @@ def best_after(task: tuple[str, str, int, int]) -> float:
         heapq.heappush(running, (now + delays[number], number))
     while running:
         finish()
-    return best
+    return list(itertools.accumulate(losses, min))
+
+
+def compared(curves: np.ndarray, random: np.ndarray) -> str:
+    """The median best, and after how many trials the mean best is random search's in the end.
+
+    Both arrays have the best so far, by seed and number of trials.
+    """
+    reached = np.flatnonzero(curves.mean(axis=0) <= random.mean(axis=0)[-1])
+    after = str(reached[0] + 1) if len(reached) else f"> {TRIALS}"
+    return f"{np.median(curves[:, -1]) / np.median(random[:, -1]):.2f} ({after})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seeds", type=int, default=15)
-    parser.add_argument("--slots", type=int, nargs="+", default=[2, 8, 32])
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--slots", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     args = parser.parse_args()
+    # Random search is what the others are compared with.
+    strategies = dict.fromkeys(["random", *args.strategies])
+    os.environ["OMP_NUM_THREADS"] = "1"  # each process of the pool has one core
     with ProcessPoolExecutor() as pool:
-        for name in OBJECTIVES:
-            print(f"{name}: best after {TRIALS}, median of {args.seeds} seeds, random search = 1")
-            print(f"  {'':18}" + "".join(f"{slots:4} slots" for slots in args.slots))
-            reference: dict[int, float] = {}
-            for strategy in STRATEGIES:
-                row = []
+        for objective in OBJECTIVES:
+            print(f"{objective}: best after {TRIALS} trials, median of {args.seeds} seeds (and")
+            print("after how many trials the mean is as good as random search's in the end)")
+            print(f"  {'':14}" + "".join(f"{slots:8} slots" for slots in args.slots))
+            random: dict[int, np.ndarray] = {}
+            for name in strategies:
+                print(f"  {name:14}", end="", flush=True)
                 for slots in args.slots:
-                    tasks = [(name, strategy, slots, seed) for seed in range(args.seeds)]
-                    median = statistics.median(pool.map(best_after, tasks))
-                    reference.setdefault(slots, median)
-                    row.append(median / reference[slots])
-                print(f"  {strategy:18}" + "".join(f"{value:10.2f}" for value in row), flush=True)
+                    tasks = [(objective, name, slots, seed) for seed in range(args.seeds)]
+                    curves = np.array(list(pool.map(best_so_far, tasks)))
+                    random.setdefault(slots, curves)
+                    print(f"{compared(curves, random[slots]):>14}", end="", flush=True)
+                print()
 
 
 if __name__ == "__main__":

@@ -123,6 +123,23 @@ def test_tune_settings(submit: Run, data: Path, arguments: list[str], expected: 
     assert expected in line
 
 
+def test_a_strategy_without_its_extra_says_what_to_install(
+    submit: Run, data: Path, tmp_path: Path
+) -> None:
+    # A folder of another environment's packages, in which there is no Optuna.
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['optuna'] = None\n")
+    words = ["--data", str(data), "--out", str(tmp_path / "run")]
+    done = submit(
+        *("jobs/tune.py", *words, "--set", "search.strategy=optuna-tpe"),
+        env={"PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 2
+    line = one_line(done.stderr)
+    assert "search.strategy = 'optuna-tpe' needs optuna, which is not installed" in line
+    assert "pip install 'spark-cnn-search[optuna]'" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_no_data_set_names_the_command_that_makes_one(submit: Run, tmp_path: Path) -> None:
     line = refused(submit, tmp_path, "jobs/tune.py", "--data", tmp_path / "data")
     assert "spark-submit jobs/preprocess.py" in line

@@ -96,7 +96,10 @@ def test_an_assignment_reaches_into_a_phase_and_a_space() -> None:
             "space.filters.choices=[0]",
             "space.filters must be greater than or equal to 1, but got 0",
         ),
-        ("search.strategy=luck", "search.strategy must be 'grid', 'random' or 'tpe', but got"),
+        (
+            "search.strategy=luck",
+            "search.strategy must be 'grid', 'random', 'tpe', 'optuna-tpe', 'optuna-gp' or 'cmaes'",
+        ),
         ("search.epoch=3", "did you mean epochs? The settings are strategy, max_trials, "),
         ("search.max_trails=3", "but got 'max_trails'; did you mean max_trials? The settings are"),
         ("final.epoch=3", "did you mean epochs? The settings are data, epochs, cooldown, "),
