@@ -20,7 +20,8 @@ from cnn.data.data_settings import DataSettings
 from cnn.data.preprocess import Origin, data_settings
 from cnn.data.preprocess import preprocess as make_data
 from cnn.model.backbone_card import image_settings
-from cnn.model.builder import Build, builder_name, is_sent, pack
+from cnn.model.builder import Build, builder_name
+from cnn.model.own_function import function_name, is_sent, pack
 from cnn.report.data_page import render_data_page
 from cnn.run import Run
 from cnn.search.run_search import default_run_dir
@@ -160,6 +161,7 @@ def tune(
         out: The run directory to write: a path or a URI; by default a new one in `runs/`.
         search: Settings of the search, such as {"max_trials": 50}. This table and the next six
             are those of conf/default.toml; they are laid over it and over the files of `config`.
+            `objective` may also be a function `objective(probabilities, labels)` of your own.
         space: The possible values of each parameter, such as {"filters": {"choices": [16, 32]}}.
         phases: The tables of a search in several phases.
         final: Settings of the final training of the winner.
@@ -172,7 +174,7 @@ def tune(
             an uncompiled Keras model of Keras's own layers that takes uint8 pixels. `params` then
             has learning_rate, batch_size and the parameters in `space` and the files of `config`.
         warm_start: Earlier runs, also on other data, whose best parameters are tried first.
-        resume: Whether to continue the run at `out` with its own settings and the same `build`.
+        resume: Whether to continue the run at `out` with its own settings and the same functions.
             Finished work is not repeated.
         overwrite: Whether to replace a run at `out`.
 
@@ -191,18 +193,20 @@ def tune(
     session = existing_session(spark)
     for line in keras_overridden():
         say(line)
+    functions: dict[str, bytes] = {}
+    search = _add_objective(search, functions, resume=resume)
     named = {"search": search, "space": space, "phases": phases, "final": final}
     named |= {"model": model, "features": features, "cache": cache}
     tables = {key: as_plain(table, key) for key, table in named.items() if table is not None}
-    packed = None
     started: list[Directory] = []
-    if build is not None:
-        packed = _add_build(tables, build)
+    passed = ['search={"objective": ...}'] if functions else []
+    if build is not None and _add_build(tables, build, functions):
+        passed.append("build=...")
     request = RunRequest(
         configs=[Path(path) for path in _listed(config)],
         tables=tables,
         backbones=[str(name) for name in _listed(backbone)],
-        build=packed,
+        functions=functions,
         command=("cnn.tune",),
         display=display_here(),
         on_start=started.append,
@@ -210,7 +214,7 @@ def tune(
     if isinstance(data, Checked):
         raise InputError("data must be a data set, but got one that was only checked")
     where = None if data is None else reachable(data.path if isinstance(data, DataSet) else data)
-    with errors_name_arguments(), one_line_interrupt(lambda: _how_to_resume(started, packed)):
+    with errors_name_arguments(), one_line_interrupt(lambda: _how_to_resume(started, passed)):
         if resume:
             given = {"config": config, "overwrite": overwrite, "warm_start": warm_start}
             given["backbone"] = backbone
@@ -230,14 +234,42 @@ def _listed(one_or_more: Location | Sequence[Location]) -> Sequence[Location]:
     return [one_or_more] if isinstance(one_or_more, str | Path) else one_or_more
 
 
-def _add_build(tables: dict[str, Any], build: Build) -> bytes | None:
-    """Sets model.builder to the function's name; returns the function if it must be sent along."""
+def _add_build(tables: dict[str, Any], build: Build, functions: dict[str, bytes]) -> bool:
+    """Sets model.builder to the function's name; returns whether the function is sent along."""
     own = tables.setdefault("model", {})
     if "builder" in own:
         raise InputError("build cannot be combined with model.builder, but both were given")
-    packed = pack(build)
     own["builder"] = builder_name(build)
-    return packed if is_sent(own["builder"]) else None
+    return _send(own["builder"], pack(build, "build"), functions)
+
+
+def _add_objective(
+    search: Table | None, functions: dict[str, bytes], *, resume: bool
+) -> Table | None:
+    """The settings of the search in which a function as `objective` is replaced by its name.
+
+    A run that is resumed knows the name of a function that is sent.
+    """
+    function = search.get("objective") if isinstance(search, Mapping) else None
+    if search is None or not callable(function):
+        return search
+    name = function_name(function, "objective")
+    _send(name, pack(function, "objective"), functions)
+    if resume and is_sent(name):
+        return {key: value for key, value in search.items() if key != "objective"}
+    return {**search, "objective": name}
+
+
+def _send(name: str, packed: bytes, functions: dict[str, bytes]) -> bool:
+    """Adds a function to `functions` if executors cannot import it; returns whether it did."""
+    if not is_sent(name):
+        return False
+    if name in functions:
+        raise InputError(
+            f"build and objective must have different names, but both are called {name}"
+        )
+    functions[name] = packed
+    return True
 
 
 def _check_resume(out: Location | None, given: Table) -> None:
@@ -248,9 +280,10 @@ def _check_resume(out: Location | None, given: Table) -> None:
             raise InputError(f"resume cannot be combined with {name}: a run has its own settings")
 
 
-def _how_to_resume(started: Sequence[Directory], packed: bytes | None) -> str:
+def _how_to_resume(started: Sequence[Directory], passed: Sequence[str]) -> str:
+    """What continues an interrupted run; `passed` are the functions that must be passed again."""
     if not started:
         return "nothing was started"
-    build = ", build=..." if packed is not None else ""
-    call = f"tune(spark, out={started[0].uri!r}, resume=True{build})"
+    again = "".join(f", {argument}" for argument in passed)
+    call = f"tune(spark, out={started[0].uri!r}, resume=True{again})"
     return f"finished work is on disk; resume with: {call}"
