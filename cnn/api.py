@@ -20,7 +20,8 @@ from cnn.data.data_settings import DataSettings
 from cnn.data.preprocess import Origin, data_settings
 from cnn.data.preprocess import preprocess as make_data
 from cnn.model.backbone_card import image_settings
-from cnn.model.builder import Build, builder_name, is_sent, pack
+from cnn.model.builder import Build, builder_name
+from cnn.model.own_function import function_name, is_sent, pack
 from cnn.report.data_page import render_data_page
 from cnn.run import Run
 from cnn.search.run_search import default_run_dir
@@ -162,6 +163,7 @@ def tune(
         out: The run directory to write: a path or a URI; by default a new one in `runs/`.
         search: Settings of the search, such as {"max_trials": 50}. This table and the next six
             are those of conf/default.toml; they are laid over it and over the files of `config`.
+            `objective` may also be a function `objective(probabilities, labels)` of your own.
         space: The possible values of each parameter, such as {"filters": {"choices": [16, 32]}}.
         phases: The tables of a search in several phases.
         final: Settings of the final training of the winner.
@@ -176,9 +178,9 @@ def tune(
         warm_start: Earlier runs, also on other data, whose best parameters are tried first.
         max_trials: The trials of each phase, as `search={"max_trials": ...}`; with `extend`, how
             many more the last phase gets.
-        resume: Whether to continue the run at `out` with its own settings and the same `build`.
+        resume: Whether to continue the run at `out` with its own settings and the same functions.
             Finished work is not repeated.
-        extend: A finished run that goes on, with `max_trials` more trials and the same `build`;
+        extend: A finished run that goes on, with `max_trials` more trials and the same functions;
             `space` may widen its space as long as all its trials stay inside.
         overwrite: Whether to replace a run at `out`.
 
@@ -197,19 +199,21 @@ def tune(
     session = existing_session(spark)
     for line in keras_overridden():
         say(line)
+    functions: dict[str, bytes] = {}
+    search = _add_objective(search, functions, keeps=resume or extend is not None)
     named = {"search": search, "space": space, "phases": phases, "final": final}
     named |= {"model": model, "features": features, "cache": cache}
     tables = {key: as_plain(table, key) for key, table in named.items() if table is not None}
-    packed = None
     started: list[Directory] = []
-    if build is not None:
-        packed = _add_build(tables, build)
+    passed = ['search={"objective": ...}'] if functions else []
+    if build is not None and _add_build(tables, build, functions):
+        passed.append("build=...")
     request = RunRequest(
         configs=[Path(path) for path in _listed(config)],
         tables=tables,
         flags={} if max_trials is None else {"max_trials": as_plain(max_trials, "max_trials")},
         backbones=[str(name) for name in _listed(backbone)],
-        build=packed,
+        functions=functions,
         command=("cnn.tune",),
         display=display_here(),
         on_start=started.append,
@@ -217,7 +221,7 @@ def tune(
     if isinstance(data, Checked):
         raise InputError("data must be a data set, but got one that was only checked")
     where = None if data is None else reachable(data.path if isinstance(data, DataSet) else data)
-    with errors_name_arguments(), one_line_interrupt(lambda: _how_to_resume(started, packed)):
+    with errors_name_arguments(), one_line_interrupt(lambda: _how_to_resume(started, passed)):
         if resume:
             given = {"config": config, "overwrite": overwrite, "warm_start": warm_start}
             given["backbone"] = backbone
@@ -241,14 +245,43 @@ def _listed(one_or_more: Location | Sequence[Location]) -> Sequence[Location]:
     return [one_or_more] if isinstance(one_or_more, str | Path) else one_or_more
 
 
-def _add_build(tables: dict[str, Any], build: Build) -> bytes | None:
-    """Sets model.builder to the function's name; returns the function if it must be sent along."""
+def _add_build(tables: dict[str, Any], build: Build, functions: dict[str, bytes]) -> bool:
+    """Sets model.builder to the function's name; returns whether the function is sent along."""
     own = tables.setdefault("model", {})
     if "builder" in own:
         raise InputError("build cannot be combined with model.builder, but both were given")
-    packed = pack(build)
     own["builder"] = builder_name(build)
-    return packed if is_sent(own["builder"]) else None
+    return _send(own["builder"], pack(build, "build"), functions)
+
+
+def _add_objective(
+    search: Table | None, functions: dict[str, bytes], *, keeps: bool
+) -> Table | None:
+    """The settings of the search in which a function as `objective` is replaced by its name.
+
+    A run that `keeps` its settings, because it is resumed or extended, knows the name of a function
+    that is sent.
+    """
+    function = search.get("objective") if isinstance(search, Mapping) else None
+    if search is None or not callable(function):
+        return search
+    name = function_name(function, "objective")
+    _send(name, pack(function, "objective"), functions)
+    if keeps and is_sent(name):
+        return {key: value for key, value in search.items() if key != "objective"}
+    return {**search, "objective": name}
+
+
+def _send(name: str, packed: bytes, functions: dict[str, bytes]) -> bool:
+    """Adds a function to `functions` if executors cannot import it; returns whether it did."""
+    if not is_sent(name):
+        return False
+    if name in functions:
+        raise InputError(
+            f"build and objective must have different names, but both are called {name}"
+        )
+    functions[name] = packed
+    return True
 
 
 def _check_resume(out: Location | None, given: Table) -> None:
@@ -263,9 +296,10 @@ def _check_alone(option: str, given: Table) -> None:
             raise InputError(f"{option} cannot be combined with {name}: a run has its own settings")
 
 
-def _how_to_resume(started: Sequence[Directory], packed: bytes | None) -> str:
+def _how_to_resume(started: Sequence[Directory], passed: Sequence[str]) -> str:
+    """What continues an interrupted run; `passed` are the functions that must be passed again."""
     if not started:
         return "nothing was started"
-    build = ", build=..." if packed is not None else ""
-    call = f"tune(spark, out={started[0].uri!r}, resume=True{build})"
+    again = "".join(f", {argument}" for argument in passed)
+    call = f"tune(spark, out={started[0].uri!r}, resume=True{again})"
     return f"finished work is on disk; resume with: {call}"

@@ -12,6 +12,7 @@ from cnn.rundir.extension import extension_lines
 from cnn.rundir.result import RunResult, read_result
 from cnn.rundir.suspects import SUSPECTS, read_suspects
 from cnn.rundir.trials import read_trials
+from cnn.settings.objective import metric_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,11 +77,15 @@ class Run:
 
         Returns:
             The columns phase, status, accuracy and loss (on the validation images, of the best
-            epoch), best_epoch, error and seconds, and each parameter as `params.NAME`.
+            epoch), objective (there too, if `search.objective` is no accuracy and no loss),
+            best_epoch, error and seconds, and each parameter as `params.NAME`.
         """
         import pandas as pd
 
-        columns = ("number", "phase", "status", "accuracy", "loss", "best_epoch", "error")
+        columns = (
+            *("number", "phase", "status", "accuracy", "loss", "objective"),
+            *("best_epoch", "error"),
+        )
         rows = [
             {name: getattr(trial, name) for name in columns}
             | {"seconds": (trial.ended - trial.started).total_seconds()}
@@ -135,6 +140,9 @@ class Run:
             f"test accuracy {self.test_accuracy:.4f} on {self.result.test.count} images "
             f"(95 % confidence interval {low:.4f} to {high:.4f})"
         )
+        if self.result.test.objective is not None:
+            metric = metric_words(self.result.objective)
+            lines.append(f"test {metric} {self.result.test.objective:.4g}")
         lines += extension_lines(self.result)
         if self.result.hint is not None:
             lines.append(f"hint: {self.result.hint}")

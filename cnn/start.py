@@ -15,7 +15,7 @@ from cnn.core.errors import InputError, Option
 from cnn.data.manifest import Manifest, read_manifest
 from cnn.data.splits import TRAIN
 from cnn.model.backbone_card import Backbone
-from cnn.model.builder import check_named_function
+from cnn.model.named_functions import check_named_functions, check_passed
 from cnn.report.page import REPORT, write_report
 from cnn.run import Run
 from cnn.rundir.earlier_runs import NOTHING, EarlierRuns
@@ -34,7 +34,7 @@ from cnn.search.run_search import run_search
 from cnn.search.warm_start import warm_start
 from cnn.settings.params import NO_BACKBONE
 from cnn.settings.schema import FEW_IMAGES, Settings
-from cnn.settings.toml import CONF, load_settings, overlay, read_tables, settings_text
+from cnn.settings.toml import CONF, assign, load_settings, overlay, read_tables, settings_text
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -52,8 +52,9 @@ class RunRequest:
     backbones: Sequence[str] = ()
     flags: Mapping[str, Any] | None = None
     assignments: Sequence[str] = ()
-    # The network's function if it cannot be imported (see cnn.model.builder).
-    build: bytes | None = None
+    # Functions that cannot be imported, by their names in the settings (see
+    # cnn.model.own_function).
+    functions: Mapping[str, bytes] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     # The URI of an MLflow server to log to, and the experiment there.
     mlflow: str | None = None
@@ -100,7 +101,7 @@ def start_run(
     check_point_names(settings)
     warm = warm_start(settings, earlier)
     settings = warm.settings
-    manifest = check_inputs(data, settings, request.build)
+    manifest = check_inputs(data, settings, request.functions)
     names = ("default.toml", *(path.name for path in configs), *(request.tables or {}))
     start = Start(
         data=data.uri,
@@ -156,10 +157,11 @@ def resume_run(
         if log is not None:
             log_finished(log, read_trials(run), finished.result)
         return finished
+    check_passed(settings, request.functions, RESUME)
     for place in (run, source):
-        check_named_function(place, settings, _names_function(request))
+        check_named_functions(place, settings, _named(request), RESUME)
     data = data or Directory(start.data)
-    manifest = check_inputs(data, settings, request.build)
+    manifest = check_inputs(data, settings, request.functions)
     _check_data(data, manifest, start, RESUME)
     made = Made(read_backbones(run, settings))
     with claim_run(run):
@@ -197,9 +199,10 @@ def extend_run(
             assignments=request.assignments,
         )
         settings = plan.settings
-        check_named_function(run, settings, _names_function(request), EXTEND)
+        check_passed(settings, request.functions, EXTEND)
+        check_named_functions(run, settings, _named(request), EXTEND)
         data = data or Directory(start.data)
-        manifest = check_inputs(data, settings, request.build)
+        manifest = check_inputs(data, settings, request.functions)
         _check_data(data, manifest, start, EXTEND)
         made = Made(read_backbones(run, settings))
         extension = Extension(
@@ -263,7 +266,7 @@ def _search(
             known=known,
             pretrained=pretrained_of(settings, made.backbones),
             backbone_files=made.folder,
-            build=request.build,
+            functions=request.functions,
             display=request.display,
             extension=extension,
         )
@@ -273,11 +276,16 @@ def _search(
     return Run(run.uri, result)
 
 
-def _names_function(request: RunRequest) -> bool:
-    """Whether the request names the network's function, so that the run's own is not used."""
-    assigned = {assignment.partition("=")[0].strip() for assignment in request.assignments}
-    table = (request.tables or {}).get("model", {})
-    return request.build is not None or "builder" in table or "model.builder" in assigned
+def _named(request: RunRequest) -> set[str]:
+    """The functions that a request to resume names itself."""
+    assigned: dict[str, Any] = {}
+    for assignment in request.assignments:
+        assign(assigned, assignment)
+    tree = overlay(dict(request.tables or {}), assigned)
+    # An assignment may reach into a phase: phases.0.objective.
+    searches = [tree.get("search", {}), *tree.get("phases", {}).values()]
+    given = [tree.get("model", {}).get("builder"), *(table.get("objective") for table in searches)]
+    return {name for name in given if isinstance(name, str)}
 
 
 def _log(run: Directory, start: Start, request: RunRequest) -> MlflowLog | None:

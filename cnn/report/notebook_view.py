@@ -8,7 +8,7 @@ from cnn.rundir.extension import extension_lines
 from cnn.rundir.result import RunResult
 from cnn.rundir.suspects import LabelCheck
 from cnn.rundir.trials import TrialResult, trial_key
-from cnn.settings.schema import Objective
+from cnn.settings.objective import Objective, has_own_field, metric_words
 
 # The number of trials in the table, so that the view fits on a screen.
 _SHOWN = 5
@@ -49,17 +49,20 @@ def _trials_table(trials: Iterable[TrialResult], objective: Objective) -> str:
         for name in (best[0].params if best else {})
         if len({str(trial.params.get(name)) for trial in best}) > 1
     ]
+    own = [] if has_own_field(objective) else [metric_words(objective)]
     rows = [
         [
             str(trial.number),
             text(trial.status),
+            *("–" if trial.objective is None else _value(trial.objective) for _ in own),
             _number(trial.accuracy),
             _number(trial.loss),
             *(text(_value(trial.params.get(name))) for name in varying),
         ]
         for trial in best
     ]
-    return table(["trial", "status", "accuracy", "loss", *map(text, varying)], rows)
+    headings = ["trial", "status", *own, "accuracy", "loss", *varying]
+    return table([*map(text, headings)], rows)
 
 
 def _params(params: dict[str, Any]) -> str:

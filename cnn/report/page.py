@@ -29,6 +29,7 @@ from cnn.rundir.extension import extension_lines
 from cnn.rundir.finished import FinishedRun, read_run, searched
 from cnn.rundir.result import PhaseResult, RunResult
 from cnn.rundir.trials import TrialResult, count_by_status, trial_key
+from cnn.settings.objective import has_own_field, metric_words
 
 REPORT = "report.html"
 COMPARISON = "comparison.html"
@@ -163,9 +164,16 @@ def _table(run: FinishedRun) -> dict[str, Any]:
             if (interval := verdict.trial_interval(trial)) is not None
         },
         "balanced": any(p.objective == "val_balanced_accuracy" for p in phases.values()),
+        "objective": _objective_column(phases.values()),
         "varied": different,
         "same": {n: trials[0].params.get(n) for n in names if n not in different},
     }
+
+
+def _objective_column(phases: Iterable[PhaseResult]) -> str | None:
+    """What the objectives that are no accuracy and no loss are called; None if there are none."""
+    names = {metric_words(p.objective) for p in phases if not has_own_field(p.objective)}
+    return names.pop() if len(names) == 1 else "objective" if names else None
 
 
 def _failures(trials: Iterable[TrialResult]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import jinja2
 
 from cnn.core.console import printable
 from cnn.report import formats
+from cnn.settings.objective import metric_words
 
 
 def render(template: str, **shown: Any) -> str:
@@ -29,5 +30,6 @@ def render(template: str, **shown: Any) -> str:
         "moment": formats.moment,
         "short_path": formats.short_path,
         "words": formats.words,
+        "metric": metric_words,
     }
     return environment.get_template(template).render(**shown)

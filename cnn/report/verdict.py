@@ -11,7 +11,10 @@ from cnn.rundir.extension import opened_again
 from cnn.rundir.finished import FinishedRun, searched
 from cnn.rundir.result import ConfidenceInterval, PhaseResult, RunResult
 from cnn.rundir.trials import TrialResult
+from cnn.settings.objective import metric_words
 
+# The objectives that are shares of images, in percent.
+_SHARES = {"val_accuracy", "val_balanced_accuracy"}
 # Half-widths of the interval: from the first on the test says little, below the second it is exact.
 _WIDE, _NARROW = 0.05, 0.02
 
@@ -127,8 +130,9 @@ def selection(run: FinishedRun) -> list[dict[str, Any]]:
                 "best": best,
                 "interval": trial_interval(best) if best is not None else None,
                 "selection_bias": _selection_bias(phase),
-                "losses": _objective(phase) == "val_loss",
-                "score": words(_objective(phase)).replace("val ", "validation "),
+                # Numbers that are no shares.
+                "plain": _objective(phase) not in _SHARES,
+                "score": f"validation {metric_words(_objective(phase))}",
             }
         )
     return views
@@ -144,10 +148,10 @@ def _selection_bias(phase: PhaseResult) -> str | None:
     if found is None or found.selection_bias is None:
         return None
     first = found.candidates[0]
-    if found.objective == "val_loss":
-        amount = readable(abs(found.selection_bias))
-    else:
+    if found.objective in _SHARES:
         amount = points(found.selection_bias)
+    else:
+        amount = readable(abs(found.selection_bias))
     who = f"The best trial of the search, {readable(first.number)},"
     if amount in {"0", points(0.0)}:
         return f"{who} scored the same on average with other seeds: no sign of selection bias."

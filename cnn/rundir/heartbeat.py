@@ -40,6 +40,8 @@ class TrialProgress(BaseModel):
     max_epochs: _Count
     # On the validation images, at the best epoch so far.
     accuracy: _Share | None = None
+    # The value there of an objective that is no accuracy and no loss.
+    objective: Annotated[float, Field(allow_inf_nan=False)] | None = None
     # On the training images, in the last epoch.
     train_accuracy: _Share | None = None
     # Rungs that the trial has reached.
@@ -110,6 +112,7 @@ class ProgressReporter:
         epoch: int,
         *,
         accuracy: float | None = None,
+        objective: float | None = None,
         train_accuracy: float | None = None,
         rungs: int = 0,
     ) -> None:
@@ -117,6 +120,7 @@ class ProgressReporter:
         self._progress = {
             "epoch": epoch,
             "accuracy": accuracy,
+            "objective": objective,
             "train_accuracy": train_accuracy,
             "rungs": rungs,
         }

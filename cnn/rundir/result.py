@@ -26,7 +26,7 @@ from cnn.rundir.suspects import LabelCheck
 from cnn.rundir.trials import Status
 from cnn.rundir.wilson import wilson_interval
 from cnn.rundir.winner_training import BackboneUsed, FinalTraining, Layer, Share
-from cnn.settings.schema import Objective
+from cnn.settings.objective import Objective
 from cnn.settings.validation import Frozen, PositiveInt, explain, shown
 
 RESULT = "result.json"
@@ -62,6 +62,8 @@ class Metrics(Frozen):
     loss: Score
     # The mean recall over the classes.
     balanced_accuracy: Score
+    # The value of an objective that is none of these; higher is better.
+    objective: Score = None
     # The number of images; None for a trial's own validation, because the trial's file has it.
     count: Count | None = None
 
@@ -258,6 +260,12 @@ class RunResult(Frozen):
     earlier: tuple[EarlierFinal, ...] = ()
     started: AwareDatetime
     ended: AwareDatetime
+
+    @property
+    def objective(self) -> Objective:
+        """What the winner's trial was ranked by."""
+        named = {phase.name: phase.objective for phase in self.phases}
+        return named.get(self.winner.phase, self.phases[-1].objective)
 
     @model_validator(mode="after")
     def _of_its_classes(self) -> Self:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_model
 from cnn.core.errors import Error
-from cnn.settings.schema import Objective
+from cnn.settings.objective import Objective, field_of, is_function
 
 Status = Literal[
     "ok",
@@ -32,6 +32,8 @@ LOGS = "logs"
 CHECKPOINTS = "checkpoints"
 # The value by which an objective ranks; smaller is better.
 Key = tuple[float, float]
+# Exceeds `scalar_objective` of every key that is finite: 1 + log of the largest float is 710.8.
+MOST_SCALAR = 711.0
 _TRIAL_FILE = re.compile(r"^\d{5,}\.json$")
 
 
@@ -46,6 +48,8 @@ class EpochResult(BaseModel):
     val_loss: float | None = None
     val_accuracy: float | None = None
     val_balanced_accuracy: float | None = None
+    # The value of an objective that is none of these.
+    val_objective: float | None = None
     seconds: float
 
 
@@ -61,6 +65,7 @@ class HeadResult(BaseModel):
     accuracy: float | None = None
     loss: float | None = None
     balanced_accuracy: float | None = None
+    objective: float | None = None
 
 
 class TrialResult(BaseModel):
@@ -76,6 +81,8 @@ class TrialResult(BaseModel):
     accuracy: float | None = None
     loss: float | None = None
     balanced_accuracy: float | None = None
+    # The value of an objective that is none of these; None if it is not finite.
+    objective: float | None = None
     best_epoch: int | None = None
     # The rung, from 0, at which a pruned trial was stopped.
     rung: int | None = None
@@ -138,28 +145,37 @@ def objective_key(
     loss: float | None,
     accuracy: float | None,
     balanced_accuracy: float | None,
+    value: float | None = None,
 ) -> Key:
     """The key by which an objective ranks trials and epochs; smaller is better.
 
     Accuracies over few images often tie; the lower loss breaks ties. Missing values and values
-    that are not finite rank last.
+    that are not finite rank last. `value` is that of an objective that is none of the others.
     """
     lowest_loss = loss if loss is not None and math.isfinite(loss) else math.inf
     if objective == "val_loss":
         return lowest_loss, 0.0
-    score = accuracy if objective == "val_accuracy" else balanced_accuracy
+    known = {"val_accuracy": accuracy, "val_balanced_accuracy": balanced_accuracy}
+    score = known.get(objective, value)
     if score is None or not math.isfinite(score):
         return math.inf, lowest_loss
-    return 1.0 - score, lowest_loss
+    # A function of one's own may return any number; the distance to 1 would round it.
+    return (-score if is_function(objective) else 1.0 - score), lowest_loss
 
 
 def scalar_objective(key: Key) -> float:
     """One number with the order of `objective_key`, for a proposer that needs a scalar loss.
 
-    A tie-breaking loss contributes less than 1e-6, the accuracy step of one image in a million.
+    Between -1 and 1 it is the first part of the key, beyond it grows with its logarithm: whatever a
+    function of one's own returns, it stays below `MOST_SCALAR`. A tie-breaking loss contributes
+    less than 1e-9, a thousandth of the accuracy step of one image in a million.
     """
     first, second = key
-    return first + 1e-6 * (1 - math.exp(-second)) if math.isfinite(first) else math.inf
+    if not math.isfinite(first):
+        return math.inf
+    size = abs(first)
+    bounded = first if size <= 1 else math.copysign(1 + math.log(size), first)
+    return bounded + 1e-9 * (1 - math.exp(-second))
 
 
 def trial_key(objective: Objective, trial: TrialResult) -> Key:
@@ -168,7 +184,14 @@ def trial_key(objective: Objective, trial: TrialResult) -> Key:
         loss=trial.loss,
         accuracy=trial.accuracy,
         balanced_accuracy=trial.balanced_accuracy,
+        value=trial.objective,
     )
+
+
+def objective_value(objective: Objective, trial: TrialResult) -> float | None:
+    """The objective's value for a trial: a loss, or a score of which more is better."""
+    value: float | None = getattr(trial, field_of(objective))
+    return value
 
 
 def best_trial(trials: Iterable[TrialResult], objective: Objective) -> TrialResult | None:

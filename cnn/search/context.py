@@ -46,8 +46,9 @@ class Search:
     # The backbones of the space; where their files are until the run directory has them.
     pretrained: Pretrained = NONE
     backbone_files: Path | None = None
-    # The network's function, if it cannot be imported (see cnn.model.builder).
-    build: bytes | None = None
+    # Functions that cannot be imported, by their names in the settings (see
+    # cnn.model.own_function).
+    functions: Mapping[str, bytes] = field(default_factory=dict)
     # Where the progress is shown.
     display: Display = field(default_factory=OnStdout)
     # How the run goes on after it had finished; None of any other run.
@@ -80,7 +81,8 @@ class Search:
             pretrained=self.pretrained,
             few_images=self.settings.few_images,
             cooldown=self.settings.final.cooldown,
-            build=self.build,
+            build=self.functions.get(self.settings.model.builder),
+            objective=self.functions.get(phase.objective),
             results=self.results.uri,
         )
 

@@ -49,6 +49,7 @@ def make_result(
             accuracy=winner.accuracy,
             loss=winner.loss,
             balanced_accuracy=winner.balanced_accuracy,
+            objective=winner.objective,
         ),
         test=outcome.test,
         baseline=Baseline(

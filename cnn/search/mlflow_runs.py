@@ -30,6 +30,7 @@ _CURVES = {
     "val_loss": "val_loss",
     "val_accuracy": "val_accuracy",
     "val_balanced_accuracy": "val_balanced_accuracy",
+    "val_objective": "val_objective",
 }
 
 
@@ -90,7 +91,7 @@ def _metrics(trial: TrialResult) -> "Iterator[Metric]":
             value = getattr(epoch, key)
             if value is not None:
                 yield Metric(name, value, round(1000 * at), epoch.epoch)
-    for key in ("accuracy", "loss", "balanced_accuracy"):
+    for key in ("accuracy", "loss", "balanced_accuracy", "objective"):
         value = getattr(trial, key)
         if value is not None:
             yield Metric(f"best_val_{key}", value, round(1000 * end), trial.best_epoch or 0)

@@ -4,22 +4,14 @@ A mistake in the user's function is reported at once and in one line, before any
 TensorFlow is imported inside the functions because the driver imports this module too.
 """
 
-import inspect
-import sys
-import sysconfig
-import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
-from typing import Any
 
 from cnn.core.errors import Error, InputError
 from cnn.core.failure_reason import failure
-from cnn.core.near_misses import did_you_mean
-from cnn.model.builder import is_sent, load_builder
 from cnn.model.contract import Broken, one_line
+from cnn.model.named_functions import BUILDER
 from cnn.search.context import Search, isolation
+from cnn.search.function_check import check_signature, loaded, own_lines
 from cnn.search.space import SearchSpace
 from cnn.settings.params import TrainingParams
 from cnn.spark.child import Ended
@@ -31,12 +23,6 @@ from cnn.train.trial import status_of
 
 # At most this many configurations are tried until one can be built.
 _DRAWS = 16
-# An error message names at most this many lines of the user's code.
-_LINES = 2
-_LOOK = (
-    "executors look in each worker's installed packages, in the directory where they were started, "
-    "and in the files that Spark sent them (--py-files)"
-)
 
 
 @dataclass(frozen=True)
@@ -119,7 +105,7 @@ def _check_first(job: Job, configurations: tuple[TrainingParams, ...]) -> _Answe
                 continue
             raise Broken(
                 f"model.builder must return a network, but {job.model.builder} raised "
-                f"{one_line(error)}{_lines(error, job)}"
+                f"{one_line(error)}{own_lines(error, job.model.builder)}"
             ) from None
         contract.check_readable(model)
         try:
@@ -129,7 +115,7 @@ def _check_first(job: Job, configurations: tuple[TrainingParams, ...]) -> _Answe
         except Exception as error:
             raise Broken(
                 f"model.builder must return a network that can be called, but that of "
-                f"{job.model.builder} raised {one_line(error)}{_lines(error, job)}"
+                f"{job.model.builder} raised {one_line(error)}{own_lines(error, job.model.builder)}"
             ) from None
         return _Answer()
     return _Answer(
@@ -139,66 +125,7 @@ def _check_first(job: Job, configurations: tuple[TrainingParams, ...]) -> _Answe
 
 def _check_function(job: Job, params: TrainingParams) -> None:
     """Raises Broken if the function cannot be loaded or cannot be called as it must be."""
-    builder = job.model.builder
-    module, _, name = builder.partition(":")
-    rule = "model.builder must name a function that executors can import"
-    try:
-        build = load_builder(builder, job.build)
-    except ImportError as error:
-        if is_sent(builder):
-            rule = "build must be a function that executors can load"
-        raise Broken(f"{rule}, but got {builder}: {one_line(error)}; {_LOOK}") from None
-    except Exception as error:
-        there = vars(sys.modules[module]) if module in sys.modules else {}
-        if isinstance(error, AttributeError) and there and name not in there:
-            has = [key for key, value in there.items() if callable(value)]
-            hint = did_you_mean(name, has)
-            raise Broken(f"{rule}, but {module} has no {name}{hint}") from None
-        raise Broken(
-            f"{rule}, but loading {builder} raised {one_line(error)}{_lines(error, job)}"
-        ) from None
-    if not callable(build):
-        raise Broken(
-            f"model.builder must name a function, but {builder} is of type {type(build).__name__}"
-        )
-    _check_signature(job, build, params)
-
-
-def _check_signature(job: Job, build: Callable[..., Any], params: TrainingParams) -> None:
-    try:
-        signature = inspect.signature(build)
-    except (TypeError, ValueError):
-        # Some functions written in C have no signature.
-        return
-    try:
-        signature.bind(params, size=0, channels=0, classes=0)
-    except TypeError as error:
-        raise Broken(
-            "model.builder must name a function with the parameters (params, *, size, channels, "
-            f"classes), but {job.model.builder} has {signature}: {error}"
-        ) from None
-
-
-def _lines(error: Exception, job: Job) -> str:
-    """The last lines of the user's own code in an exception's traceback."""
-    paths = sysconfig.get_paths()
-    others = [str(files("cnn")), *(paths[k] for k in ("stdlib", "purelib", "platlib"))]
-    frames = traceback.extract_tb(error.__traceback__)
-    # The named module counts as the user's own code even if it is installed.
-    file = getattr(sys.modules.get(job.model.builder.partition(":")[0]), "__file__", None)
-    own = [
-        frame
-        for frame in frames
-        if frame.filename == file
-        or not (frame.filename.startswith("<") or _is_below(frame.filename, others))
-    ]
-    said = [
-        f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}"
-        + (f": {frame.line}" if frame.line else "")
-        for frame in own[-_LINES:]
-    ]
-    return f" ({'; '.join(said)})" if said else ""
-
-
-def _is_below(file: str, folders: list[str]) -> bool:
-    return any(Path(file).is_relative_to(folder) for folder in folders)
+    name = job.model.builder
+    build = loaded(BUILDER, "build", name, job.build)
+    shape = dict.fromkeys(("size", "channels", "classes"), 0)
+    check_signature(BUILDER, name, build, "(params, *, size, channels, classes)", params, **shape)

@@ -1,5 +1,6 @@
 """Checks before a search begins; each error is one clear line."""
 
+from collections.abc import Collection
 from functools import partial
 
 import numpy as np
@@ -14,7 +15,7 @@ from cnn.core.near_misses import unknown_parameter
 from cnn.data.arrays import choose
 from cnn.data.manifest import MANIFEST, Manifest, read_manifest
 from cnn.data.splits import TRAIN
-from cnn.model.builder import check_builder
+from cnn.model.named_functions import check_sent
 from cnn.search.hyperopt_documents import Vals
 from cnn.search.limits import too_large
 from cnn.search.optuna_strategies import check_installed
@@ -29,13 +30,13 @@ _TOKEN = "token"
 OUT, DATA = Option("out"), Option("data")
 
 
-def check_inputs(data: Directory, settings: Settings, build: bytes | None = None) -> Manifest:
+def check_inputs(data: Directory, settings: Settings, passed: Collection[str] = ()) -> Manifest:
     """Checks the data directory and the settings as far as possible without Spark.
 
     Args:
         data: The data directory.
         settings: The search's settings.
-        build: The network's function, if it cannot be imported (see cnn.model.builder).
+        passed: The names of functions that were passed in Python (see cnn.model.own_function).
 
     Returns:
         The data directory's manifest.
@@ -43,7 +44,7 @@ def check_inputs(data: Directory, settings: Settings, build: bytes | None = None
     Raises:
         InputError: A search with these inputs would fail.
     """
-    check_builder(settings.model, build)
+    check_sent(settings, passed)
     for phase in settings.phases:
         check_installed(phase.strategy)
     manifest = read_manifest(data)

@@ -10,13 +10,17 @@ from typing import Any, Self
 from rich.console import Console, RenderableType
 
 from cnn.core.clock import clock
+from cnn.core.console import shortened
 from cnn.core.display import Display, OnStdout, Say, silent
 from cnn.rundir.heartbeat import TrialProgress
 from cnn.rundir.trials import TrialResult, best_trial
 from cnn.search.forecast import Forecast
 from cnn.search.time_left import TimeLeft, seconds_of
-from cnn.search.trials_table import TrialRow, html_table, terminal_table
-from cnn.settings.schema import Objective
+from cnn.search.trials_table import HEADINGS, TrialRow, html_table, terminal_table
+from cnn.settings.objective import Objective, has_own_field, metric_words
+
+# The characters of the heading of an objective of one's own.
+_MOST_HEADING = 12
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class SearchProgress:
         self.parallelism = parallelism
         self._first_number = first_number
         self._objective = objective
+        # An objective that is no accuracy and no loss is shown beside the accuracy.
+        self._metric = None if has_own_field(objective) else metric_words(objective)
         self._varying = varying
         self._read = read
         self._running: dict[int, _Running] = {}
@@ -108,7 +114,7 @@ class SearchProgress:
         """Takes in a result; trials that were never launched are `invalid`."""
         self._running = {n: one for n, one in self._running.items() if n != trial.number}
         self._take_in(trial)
-        score = "-" if trial.accuracy is None else f"{trial.accuracy:.4f}"
+        score = self._score(trial)
         self._say(lambda: f"trial {trial.number}: {trial.status} {score} | {self._status()}")
 
     def _take_in(self, trial: TrialResult) -> None:
@@ -123,8 +129,14 @@ class SearchProgress:
         parts = self._done()
         parts.insert(1, f"{len(self._running)} running")
         if self._best is not None:
-            parts.append(f"best {self._best.accuracy:.4f} (trial {self._best.number})")
+            parts.append(f"best {self._score(self._best)} (trial {self._best.number})")
         return ", ".join([*parts, self._time_left_text()])
+
+    def _score(self, trial: TrialResult) -> str:
+        accuracy = _accuracy(trial.accuracy)
+        if self._metric is None or trial.accuracy is None:
+            return accuracy
+        return f"{self._metric} {_number(trial.objective)}, accuracy {accuracy}"
 
     def _done(self) -> list[str]:
         done = self._number_done()
@@ -162,11 +174,20 @@ class SearchProgress:
 
     def screen(self, console: Console) -> RenderableType:
         """The table for a terminal."""
-        return terminal_table(console, self._rows(), self._best_row(), self._varying, self._lines())
+        table = self._rows(), self._best_row(), self._varying, self._lines(), self._headings()
+        return terminal_table(console, *table)
 
     def html(self) -> str:
         """The table for a notebook."""
-        return html_table(self._rows(), self._best_row(), self._varying, self._lines())
+        table = self._rows(), self._best_row(), self._varying, self._lines(), self._headings()
+        return html_table(*table)
+
+    def _headings(self) -> Sequence[str]:
+        return self._with_objective(HEADINGS, shortened(self._metric or "", _MOST_HEADING))
+
+    def _with_objective(self, cells: Sequence[str], own: str) -> tuple[str, ...]:
+        """Cells of the table, with that of an objective that has a column."""
+        return (*cells[:3], *([own] if self._metric else []), *cells[3:])
 
     def _lines(self) -> list[str]:
         lines = [", ".join(self._done())]
@@ -176,29 +197,38 @@ class SearchProgress:
 
     def _rows(self) -> list[TrialRow]:
         running, reached = self._running, self._reached
-        return [_row(number, running[number], reached.get(number)) for number in sorted(running)]
+        return [
+            self._row(number, running[number], reached.get(number)) for number in sorted(running)
+        ]
+
+    def _row(self, number: int, running: _Running, found: TrialProgress | None) -> TrialRow:
+        epoch, accuracy, objective, rung = "-", "-", "-", "-"
+        if found is not None:
+            epoch, accuracy = found.epochs(), _accuracy(found.accuracy)
+            objective = _number(found.objective)
+            rung = f"{found.rungs}/{found.max_rungs}" if found.max_rungs else rung
+        cells = str(number), epoch, accuracy, rung, clock(time.monotonic() - running.since)
+        return TrialRow(self._with_objective(cells, objective), running.params)
 
     def _best_row(self) -> TrialRow | None:
         best = self._best
         if best is None:
             return None
         epochs = f"{len(best.epochs)}/{best.max_epochs or len(best.epochs)}"
-        accuracy = "-" if best.accuracy is None else f"{best.accuracy:.4f}"
-        cells = (f"best: {best.number}", epochs, accuracy, "-", clock(seconds_of(best)))
-        return TrialRow(cells, best.params)
+        accuracy, seconds = _accuracy(best.accuracy), clock(seconds_of(best))
+        cells = f"best: {best.number}", epochs, accuracy, "-", seconds
+        return TrialRow(self._with_objective(cells, _number(best.objective)), best.params)
+
+
+def _accuracy(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def numbering(invalid: int, first: int) -> list[str]:
     """Why the trials' numbers exceed their count; empty if they do not."""
     said = [f"{invalid} more could not be built"] if invalid else []
     return [*said, f"numbers from {first} on"] if first else said
-
-
-def _row(number: int, running: _Running, found: TrialProgress | None) -> TrialRow:
-    epoch, accuracy, rung = "-", "-", "-"
-    if found is not None:
-        epoch = found.epochs()
-        accuracy = accuracy if found.accuracy is None else f"{found.accuracy:.4f}"
-        rung = f"{found.rungs}/{found.max_rungs}" if found.max_rungs else rung
-    time_running = clock(time.monotonic() - running.since)
-    return TrialRow((str(number), epoch, accuracy, rung, time_running), running.params)

@@ -19,6 +19,7 @@ from cnn.search.simplest import has_equals, simplest
 from cnn.search.space import SearchSpace
 from cnn.search.trials_table import in_order, short
 from cnn.search.winner import choose, confirmation, overall
+from cnn.settings.objective import has_own_field, metric_words
 from cnn.settings.schema import FinalSettings, PhaseSettings
 from cnn.spark.session import shortcomings
 from cnn.train.job import Origin
@@ -183,4 +184,8 @@ def _describe(space: SearchSpace, trial: TrialResult) -> str:
     names = in_order([name for name in trial.params if name in space.varying])
     names += [name for name in trial.params if name not in names]
     values = ", ".join(f"{name} {short(trial.params[name])}" for name in names)
-    return f"validation accuracy {trial.accuracy:.4f} with {values}"
+    objective = space.phase.objective
+    score = f"validation accuracy {trial.accuracy:.4f}"
+    if not has_own_field(objective) and trial.objective is not None:
+        score = f"validation {metric_words(objective)} {trial.objective:.4g}, {score}"
+    return f"{score} with {values}"

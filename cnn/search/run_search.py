@@ -32,11 +32,13 @@ from cnn.search.hosts_progress import hosts_progress
 from cnn.search.journal import Start
 from cnn.search.make_result import make_result, model_card
 from cnn.search.network_check import check_network
+from cnn.search.objective_check import check_objectives
 from cnn.search.preflight import check_visible
 from cnn.search.run_phases import choose_winner, run_phases
 from cnn.search.tensorboard import write_events
 from cnn.search.winner import expected_accuracy
 from cnn.search.winner_progress import WinnerProgress
+from cnn.settings.objective import metric_words
 from cnn.settings.schema import SETTINGS, PhaseSettings
 from cnn.settings.toml import dump_settings
 from cnn.spark.retry import SparkGone, TaskFailed, is_gone, launch
@@ -89,6 +91,7 @@ def run_search(
     max_lost = settings.phases[0].max_lost
     check_visible(search.spark, search.data, run, slots, max_lost=max_lost)
     check_network(search)
+    check_objectives(search)
     if not resume:
         run.remove()
     remove_all_progress(run)
@@ -160,6 +163,7 @@ def _winner_progress(search: Search, winner: TrialResult, slots: Slots) -> Winne
         expected=expected.winner(winner, seconds_an_image(winner) or 0.0),
         read=partial(read_progress, search.run),
         attempts=final.attempts,
+        metric=metric_words(phase.objective),
     )
 
 

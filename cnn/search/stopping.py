@@ -2,7 +2,7 @@
 
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
-from cnn.rundir.trials import TRIALS, Key, TrialResult, trial_key
+from cnn.rundir.trials import TRIALS, Key, TrialResult, objective_value, trial_key
 from cnn.settings.schema import PhaseSettings
 
 _FAILED = {"diverged", "invalid", "timeout", "out_of_memory", "crashed", "lost"}
@@ -58,12 +58,10 @@ class Stopping:
 
     def _reaches(self, trial: TrialResult) -> bool:
         target, objective = self._phase.target, self._phase.objective
-        if target is None:
+        value = objective_value(objective, trial)
+        if target is None or value is None:
             return False
-        if objective == "val_loss":
-            return trial.loss is not None and trial.loss <= target
-        score = trial.accuracy if objective == "val_accuracy" else trial.balanced_accuracy
-        return score is not None and score >= target
+        return value <= target if objective == "val_loss" else value >= target
 
     def _check_failures(self) -> None:
         if len(self._failures) < self._phase.max_consecutive_failures:

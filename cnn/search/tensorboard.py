@@ -32,6 +32,7 @@ _SCALARS = {
     "accuracy/train": "accuracy",
     "accuracy/validation": "val_accuracy",
     "balanced_accuracy/validation": "val_balanced_accuracy",
+    "objective/validation": "val_objective",
 }
 
 

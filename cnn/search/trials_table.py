@@ -38,7 +38,7 @@ _MOST_HTML_ROWS = 20
 
 @dataclass(frozen=True)
 class TrialRow:
-    """A trial's row: its cells under `HEADINGS`, and its parameters."""
+    """A trial's row: its cells under the headings, and its parameters."""
 
     cells: tuple[str, ...]
     params: Mapping[str, Any]
@@ -50,6 +50,7 @@ def terminal_table(
     best: TrialRow | None,
     varying: Sequence[str],
     lines: Sequence[str],
+    headings: Sequence[str] = HEADINGS,
 ) -> RenderableType:
     """The table for a terminal: the running trials, the best so far, and `lines`.
 
@@ -62,18 +63,22 @@ def terminal_table(
     free = height - 1 - sum(len(line.wrap(console, width)) for line in below)
     if free < 2 + (best is not None) or not (rows or best):
         return Group(*below)
-    whole = _table(rows, best, varying, width, mark=False)
+    whole = _table(rows, best, varying, width, headings, mark=False)
     if sum(len(line.wrap(console, width)) for line in whole) <= free:
         return Group(*whole, *below)
     free -= 1 + (best is not None)
     hidden = len(rows) - free + 1 if len(rows) > free else 0
-    shown = _table(rows[: len(rows) - hidden], best, varying, width, mark=True)
+    shown = _table(rows[: len(rows) - hidden], best, varying, width, headings, mark=True)
     more = [Text(f"and {hidden} more running", style="dim")] if hidden else []
     return Group(*shown, *more, *below)
 
 
 def html_table(
-    rows: Sequence[TrialRow], best: TrialRow | None, varying: Sequence[str], lines: Sequence[str]
+    rows: Sequence[TrialRow],
+    best: TrialRow | None,
+    varying: Sequence[str],
+    lines: Sequence[str],
+    headings: Sequence[str] = HEADINGS,
 ) -> str:
     """The table as HTML for a notebook: at most 20 running trials, the best so far, and `lines`."""
     names = in_order(varying)
@@ -84,7 +89,7 @@ def html_table(
     ]
     if best:
         body[-1] = [f"<b>{cell}</b>" for cell in body[-1]]
-    parts = [table([*HEADINGS, *map(text, names)], body)] if body else []
+    parts = [table([*map(text, headings), *map(text, names)], body)] if body else []
     more = len(rows) - _MOST_HTML_ROWS
     parts += [f"and {more} more running"] if more > 0 else []
     return block(*parts, *map(text, lines))
@@ -100,6 +105,7 @@ def _table(
     best: TrialRow | None,
     varying: Sequence[str],
     width: int,
+    headings: Sequence[str],
     *,
     mark: bool,
 ) -> list[Text]:
@@ -111,7 +117,7 @@ def _table(
     names = in_order(varying)
     columns = [
         [heading, *(row.cells[place] for row in everything)]
-        for place, heading in enumerate(HEADINGS)
+        for place, heading in enumerate(headings)
     ]
     parameters = [
         [_name(name), *(short(row.params.get(name)) for row in everything)] for name in names

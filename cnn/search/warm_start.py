@@ -17,7 +17,8 @@ from cnn.rundir.earlier_runs import NOTHING, EarlierRuns, EarlierTrial
 from cnn.rundir.trials import TrialResult, best_trial, read_trials, trial_key
 from cnn.search.hyperopt_documents import document_of
 from cnn.search.space import SearchSpace
-from cnn.settings.schema import Objective, Settings
+from cnn.settings.objective import Objective, has_own_field
+from cnn.settings.schema import Settings
 from cnn.settings.toml import read_settings, settings_text
 
 WARM_START = Option("warm_start")
@@ -53,8 +54,8 @@ def warm_start(settings: Settings, runs: Sequence[Directory]) -> WarmStart:
     space = SearchSpace(first, kind=settings.model.params_kind)
     points, known, remarks = list(first.points), [], []
     for run in runs:
-        same, trials = _trials_of(run, settings)
-        ranked = _ranked(trials, first.objective)
+        same, trials, objective = _trials_of(run, settings)
+        ranked = _ranked(trials, objective)
         if not ranked:
             raise InputError(
                 "{} must name a run with a finished trial, but {} has none", WARM_START, run.uri
@@ -74,18 +75,21 @@ def warm_start(settings: Settings, runs: Sequence[Directory]) -> WarmStart:
         tried = inside[: 1 if same else _POINTS]
         there = [space.encode(point) for point in points]
         points += [point for _, _, point, vals in tried if vals not in there]
-        remarks.append(_remark(run, [trial for _, trial, *_ in tried], len(inside), same, outside))
+        remark = _remark(run, [trial for _, trial, *_ in tried], len(inside), same, outside)
+        if objective != first.objective:
+            remark += f"; they are ranked by {objective}, as {first.objective} is not known of them"
+        remarks.append(remark)
     first = first.model_copy(update={"points": tuple(points)})
     changed = settings.model_copy(update={"phases": (first, *others)})
     return WarmStart(changed, EarlierRuns(trials=tuple(known)), tuple(remarks))
 
 
-def _trials_of(run: Directory, settings: Settings) -> tuple[bool, list[TrialResult]]:
+def _trials_of(run: Directory, settings: Settings) -> tuple[bool, list[TrialResult], Objective]:
     """Whether phases of a run had the search space of the new first phase, and their trials.
 
-    If none had, the trials are those of the run's last phase.
+    If none had, the trials are those of the run's last phase. Also returns what they are ranked by.
     """
-    trials = read_trials(run)
+    trials, objectives = read_trials(run), dict[str, Objective]()
     try:
         earlier = read_settings(settings_text(run))
     except InputError:
@@ -96,8 +100,21 @@ def _trials_of(run: Directory, settings: Settings) -> tuple[bool, list[TrialResu
         alike = earlier.model.params_kind is settings.model.params_kind
         same = {phase.name for phase in earlier.phases if alike and phase.space == space}
         same &= {trial.phase for trial in trials}
+        objectives = {phase.name: phase.objective for phase in earlier.phases}
     wanted = same or {trial.phase for trial in trials[-1:]}
-    return bool(same), [trial for trial in trials if trial.phase in wanted]
+    ranked_by = _known(settings.phases[0].objective, [objectives.get(name) for name in wanted])
+    return bool(same), [trial for trial in trials if trial.phase in wanted], ranked_by
+
+
+def _known(objective: Objective, before: Sequence[Objective | None]) -> Objective:
+    """The new search's objective if trials that were ranked by those `before` have its value.
+
+    Otherwise they are ranked by their own objective, or by accuracy if there are several.
+    """
+    if has_own_field(objective):
+        return objective
+    first = next(iter(before), None)
+    return first if first is not None and {*before} == {first} else "val_accuracy"
 
 
 def _ranked(trials: Sequence[TrialResult], objective: Objective) -> list[TrialResult]:

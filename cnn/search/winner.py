@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cnn.rundir.result import CandidateResult, ConfirmationResult
-from cnn.rundir.trials import Key, TrialResult, best_trial, trial_key
-from cnn.settings.schema import Objective, PhaseSettings
+from cnn.rundir.trials import Key, TrialResult, best_trial, objective_value, trial_key
+from cnn.settings.objective import Objective
+from cnn.settings.schema import PhaseSettings
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Candidate:
     repeats: tuple[TrialResult, ...] = ()
 
     def scores(self, objective: Objective) -> list[float]:
-        """The repetitions' values of the objective: accuracies or losses."""
+        """The repetitions' values of the objective."""
         return [_score(objective, trial) for trial in self.repeats]
 
     def mean_key(self, objective: Objective) -> Key:
@@ -91,7 +92,7 @@ def confirmation(phase: PhaseSettings, trials: Sequence[TrialResult]) -> Confirm
                 repeats=tuple(trial.number for trial in candidate.repeats),
                 scores=tuple(scores),
                 mean=statistics.fmean(scores) if scores else None,
-                spread=statistics.stdev(scores) if len(scores) > 1 else None,
+                spread=_spread(scores),
             )
         )
     first, selection_bias = entries[0], None
@@ -110,10 +111,12 @@ def expected_accuracy(winner: TrialResult, trials: Sequence[TrialResult]) -> flo
     return statistics.fmean(again) if again else winner.accuracy
 
 
+def _spread(scores: Sequence[float]) -> float | None:
+    """The standard deviation; None if it is unknown."""
+    known = len(scores) > 1 and all(map(math.isfinite, scores))
+    return statistics.stdev(scores) if known else None
+
+
 def _score(objective: Objective, trial: TrialResult) -> float:
-    value = {
-        "val_accuracy": trial.accuracy,
-        "val_balanced_accuracy": trial.balanced_accuracy,
-        "val_loss": trial.loss,
-    }[objective]
+    value = objective_value(objective, trial)
     return math.nan if value is None else value

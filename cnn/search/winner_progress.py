@@ -32,6 +32,7 @@ class WinnerProgress:
         expected: Span,
         read: Callable[[Collection[int]], Mapping[int, TrialProgress]],
         attempts: int = 1,
+        metric: str = "objective",
     ) -> None:
         """Prepares the display of the winner's training.
 
@@ -43,6 +44,7 @@ class WinnerProgress:
             expected: The seconds that all of it takes, estimated from the winner's trial.
             read: Returns the progress of the trainings with the given numbers.
             attempts: The largest number of trainings.
+            metric: What an objective is called that is no accuracy and no loss.
         """
         self._title = title
         self._number = number
@@ -51,6 +53,7 @@ class WinnerProgress:
         self._expected = expected
         self._read = read
         self._attempts = attempts
+        self._metric = metric
         self._began = time.monotonic()
         self._pace = Pace()
         self._reached: TrialProgress | None = None
@@ -126,6 +129,8 @@ class WinnerProgress:
             said.append(f"training accuracy {found.train_accuracy:.4f}")
         if found.accuracy is not None:
             said.append(f"best validation accuracy {found.accuracy:.4f}")
+        if found.objective is not None:
+            said.append(f"validation {self._metric} {found.objective:.4g}")
         return ", ".join(said)
 
     def _left(self) -> Span | None:

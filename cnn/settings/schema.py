@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
 from cnn.settings.dimension import Dimension, Space
+from cnn.settings.objective import Objective
 from cnn.settings.params import NO_BACKBONE, ModelParams, TrainingParams
 from cnn.settings.space_check import check_space, check_start, check_without_backbone
 from cnn.settings.validation import MOST, Frozen, PositiveInt, as_tuple
@@ -18,8 +19,6 @@ FOLDS = 10
 # The file of a run directory with its settings.
 SETTINGS = "settings.toml"
 
-
-Objective = Literal["val_accuracy", "val_loss", "val_balanced_accuracy"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Folds = Annotated[
     tuple[Annotated[int, Field(ge=0, lt=FOLDS)], ...],

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from cnn.core.near_misses import unknown_parameter
+from cnn.settings.objective import has_own_field
 from cnn.settings.params import NO_BACKBONE, ModelParams, TrainingParams, needs_backbone
 from cnn.settings.validation import explain
 
@@ -64,6 +65,11 @@ def check_start(phase: "PhaseSettings", earlier: "PhaseSettings") -> None:
                 f"a phase with start = {phase.start!r} must have that phase's {key}, {other}, "
                 f"because its networks have seen the other images, but got {own}"
             )
+    if not has_own_field(phase.objective) and phase.objective != earlier.objective:
+        raise ValueError(
+            f"a phase with start = {phase.start!r} must have that phase's objective, "
+            f"{earlier.objective}, because their trials are compared, but got {phase.objective}"
+        )
     for key in phase.space:
         if key not in _TRAINED_ON:
             raise ValueError(

@@ -216,6 +216,9 @@ def _train_once(
     )
     judged = dataclasses.replace(validation, inputs=own.train.inputs)
     scores = own.where().evaluate(judged, len(job.manifest.classes))
+    if fitted.best is not None:
+        # The model has the weights of that epoch.
+        scores = dataclasses.replace(scores, objective=fitted.best.objective)
     return seed, model, fitted, scores
 
 

@@ -10,8 +10,9 @@ from functools import partial
 import numpy as np
 
 from cnn.rundir.trials import EpochResult, Key
-from cnn.settings.schema import Objective
+from cnn.settings.objective import Objective
 from cnn.train.fit_parts import TrainingPart, TrainingParts
+from cnn.train.objective import Measure
 from cnn.train.scores import Evaluation
 
 
@@ -108,6 +109,7 @@ def fit(
     epochs: int,
     seed: int,
     objective: Objective,
+    measure: Measure | None = None,
     patience: int | None = None,
     learning_rate: LearningRate | None = None,
     rungs: Sequence[float] = (),
@@ -129,6 +131,7 @@ def fit(
         epochs: The largest number of epochs, including those before `start`.
         seed: Determines the order of the images.
         objective: What epochs are ranked by.
+        measure: How the objective is computed; it may be left out if it is none of one's own.
         patience: After this many epochs without improvement the training ends.
         learning_rate: How the learning rate changes in a training that does not stop early;
             afterwards the optimizers have its base again. By default it does not change.
@@ -143,7 +146,8 @@ def fit(
     Raises:
         Diverged: The loss is not finite.
     """
-    together = TrainingParts(parts, batch_size, classes, seed)
+    measure = measure or Measure.of(objective)
+    together = TrainingParts(parts, batch_size, classes, seed, measure)
     steps = together.steps
     # The number of steps since the start of the training -> the rung that is reached then.
     due = {max(1, math.ceil(rung * steps)): number for number, rung in enumerate(rungs)}
@@ -210,5 +214,6 @@ def _epoch_result(
         val_loss=finite(found.loss) if found else None,
         val_accuracy=found.accuracy if found else None,
         val_balanced_accuracy=found.balanced_accuracy if found else None,
+        val_objective=found.objective if found else None,
         seconds=round(seconds, 4),
     )

@@ -1,7 +1,8 @@
 """The networks that are trained together: one, or one for each fold of a cross-validation."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from typing import Protocol
 
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 
 from cnn.train.batches import Batch, Batches, Change, Images
+from cnn.train.objective import Measure, finite
 from cnn.train.scores import Evaluation, batch_of, predict, score
 
 
@@ -28,6 +30,12 @@ class Machines(Protocol):
 
     def evaluate(self, images: Images, classes: int) -> Evaluation:
         """Evaluates the network on all of `images`."""
+
+    def predict(self, images: Images) -> np.ndarray:
+        """The probabilities of all of `images`, float (n, classes), on every machine."""
+
+    def agree(self, value: float) -> float:
+        """The first machine's `value`, on every machine, so that all decide alike."""
 
 
 class OneMachine:
@@ -57,6 +65,9 @@ class OneMachine:
     def evaluate(self, images: Images, classes: int) -> Evaluation:
         return Evaluation.of(*score(self.predict(images), images.row_labels(), classes))
 
+    def agree(self, value: float) -> float:
+        return value
+
 
 @dataclass(frozen=True)
 class TrainingPart:
@@ -84,12 +95,18 @@ class TrainingParts:
     """The parts of one training, trained step by step."""
 
     def __init__(
-        self, parts: Sequence[TrainingPart], batch_size: int, classes: int, seed: int
+        self,
+        parts: Sequence[TrainingPart],
+        batch_size: int,
+        classes: int,
+        seed: int,
+        measure: Measure,
     ) -> None:
         self._models = [part.model for part in parts]
         self._validation = [part.validation for part in parts]
         self._machines = [part.where() for part in parts]
         self._classes = classes
+        self._measure = measure
         self._batches = [
             Batches(
                 part.train,
@@ -135,15 +152,28 @@ class TrainingParts:
 
     def evaluate(self) -> Evaluation | None:
         """Evaluates all validation images together; None if there are none."""
-        found = [
-            own.evaluate(images, self._classes)
+        sides = [
+            (own, images)
             for own, images in zip(self._machines, self._validation, strict=True)
             if images is not None and len(images)
         ]
-        if not found:
+        if not sides:
             return None
+        if self._measure.function is not None:
+            return self._evaluate_probabilities(sides)
+        found = [own.evaluate(images, self._classes) for own, images in sides]
         confusion: np.ndarray = np.sum([one.confusion for one in found], axis=0)
-        return Evaluation.of(sum(one.loss * one.count for one in found), confusion)
+        together = Evaluation.of(sum(one.loss * one.count for one in found), confusion)
+        return replace(together, objective=self._measure.value(together))
+
+    def _evaluate_probabilities(self, sides: Sequence[tuple[Machines, Images]]) -> Evaluation:
+        """`evaluate` for an objective that needs all probabilities at once."""
+        probabilities = np.concatenate([own.predict(images) for own, images in sides])
+        labels = np.concatenate([images.row_labels() for _, images in sides])
+        found = Evaluation.of(*score(probabilities, labels, self._classes))
+        value = self._measure.value(found, probabilities, labels)
+        agreed = self._machines[0].agree(math.nan if value is None else value)
+        return replace(found, objective=finite(agreed))
 
     def weights(self) -> list[np.ndarray]:
         """The weights of all networks in one list."""

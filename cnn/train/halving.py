@@ -9,18 +9,19 @@ publish their results in the run directory, in the names of empty files.
 """
 
 import contextlib
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cnn.core.directory import Directory
-from cnn.rundir.trials import Key, TrialResult, scalar_objective, trial_key
-from cnn.settings.schema import Objective
+from cnn.rundir.trials import MOST_SCALAR, Key, TrialResult, scalar_objective, trial_key
+from cnn.settings.objective import Objective
 
 RUNGS = "rungs"
 _ENTRY = re.compile(r"(\d{5,})_([\d.e+-]+|inf)_([\d.e+-]+|inf)")
-# Exceeds the loss of any trial that ran to its end; Hyperopt ranks trials by one number.
-_BEHIND = 1e6
+# Exceeds the difference of any two scalars; Hyperopt ranks trials by one number.
+_BEHIND = 2 * MOST_SCALAR
 _MOST_RUNGS = 64
 
 
@@ -87,13 +88,15 @@ class Rungs:
 def ranking_loss(objective: Objective, trial: TrialResult) -> float | None:
     """The loss by which Hyperopt ranks a trial.
 
-    A pruned trial ranks behind all trials that got further. None if the trial failed; it comes
-    last.
+    A pruned trial ranks behind all trials that got further. None if the trial failed, or if its
+    objective has no finite value; it comes last.
     """
     if trial.status not in {"ok", "pruned"}:
         return None
     loss = scalar_objective(trial_key(objective, trial))
+    if not math.isfinite(loss):
+        return None
     if trial.status == "ok":
         return loss
     assert trial.rung is not None
-    return _BEHIND * (_MOST_RUNGS - trial.rung) + min(loss, _BEHIND / 2)
+    return _BEHIND * (_MOST_RUNGS - trial.rung) + loss

@@ -150,6 +150,7 @@ def _head_result(fitted: "Fit") -> HeadResult:
         accuracy=best.accuracy if best else None,
         loss=best.loss if best else None,
         balanced_accuracy=best.balanced_accuracy if best else None,
+        objective=best.objective if best else None,
     )
 
 

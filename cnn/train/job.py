@@ -15,10 +15,11 @@ from cnn.core.directory import Directory
 from cnn.data.arrays import Pixels, choose
 from cnn.data.manifest import Manifest
 from cnn.data.splits import TRAIN
-from cnn.model.builder import load_builder
 from cnn.model.contract import Contract
+from cnn.model.own_function import load_function
 from cnn.rundir.heartbeat import ProgressReporter
 from cnn.rundir.trials import CHECKPOINTS
+from cnn.settings.objective import is_function
 from cnn.settings.params import TrainingParams
 from cnn.settings.schema import (
     FEW_IMAGES,
@@ -28,6 +29,7 @@ from cnn.settings.schema import (
     PhaseSettings,
     Precision,
 )
+from cnn.train.objective import Measure
 from cnn.train.pretrained import NONE, Pretrained, set_keras_defaults
 
 if TYPE_CHECKING:
@@ -63,8 +65,10 @@ class Job:
     few_images: int = FEW_IMAGES
     # The last part of a fine-tuning, in which the learning rate falls.
     cooldown: float = 0.0
-    # The network's function from `cnn.model.builder.pack`, if it cannot be imported.
+    # The network's function, and the objective's, from `cnn.model.own_function.pack`, if they
+    # cannot be imported.
     build: bytes | None = None
+    objective: bytes | None = None
     # Where the winner's files go, if not to the run directory: its finished run is extended.
     results: str | None = None
 
@@ -76,6 +80,13 @@ class Job:
         """What the network must satisfy."""
         classes = len(self.manifest.classes)
         return Contract(self.model.builder, self.manifest.size, self.manifest.channels, classes)
+
+    def measure(self) -> Measure:
+        """How the phase's objective is computed."""
+        name = self.phase.objective
+        if is_function(name):
+            return Measure(name, load_function(name, self.objective))
+        return Measure.of(name)
 
     def networks(self) -> int:
         """The number of networks in a trial: one, or one for each part of a cross-validation."""
@@ -163,7 +174,7 @@ def network(
     from cnn.model.precision import policy, resolve
 
     set_keras_defaults()
-    build = load_builder(job.model.builder, job.build)
+    build = load_function(job.model.builder, job.build)
     keras.utils.set_random_seed(seed)
     contract = job.contract()
     before = keras.config.dtype_policy()
@@ -222,6 +233,7 @@ def run_fit(
             reporter.after_epochs(
                 len(progress.epochs),
                 accuracy=progress.best.accuracy if progress.best else None,
+                objective=progress.best.objective if progress.best else None,
                 train_accuracy=progress.epochs[-1].accuracy if progress.epochs else None,
                 rungs=progress.last_rung[0] + 1 if progress.last_rung else 0,
             )
@@ -238,6 +250,7 @@ def run_fit(
         classes=len(job.manifest.classes),
         batch_size=batch_size,
         objective=job.phase.objective,
+        measure=job.measure(),
         start=start,
         on_epoch=after_epoch,
         **options,

@@ -12,7 +12,7 @@ import numpy as np
 
 from cnn.model.card import evaluation_batch
 from cnn.rundir.trials import Key, objective_key
-from cnn.settings.schema import Objective
+from cnn.settings.objective import Objective
 from cnn.train.batches import Images
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class Evaluation:
     # int64 (classes, classes): rows are the true labels, columns the predicted ones.
     confusion: np.ndarray
     count: int
+    # The value of an objective that is none of the scores above; None if it is not finite.
+    objective: float | None = None
 
     @classmethod
     def of(cls, loss: float, confusion: np.ndarray) -> "Evaluation":
@@ -52,6 +54,7 @@ class Evaluation:
             "accuracy": self.accuracy,
             "loss": self.loss,
             "balanced_accuracy": self.balanced_accuracy,
+            "objective": self.objective,
             "count": self.count,
         }
 
@@ -62,6 +65,7 @@ class Evaluation:
             loss=self.loss,
             accuracy=self.accuracy,
             balanced_accuracy=self.balanced_accuracy,
+            value=self.objective,
         )
 
 

@@ -4,7 +4,8 @@
 shows, as PNG: mistakes, uncertain answers, and some training images of each class.
 """
 
-from dataclasses import dataclass
+import traceback
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from cnn.model.picture_file import MISTAKE, PICTURE_SCHEMA, PICTURES, SAMPLE, UN
 from cnn.rundir.result import ConfidenceInterval, TestMetrics
 from cnn.rundir.test_predictions import TEST_SCHEMA, TESTED, count_in_top
 from cnn.train.job import Job, all_images
+from cnn.train.objective import area_under_roc
 from cnn.train.pictures import as_png, write_parquet
 from cnn.train.scores import Evaluation, batch_of, predict, score
 
@@ -34,7 +36,7 @@ class TestScores:
     """The test's scores."""
 
     evaluation: Evaluation
-    # The area under the ROC curve; see `area_under_roc`.
+    # None if a class has no image.
     roc_auc: float | None
     # The images whose class is among the five most probable ones.
     in_top5: int | None
@@ -75,33 +77,26 @@ def run_test(model: "keras.Model", job: Job) -> TestScores:
     write_parquet(run, PICTURES, pa.Table.from_pylist(rows, schema=PICTURE_SCHEMA))
     labels = np.asarray(split.labels)
     tested = Evaluation.of(*score(probabilities, labels, len(job.manifest.classes)))
-    return TestScores(
-        tested, area_under_roc(labels, probabilities), count_in_top(probabilities, labels)
-    )
+    tested = replace(tested, objective=_objective(job, tested, probabilities, labels))
+    return TestScores(tested, _roc_auc(probabilities, labels), count_in_top(probabilities, labels))
 
 
-def area_under_roc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
-    """The area under the ROC curve.
-
-    With two classes it is that of the second class, with more the mean of each class against the
-    rest.
-
-    Args:
-        labels: int (n,).
-        probabilities: float (n, classes).
-
-    Returns:
-        From 0 to 1; None if a class has no image or a probability is not finite.
-    """
-    from sklearn.metrics import roc_auc_score
-
-    classes = probabilities.shape[1]
-    if len(np.unique(labels)) < classes or not np.isfinite(probabilities).all():
+def _objective(
+    job: Job, tested: Evaluation, probabilities: np.ndarray, labels: np.ndarray
+) -> float | None:
+    """The objective's value; None if it is not finite or its function raises."""
+    try:
+        return job.measure().value(tested, probabilities, labels)
+    except Exception:
+        # The test set is opened once, so its other results must not be lost.
+        traceback.print_exc()
         return None
-    if classes == 2:
-        return float(roc_auc_score(labels == 1, probabilities[:, 1]))
-    one_hot = np.eye(classes)[labels]
-    return float(roc_auc_score(one_hot, probabilities, average="macro"))
+
+
+def _roc_auc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
+    """The area under the ROC curve; None if a class has no image or a probability is not finite."""
+    whole = len(np.unique(labels)) == probabilities.shape[1] and np.isfinite(probabilities).all()
+    return area_under_roc(probabilities, labels) if whole else None
 
 
 def _judged(

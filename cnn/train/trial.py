@@ -197,6 +197,7 @@ def _train(
         "accuracy": fitted.best.accuracy,
         "loss": fitted.best.loss,
         "balanced_accuracy": fitted.best.balanced_accuracy,
+        "objective": fitted.best.objective,
         "best_epoch": fitted.best_epoch or None,
         "epochs": fitted.epochs,
     }

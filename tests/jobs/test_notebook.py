@@ -16,8 +16,9 @@ from support.paths import REPOSITORY
 
 from cnn import DataSet, InputError, Run, preprocess, tune
 from cnn.core.directory import Directory
-from cnn.model.builder import builder_name, load_builder, pack
+from cnn.model.builder import builder_name
 from cnn.model.network import build as our_build
+from cnn.model.own_function import load_function, pack
 from cnn.rundir.trials import read_trials
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -286,7 +287,7 @@ def test_a_function_is_named_by_where_it_can_be_imported_from() -> None:
         return 3
 
     assert builder_name(local) == "__main__:local"
-    assert load_builder("__main__:local", pack(local))() == 3
+    assert load_function("__main__:local", pack(local, "build"))() == 3
 
 
 def test_a_data_set_says_what_became_of_each_file(noise_data: Path) -> None:

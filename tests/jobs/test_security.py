@@ -23,9 +23,9 @@ from cnn.core.directory import Directory
 from cnn.core.documents import MOST_BYTES
 from cnn.core.errors import Error, InputError
 from cnn.data.manifest import read_manifest
-from cnn.model.builder import check_named_function
 from cnn.model.classifier import Classifier
 from cnn.model.file_check import check_model_file
+from cnn.model.named_functions import BUILDER, OBJECTIVE, check_named_functions
 from cnn.rundir.trials import write_trial
 from cnn.search.journal import recover_trials
 from cnn.settings.toml import dump_settings, load_settings
@@ -88,30 +88,25 @@ def test_a_model_file_that_is_none_is_refused(tmp_path: Path, kind: str) -> None
         check_model_file(Directory(tmp_path))
 
 
-@pytest.fixture
-def named(tmp_path: Path) -> Directory:
-    """A run directory whose settings name a function that is none of ours."""
-    settings = load_settings(assignments=["model.builder=os:system"])
+@pytest.mark.parametrize("setting", [BUILDER, OBJECTIVE])
+def test_who_may_name_a_function_is_who_owns_the_run(tmp_path: Path, setting: str) -> None:
+    settings = load_settings(assignments=[f"{setting}=os:system"])
     (tmp_path / "settings.toml").write_text(dump_settings(settings))
-    return Directory(tmp_path)
-
-
-def test_who_may_name_a_function_is_who_owns_the_run(named: Directory, tmp_path: Path) -> None:
-    settings = load_settings(assignments=["model.builder=os:system"])
-    check_named_function(named, settings, named=False)
+    run = Directory(tmp_path)
+    check_named_functions(run, settings, named=())
     for path in (tmp_path, tmp_path / "settings.toml"):
         mode = path.stat().st_mode
         path.chmod(0o777)
-        with pytest.raises(InputError, match=r"must be used with model\.builder=os:system again"):
-            check_named_function(named, settings, named=False)
-        check_named_function(named, settings, named=True)
-        check_named_function(named, SETTINGS, named=False)
+        with pytest.raises(InputError, match=rf"must be used with {setting}=os:system again"):
+            check_named_functions(run, settings, named={"os:getpid"})
+        check_named_functions(run, settings, named={"os:system"})
+        check_named_functions(run, SETTINGS, named=())
         path.chmod(stat.S_IMODE(mode))
     if os.getuid() == 0:
         os.chown(tmp_path / "settings.toml", 65534, -1)
         os.chown(tmp_path, 65534, -1)
         with pytest.raises(InputError, match=r"others may have written"):
-            check_named_function(named, settings, named=False)
+            check_named_functions(run, settings, named=())
 
 
 # Huge, torn and foreign files.

@@ -49,11 +49,17 @@ def test_a_best_without_selection_bias_is_said(
     assert f"scored {said} on average with other seeds: no sign of selection bias" in text
 
 
-def test_losses_are_no_percentages(tmp_path: Path) -> None:
-    losses = confirmation(0.25, objective="val_loss")
-    text = text_of(tmp_path, [trial(7)], phases=phase(objective="val_loss", **losses))
+@pytest.mark.parametrize(
+    ("objective", "name"), [("val_loss", "loss"), ("val_f1", "F1"), ("a.b:cost", "cost")]
+)
+def test_what_is_no_share_of_images_is_no_percentage(
+    tmp_path: Path, objective: str, name: str
+) -> None:
+    found = confirmation(0.25, objective=objective)
+    text = text_of(tmp_path, [trial(7)], phases=phase(objective=objective, **found))
+    assert f"search by validation {name}" in text
     assert "scored 0.25 worse on average" in text
-    assert "validation loss, in the search" in text
+    assert f"validation {name}, in the search" in text
     assert "7 0.94 0.93, 0.91 0.92 0.0141" in text
 
 

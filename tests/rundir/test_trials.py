@@ -21,7 +21,7 @@ from cnn.rundir.trials import (
     write_trial,
 )
 from cnn.rundir.wilson import wilson_interval
-from cnn.settings.schema import Objective
+from cnn.settings.objective import Objective
 
 
 @pytest.mark.parametrize(

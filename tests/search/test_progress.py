@@ -55,6 +55,30 @@ def test_in_a_log_each_result_is_a_line(capsys: pytest.CaptureFixture[str]) -> N
     assert lines[-1].endswith("a few seconds left")
 
 
+def test_an_objective_of_ones_own_is_shown_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    reached = TrialProgress(number=2, epoch=1, max_epochs=9, accuracy=0.5, objective=-12.345)
+    progress = SearchProgress(
+        "search", "a.b:cost_of_errors", total=5, parallelism=2, read=lambda numbers: {2: reached}
+    )
+    with progress:
+        for number, (accuracy, cost) in enumerate([(0.75, -20.5), (0.5, -10.0)]):
+            progress.launched(number)
+            progress.finished(trial(number, accuracy).model_copy(update={"objective": cost}))
+        progress.launched(2)
+        progress.refresh()
+        console = Console(width=100, height=24, file=io.StringIO())
+        console.print(progress.screen(console))
+    said = capsys.readouterr().out
+    assert "trial 0: ok cost_of_errors -20.5, accuracy 0.7500" in said
+    assert "best cost_of_errors -10, accuracy 0.5000 (trial 1)" in said
+    assert isinstance(console.file, io.StringIO)
+    heading, running, best, *_ = console.file.getvalue().splitlines()
+    assert heading.split() == ["trial", "epoch", "val", "acc", "cost_of_err…", "rung", "time"]
+    assert running.split()[:4] == ["2", "1/9", "0.5000", "-12.35"]
+    assert best.split()[3:5] == ["0.5000", "-10"]
+    assert ">cost_of_err…</th>" in progress.html()
+
+
 def test_on_a_terminal_a_table_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
     said = on_a_terminal(monkeypatch, partial(follow, pause=2))
     assert "trial 0: ok" not in said

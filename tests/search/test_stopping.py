@@ -31,6 +31,8 @@ def trial(number: int, status: str = "ok", accuracy: float = 0.5, **fields: Any)
         ("val_accuracy", 0.9, {"accuracy": 0.89}, {"accuracy": 0.9}),
         ("val_loss", 0.2, {"loss": 0.21}, {"loss": 0.2}),
         ("val_balanced_accuracy", 0.9, {"accuracy": 1.0}, {"balanced_accuracy": 0.95}),
+        ("val_f1", 0.9, {"accuracy": 1.0}, {"objective": 0.95}),
+        ("package.module:cost", -20, {"objective": -20.5}, {"objective": -19.5}),
     ],
 )
 def test_a_target_that_is_reached_ends_it(

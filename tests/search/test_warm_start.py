@@ -108,6 +108,36 @@ def test_from_another_space_the_best_points_inside_are_tried_and_others_named(
     assert "nothing of it is tried first; 30 are outside" in elsewhere.remarks[0]
 
 
+@pytest.mark.parametrize(
+    ("now", "before", "best", "ranked_by"),
+    [
+        ("val_loss", "val_auc", 0, None),
+        ("val_auc", "val_auc", 1, None),
+        ("val_auc", "package.module:cost", 1, "package.module:cost"),
+        ("val_f1", "val_loss", 0, "val_loss"),
+    ],
+)
+def test_trials_are_ranked_by_their_own_objective_if_the_new_one_is_not_known_of_them(
+    tmp_path: Path, now: str, before: str, best: int, ranked_by: str | None
+) -> None:
+    def ranking_by(objective: str) -> Settings:
+        new = settings(learning_rate=RATES)
+        phase = new.phases[0].model_copy(update={"objective": objective})
+        return new.model_copy(update={"phases": (phase,)})
+
+    run = Directory(tmp_path)
+    run.write(SETTINGS, dump_settings(ranking_by(before)).encode())
+    for number, (loss, objective) in enumerate([(0.1, -7.0), (0.3, -5.0), (0.2, -6.0)]):
+        rate = {"learning_rate": 10.0 ** -(number + 2)}
+        write_trial(run, bare_trial(number, params=rate, loss=loss, objective=objective))
+    warm = warm_start(ranking_by(now), [run])
+    assert warm.settings.phases[0].points == ({"learning_rate": 10.0 ** -(best + 2)},)
+    (remark,) = warm.remarks
+    said = f"they are ranked by {ranked_by}, as {now} is not known of them"
+    assert (said in remark) == (ranked_by is not None)
+    assert ("ranked by" in remark) == (ranked_by is not None)
+
+
 def test_a_run_without_a_finished_trial_is_refused(tmp_path: Path) -> None:
     run = earlier_run(tmp_path / "run", count=0, learning_rate=RATES)
     with pytest.raises(InputError, match="--warm-start must name a run with a finished trial"):

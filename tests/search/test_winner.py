@@ -75,6 +75,25 @@ def test_how_much_the_best_was_flattered() -> None:
     assert by_loss.selection_bias == pytest.approx(0.18 - 0.05)
 
 
+def test_repetitions_are_compared_by_a_function_of_ones_own() -> None:
+    settings = phase(objective="package.module:cost")
+    searched = [trial(n, 0.9, objective=value) for n, value in enumerate((-50.0, -40.0, -90.0))]
+    repeats = [
+        trial(3 + n, 0.9, repeats=of, objective=value)
+        for n, (of, value) in enumerate([(1, -80.0), (0, -60.0), (1, -70.0), (0, None)])
+    ]
+    found = confirmation(settings, [*searched, *repeats])
+    assert found is not None
+    assert found.selection_bias == pytest.approx(35.0)
+    first, second = found.candidates
+    assert (first.number, first.score, first.scores) == (1, -40.0, (-80.0, -70.0))
+    # One repetition had no finite value.
+    assert (second.number, second.mean, second.spread) == (0, None, None)
+    winner = choose(settings, [*searched, *repeats])
+    assert winner is not None
+    assert winner.number == 1
+
+
 def test_without_repetitions_nothing_is_said_of_them() -> None:
     assert confirmation(phase(), SEARCHED) is None
     assert confirmation(phase(confirm=None), [*SEARCHED, *REPEATS]) is None

@@ -100,6 +100,19 @@ def test_an_assignment_reaches_into_a_phase_and_a_space() -> None:
             "search.strategy=luck",
             "search.strategy must be 'grid', 'random', 'tpe', 'optuna-tpe', 'optuna-gp' or 'cmaes'",
         ),
+        (
+            "search.objective=val_acuracy",
+            "search.objective: an objective must be one of val_accuracy, val_balanced_accuracy, "
+            "val_f1, val_auc, val_loss, val_log_loss, or a function, package.module:function, but "
+            "got 'val_acuracy'; did you mean val_accuracy?",
+        ),
+        (
+            "search.objective=my.scores.cost",
+            "search.objective: a function must be package.module:function, but got "
+            "'my.scores.cost'",
+        ),
+        ("search.objective=my.scores:cost()", "must be package.module:function, but got"),
+        ("search.objective=3", "search.objective must be a valid string, but got 3"),
         ("search.epoch=3", "did you mean epochs? The settings are strategy, max_trials, "),
         ("search.max_trails=3", "but got 'max_trails'; did you mean max_trials? The settings are"),
         ("final.epoch=3", "did you mean epochs? The settings are data, epochs, cooldown, "),
@@ -149,6 +162,20 @@ def test_a_wrong_setting_is_one_line_with_key_rule_and_value(assignment: str, me
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
     assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("val_log_loss", "val_loss"),
+        ("val_auc", "val_auc"),
+        ("my.scores:cost", "my.scores:cost"),
+    ],
+)
+def test_an_objective_has_one_name_in_all_files(given: str, found: str) -> None:
+    settings = load_settings(assignments=[f"search.objective={given}"])
+    assert settings.phases[0].objective == found
+    assert f'objective = "{found}"' in dump_settings(settings)
 
 
 OWN = "model.builder=my.net:build"
@@ -214,6 +241,11 @@ def test_what_every_training_has_is_checked_for_another_network_too(
         ('[[phases]]\nname = "a"\nfix = "b"', "fix must name an earlier phase, but got 'b'"),
         ('[[phases]]\nname = "a"\ntimeout = 3\n[[phases]]\nname = "b"', "timeout must be set in"),
         ('[[phases]]\nname = "a b"', "phases.0.name"),
+        (
+            '[[phases]]\nname = "a"\n[[phases]]\nname = "b"\nstart = "a"\n'
+            'objective = "val_f1"\nspace = {}',
+            "must have that phase's objective, val_accuracy, because their trials are compared",
+        ),
         ("phases = 3", "phases must be a list of tables, but got 3"),
     ],
 )

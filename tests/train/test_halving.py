@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from support.made_up import bare_trial
 
 from cnn.core.directory import Directory
-from cnn.rundir.trials import Status, TrialResult
+from cnn.rundir.trials import Status, TrialResult, trial_key
 from cnn.train.halving import Rungs, goes_on, ranking_loss, rung_epochs
 
 
@@ -96,9 +97,56 @@ def test_a_pruned_trial_ranks_behind_all_that_got_further(objective: str) -> Non
     ]
     shuffled = trials.copy()
     random.Random(0).shuffle(shuffled)
-    losses = {id(t): ranking_loss(objective, t) for t in shuffled}  # type: ignore[arg-type]
+    losses = {id(t): ranking_loss(objective, t) for t in shuffled}
     assert sorted(shuffled, key=lambda t: losses[id(t)] or 0) == trials
     assert ranking_loss("val_accuracy", trial("crashed", 0.9)) is None
+
+
+# What one's own function may return, from the best to the worst; neighbours differ little.
+OWN = (
+    1.7e308,
+    1.00001e12,
+    1e12,
+    1.0001,
+    1.0,
+    0.999,
+    1e-6,
+    0.0,
+    -1e-6,
+    -0.5,
+    -1.0,
+    -1.0001,
+    -1.7e308,
+)
+
+
+def test_whatever_a_function_of_ones_own_returns_the_order_is_kept(tmp_path: Path) -> None:
+    objective = "package.module:function"
+
+    def own(number: int, status: Status, value: float | None, **fields: Any) -> TrialResult:
+        return bare_trial(number, status, objective=value, **{"loss": 1.0, **fields})
+
+    kinds: list[tuple[Status, dict[str, int]]] = [("ok", {})]
+    kinds += [("pruned", {"rung": rung}) for rung in (63, 1, 0)]
+    trials = [
+        own(0, status, value, loss=loss, **fields)
+        for status, fields in kinds
+        for value in OWN
+        # Of two equals the one with the lower loss is better.
+        for loss in (0.1, 2.0)
+    ]
+    losses = [ranking_loss(objective, trial) for trial in trials]
+    assert None not in losses
+    assert losses == sorted(set(losses), key=lambda loss: loss or 0)
+    assert ranking_loss(objective, own(0, "ok", None)) is None
+    # At a rung, results are exchanged in the names of files.
+    rungs = Rungs(Directory(tmp_path), "search", 2)
+    went_on = [
+        rungs.report(0, number, trial_key(objective, own(number, "ok", value)))
+        for number, value in enumerate(reversed(OWN))
+    ]
+    assert all(went_on)
+    assert not rungs.report(0, 99, trial_key(objective, own(99, "ok", None)))
 
 
 def test_a_trial_that_cannot_tell_its_rung_goes_on(tmp_path: Path) -> None:

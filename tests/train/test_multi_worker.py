@@ -64,7 +64,9 @@ def test_two_workers_train_as_one_does(
     found = []
     for workers in (1, 2):
         run = tmp_path / str(workers)
-        words = command(noise_data, run, workers, epochs=6, trained_on=trained_on)
+        # Its probabilities must be brought together, unlike losses and counts.
+        own = {"search.objective": "val_auc"}
+        words = command(noise_data, run, workers, epochs=6, trained_on=trained_on, **own)
         done = submit(*words, env=SPARK_HOME)
         assert done.returncode == 0, done.stdout + done.stderr
         found.append(result(run))
@@ -72,6 +74,11 @@ def test_two_workers_train_as_one_does(
     cooldown = 0.25 if trained_on == "all" else 0
     assert [each["final"]["cooldown"] for each in found] == [cooldown] * 2
     same_curve(*found)
+    if trained_on == "train":
+        areas = [[e["val_objective"] for e in each["final"]["epochs"]] for each in found]
+        assert areas[1] == pytest.approx(areas[0], abs=0.02)
+        assert found[1]["validation"]["objective"] == max(areas[1])
+        assert found[1]["final"]["best_epoch"] == 1 + areas[1].index(max(areas[1]))
 
 
 @pytest.mark.slow

@@ -1,0 +1,72 @@
+"""What trials, rungs and epochs are ranked by: the values that `search.objective` may have."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from cnn.core.near_misses import did_you_mean
+
+# What a metric is called in words. Higher values are better, except those of the loss.
+_WORDS = {
+    "val_accuracy": "accuracy",
+    "val_balanced_accuracy": "balanced accuracy",
+    "val_f1": "F1",
+    "val_auc": "AUC",
+    "val_loss": "loss",
+}
+# The metrics that every result has, in a field of their own. The value of any other objective is in
+# the field `objective`.
+_FIELDS = {
+    "val_accuracy": "accuracy",
+    "val_balanced_accuracy": "balanced_accuracy",
+    "val_loss": "loss",
+}
+# Another name for the same number: the mean cross-entropy.
+_SAME = {"val_log_loss": "val_loss"}
+_FUNCTION = re.compile(r"[\w.]+:\w+")
+
+
+def _known(value: str) -> str:
+    """The objective by its first name. Raises ValueError."""
+    value = _SAME.get(value, value)
+    if value in _WORDS or _FUNCTION.fullmatch(value):
+        return value
+    if ":" in value or "." in value:
+        raise ValueError(f"a function must be package.module:function, but got {value!r}")
+    names = [*_WORDS, *_SAME]
+    raise ValueError(
+        f"an objective must be one of {', '.join(names)}, or a function, "
+        f"package.module:function, but got {value!r}{did_you_mean(value, names)}"
+    )
+
+
+Objective = Annotated[str, AfterValidator(_known)]
+
+
+def is_function(objective: Objective) -> bool:
+    """Whether an objective is a user's own function."""
+    return ":" in objective
+
+
+def field_of(objective: Objective) -> str:
+    """The field of a trial's result that has the objective's value.
+
+    >>> field_of("val_loss"), field_of("val_f1"), field_of("package.module:function")
+    ('loss', 'objective', 'objective')
+    """
+    return _FIELDS.get(objective, "objective")
+
+
+def has_own_field(objective: Objective) -> bool:
+    """Whether every result has the objective's value, whatever it was ranked by."""
+    return objective in _FIELDS
+
+
+def metric_words(objective: Objective) -> str:
+    """What the objective measures, in words; of a function its name.
+
+    >>> metric_words("val_balanced_accuracy"), metric_words("package.module:cost")
+    ('balanced accuracy', 'cost')
+    """
+    return _WORDS.get(objective) or objective.rpartition(":")[2]
