@@ -16,7 +16,7 @@ from cnn.rundir.trials import TrialResult
 from cnn.search.context import Search
 from cnn.search.journal import Start, write_start
 from cnn.search.label_check import check_labels_of
-from cnn.settings.schema import FinalSettings
+from cnn.settings.final import FinalSettings
 from cnn.settings.toml import read_settings, settings_text
 from cnn.train.final import read_tested
 

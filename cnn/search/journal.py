@@ -15,7 +15,8 @@ from cnn.rundir.data_of_run import START
 from cnn.rundir.extension import Extension
 from cnn.rundir.trials import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
 from cnn.search.simplest import possible_winners
-from cnn.settings.schema import FinalSettings, PhaseSettings, Settings
+from cnn.settings.final import FinalSettings
+from cnn.settings.schema import PhaseSettings, Settings
 from cnn.train.checkpoint_file import checkpoint_file
 from cnn.train.heads import head_name
 from cnn.train.out_of_fold import answers_name

@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError, Option
-from cnn.settings.schema import CacheSettings, FinalSettings, Settings
+from cnn.settings.final import FinalSettings
+from cnn.settings.schema import CacheSettings, Settings
 from cnn.settings.toml import assign, overlay, parse, phase_tables, read_settings
 from cnn.settings.validation import validate
 

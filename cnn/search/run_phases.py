@@ -19,8 +19,9 @@ from cnn.search.simplest import has_equals, simplest
 from cnn.search.space import SearchSpace
 from cnn.search.trials_table import in_order, short
 from cnn.search.winner import choose, confirmation, overall
+from cnn.settings.final import FinalSettings
 from cnn.settings.objective import has_own_field, metric_words
-from cnn.settings.schema import FinalSettings, PhaseSettings
+from cnn.settings.schema import PhaseSettings
 from cnn.spark.session import shortcomings
 from cnn.train.job import Origin
 

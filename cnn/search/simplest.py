@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from cnn.rundir.result import Simplest
 from cnn.rundir.trials import TrialResult, trial_key
 from cnn.search.winner import best_trials
-from cnn.settings.schema import FinalSettings, PhaseSettings
+from cnn.settings.final import FinalSettings
+from cnn.settings.schema import PhaseSettings
 
 # A network is simpler if its cost is below this fraction of another's. What two networks on the
 # same backbone differ by is no gain.

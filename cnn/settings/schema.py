@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
 from cnn.settings.dimension import Dimension, Space
+from cnn.settings.final import FinalSettings
 from cnn.settings.objective import Objective
 from cnn.settings.params import NO_BACKBONE, ModelParams, TrainingParams
 from cnn.settings.space_check import check_space, check_start, check_without_backbone
@@ -170,44 +171,6 @@ class PhaseSettings(SearchSettings):
         varied = self.space.get("batch_size", Dimension(choices=(batch_size,)))
         largest = max(varied.choices or (varied.high or batch_size,))
         return max(self.grace_epochs, self.min_steps / math.ceil(images / largest))
-
-
-class FinalSettings(Frozen):
-    """How the winner is finally trained, on all training images."""
-
-    # The trial that is trained: the best one, or the simplest of those within the margin.
-    choose: Literal["best", "simplest"] = "best"
-    # How much worse an objective still counts as equal; None: one standard error of the accuracy.
-    margin: Annotated[FiniteFloat, Field(ge=0)] | None = None
-    data: Literal["train", "all"] = "train"
-    epochs: PositiveInt | None = None
-    # With "all": the last fraction of the training, in which the learning rate falls to 0.
-    cooldown: Annotated[float, Field(ge=0, le=1)] = 0.0
-    attempts: Annotated[int, Field(ge=1, le=10)] = 3
-    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
-    # Labels that are checked: of what the winner's trial held out, or by a cross-validation all.
-    suspects: Literal["none", "known", "all"] = "known"
-    # Executors that train it together.
-    workers: PositiveInt = 1
-    # The batch of all workers together: the winner's, or the winner's for each worker.
-    batch: Literal["own", "times_workers"] = "own"
-    # How the learning rate grows with the batch.
-    learning_rate: Literal["own", "linear", "sqrt"] = "linear"
-
-    def params(self, winner: TrainingParams) -> TrainingParams:
-        """The winner's parameters with the batch size and learning rate of the final training.
-
-        The learning rate grows in proportion to the batch (Goyal et al., 2017, arXiv:1706.02677),
-        or to its square root, which the variance of the gradients suggests for Adam.
-        """
-        if self.workers == 1 or self.batch == "own":
-            return winner
-        factor = {"own": 1.0, "linear": self.workers, "sqrt": math.sqrt(self.workers)}
-        changed = {
-            "batch_size": winner.batch_size * self.workers,
-            "learning_rate": winner.learning_rate * factor[self.learning_rate],
-        }
-        return winner.model_copy(update=changed)
 
 
 DEFAULT_BUILDER = "cnn.model:build"

@@ -13,13 +13,13 @@ from cnn.core.directory import Directory
 from cnn.core.documents import MOST_TOML_BYTES, Malformed, parse_toml, read_document
 from cnn.core.errors import InputError, Option
 from cnn.core.near_misses import unknown_key
+from cnn.settings.final import FinalSettings
 from cnn.settings.params import ModelParams, TrainingParams
 from cnn.settings.schema import (
     DEFAULT_BUILDER,
     SETTINGS,
     CacheSettings,
     FeatureSettings,
-    FinalSettings,
     ModelSettings,
     SearchSettings,
     Settings,

@@ -26,8 +26,9 @@ from cnn.search.journal import (
     write_start,
 )
 from cnn.search.preflight import check_run_dir
+from cnn.settings.final import FinalSettings
 from cnn.settings.schema import SETTINGS as SETTINGS_FILE
-from cnn.settings.schema import ConfirmationSettings, FinalSettings
+from cnn.settings.schema import ConfirmationSettings
 from cnn.settings.toml import dump_settings
 from cnn.spark.child import supervise
 

@@ -7,7 +7,8 @@ from support.made_up import bare_trial
 
 from cnn.rundir.trials import TrialResult
 from cnn.search.simplest import has_equals, possible_winners, simplest
-from cnn.settings.schema import ConfirmationSettings, FinalSettings, PhaseSettings
+from cnn.settings.final import FinalSettings
+from cnn.settings.schema import ConfirmationSettings, PhaseSettings
 
 PHASE = PhaseSettings(name="search", space={})
 BY_LOSS = PHASE.model_copy(update={"objective": "val_loss"})

@@ -8,8 +8,9 @@ from support.paths import CONF_DIR
 
 from cnn.core.errors import InputError
 from cnn.settings.dimension import Dimension
+from cnn.settings.final import FinalSettings
 from cnn.settings.params import ModelParams
-from cnn.settings.schema import FinalSettings, PhaseSettings
+from cnn.settings.schema import PhaseSettings
 from cnn.settings.toml import dump_settings, load_settings, read_settings
 
 
