@@ -130,11 +130,11 @@ def _scored(ended: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], float
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Optuna's log of each study, and its warnings that an option is experimental."""
+    """Without Optuna's log of each study, and its warnings of how it works."""
     import optuna
 
     level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(level, optuna.logging.WARNING))
+    optuna.logging.set_verbosity(max(level, optuna.logging.ERROR))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

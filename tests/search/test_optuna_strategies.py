@@ -22,10 +22,12 @@ from cnn.search.space import SearchSpace
 from cnn.search.strategies import strategy
 from cnn.settings.schema import PhaseSettings
 
-NEEDS_TORCH = pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
-EACH = [
-    pytest.param(name, marks=[NEEDS_TORCH] if name == "optuna-gp" else []) for name in STRATEGIES
+# A Gaussian process takes a second for each proposal, and its package is not among the tests'.
+GAUSSIAN = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("torch") is None, reason="needs torch"),
 ]
+EACH = [pytest.param(name, marks=GAUSSIAN if name == "optuna-gp" else []) for name in STRATEGIES]
 STARTUP, BEST = 8, 3e-3
 RANGES: dict[str, Any] = {
     "learning_rate": {"low": 1e-5, "high": 1e-1, "log": True},
