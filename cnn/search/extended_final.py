@@ -120,4 +120,5 @@ def _final_before(search: Search) -> FinalSettings:
 
 
 def _of_training(final: FinalSettings) -> FinalSettings:
-    return final.model_copy(update={"suspects": "known"})
+    """Without what does not change how a winner is trained."""
+    return final.model_copy(update={"suspects": "known", "choose": "best", "margin": None})
