@@ -208,7 +208,7 @@ def extend_run(
         extension = Extension(
             started=now(),
             command=request.command,
-            configs=tuple(path.name for path in request.configs),
+            configs=(*(path.name for path in request.configs), *(request.tables or {})),
             first_number=trials[-1].number + 1 if trials else 0,
             trials=plan.trials,
             more=plan.more,
