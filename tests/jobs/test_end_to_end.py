@@ -87,6 +87,18 @@ def test_the_result_has_the_keys_that_others_read(result: dict[str, Any]) -> Non
     assert result["versions"]["keras"] == keras.__version__
 
 
+def test_the_winner_is_the_cheapest_of_the_trials_as_good_as_the_best(
+    run: Path, result: dict[str, Any]
+) -> None:
+    (phase,) = result["phases"]
+    trials: list[dict[str, Any]] = [trial.model_dump() for trial in read_trials(Directory(run))]
+    found = phase["simplest"]
+    least = trials[phase["best"]]["accuracy"] - found["standard_error"]
+    costs = {t["number"]: t["operations"] for t in trials if t["accuracy"] >= least}
+    assert result["winner"]["number"] == found["number"]
+    assert found["operations"] == costs[found["number"]] <= 1.02 * min(costs.values())
+
+
 def test_each_trial_has_its_curve(run: Path) -> None:
     trials = read_trials(Directory(run))
     assert [trial.number for trial in trials] == [0, 1]
