@@ -62,6 +62,7 @@ def test_a_table_is_a_file_with_two_columns_and_names_classes(tmp_path: Path) ->
         check_map(settings, ["cat", "dogs"])
 
 
+@pytest.mark.slow
 def test_classes_that_are_alike_are_one_line_of_warning_with_a_command(
     submit: Run, tmp_path: Path
 ) -> None:

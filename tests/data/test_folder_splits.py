@@ -96,6 +96,7 @@ def test_a_split_is_asked_about_before_spark_starts(official: Path, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_split_that_spark_lists_is_asked_about(
     spark: Any, official: Path, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ def parts(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_what_crosses_the_parts_is_refused_with_a_command_that_leaves_it_out(
     submit: Run, parts: Path, tmp_path: Path
 ) -> None:

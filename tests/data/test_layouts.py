@@ -184,6 +184,7 @@ def test_folders_of_one_name_are_merged_where_what_holds_them_is_numbered(
     )
 
 
+@pytest.mark.slow
 def test_the_job_prints_commands_that_work(submit: Run, tmp_path: Path) -> None:
     root = write_layout(tmp_path / "it's", dogs_vs_cats().files)
     out = tmp_path / "data"

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.backbones import save_backbone
 from support.documents import COMMANDS, DOCUMENTS, README, blocks
@@ -306,8 +307,16 @@ def test_plain_spark_submit_preprocesses_then_tunes(tmp_path: Path) -> None:
 
 
 def test_every_block_of_python_is_run_by_a_test() -> None:
-    # "tune(" by tests/test_notebook.py, "export" above.
-    assert [["tune(" in block, "export" in block] for block in blocks("python")] == [
-        [True, False],
-        [False, True],
-    ]
+    # "tune(" by tests/test_notebook.py, "export" above, "def saved" below.
+    signs = ("tune(", "export", "def saved")
+    found = sorted([sign in block for sign in signs] for block in blocks("python"))
+    assert found == [[False, False, True], [False, True, False], [True, False, False]]
+
+
+def test_an_objective_of_ones_own_is_what_its_docstring_says() -> None:
+    (block,) = (block for block in blocks("python") if "def saved" in block)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    # A false alarm, a missed tumour, and one that was found.
+    probabilities = np.array([[0.9, 0.1], [0.99, 0.01], [0.2, 0.8]])
+    assert names["saved"](probabilities, np.array([0, 1, 1])) == pytest.approx(-(1 + 20) / 3)

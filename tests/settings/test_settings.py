@@ -116,8 +116,8 @@ def test_an_assignment_reaches_into_a_phase_and_a_space() -> None:
         ("search.objective=3", "search.objective must be a valid string, but got 3"),
         ("search.epoch=3", "did you mean epochs? The settings are strategy, max_trials, "),
         ("search.max_trails=3", "but got 'max_trails'; did you mean max_trials? The settings are"),
-        ("final.epoch=3", "did you mean epochs? The settings are data, epochs, cooldown, "),
-        ("final.patience=3", "got 'patience'; the settings are data, epochs, "),
+        ("final.epoch=3", "did you mean epochs? The settings are choose, margin, data, epochs, "),
+        ("final.patience=3", "got 'patience'; the settings are choose, margin, data, epochs, "),
         (
             "model.biulder='a:b'",
             "did you mean builder? The settings are builder, class_weights, precision",
