@@ -6,6 +6,7 @@ section 3.4.3): choose the simplest model within one standard error of the best 
 
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 
 from cnn.rundir.result import Simplest
@@ -59,8 +60,9 @@ def simplest(
     if not winner.validation_images or winner.accuracy is None or winner.parameters is None:
         return None
     equals = as_good(phase, final, winner, trials)
-    best = min(equals, key=lambda trial: _cost(trial, equals))
-    if _cost(best, equals) >= _SIMPLER * _cost(winner, equals):
+    costs = _costs(equals)
+    best = min(equals, key=lambda trial: costs[trial.number])
+    if costs[best.number] >= _SIMPLER * costs[winner.number]:
         best = winner
     assert best.accuracy is not None
     assert best.parameters is not None
@@ -88,11 +90,10 @@ def possible_winners(
     numbers = {trial.number for trial in top}
     if not top or final.choose == "best" or not has_equals(phase, final):
         return numbers
-    equals = as_good(phase, final, top[0], trials)
     lowest = math.inf
-    for trial in equals:
-        if (cost := _cost(trial, equals)) < lowest:
-            numbers.add(trial.number)
+    for number, cost in _costs(as_good(phase, final, top[0], trials)).items():
+        if cost < lowest:
+            numbers.add(number)
             lowest = cost
     return numbers
 
@@ -104,11 +105,14 @@ def as_good(
     trials: Sequence[TrialResult],
 ) -> list[TrialResult]:
     """The trials that are as good as the winner of their phase, itself first, then the best."""
-    repeated = {trial.repeats for trial in trials} - {None}
+    again: dict[int, list[TrialResult]] = defaultdict(list)
+    for trial in trials:
+        if trial.repeats is not None:
+            again[trial.repeats].append(trial)
 
     def score(trial: TrialResult) -> float:
         """Of a trial or its repetitions; smaller is better."""
-        own = [t for t in trials if t.repeats == trial.number and t.status in {"ok", "pruned"}]
+        own = [t for t in again.get(trial.number, []) if t.status in {"ok", "pruned"}]
         return statistics.fmean(
             trial_key(phase.objective, t)[0] if final.margin is not None else 1 - (t.accuracy or 0)
             for t in own or [trial]
@@ -124,7 +128,7 @@ def as_good(
         and trial.repeats is None
         and trial.status == "ok"
         and trial.parameters is not None
-        and (winner.number not in repeated or trial.number in repeated)
+        and (winner.number not in again or trial.number in again)
         and score(trial) <= most
     ]
     return [winner, *sorted(found, key=lambda trial: (score(trial), trial.number))]
@@ -139,7 +143,9 @@ def standard_error(trial: TrialResult) -> float:
     return math.sqrt(share * (1 - share) / count)
 
 
-def _cost(trial: TrialResult, among: Sequence[TrialResult]) -> int:
-    known = all(other.operations is not None for other in among)
-    cost = trial.operations if known else trial.parameters
-    return cost or 0
+def _costs(trials: Sequence[TrialResult]) -> dict[int, int]:
+    """By number, in the same order: operations, or parameters if any operations are unknown."""
+    known = all(trial.operations is not None for trial in trials)
+    return {
+        trial.number: (trial.operations if known else trial.parameters) or 0 for trial in trials
+    }
