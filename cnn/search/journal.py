@@ -1,6 +1,6 @@
 """What a run directory keeps so that its search can be resumed after its driver has died."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -14,9 +14,7 @@ from cnn.core.seeds import derive_seed
 from cnn.rundir.data_of_run import START
 from cnn.rundir.extension import Extension
 from cnn.rundir.trials import CHECKPOINTS, TRIALS, TrialResult, read_trial, trial_file, trial_name
-from cnn.search.simplest import possible_winners
-from cnn.settings.final import FinalSettings
-from cnn.settings.schema import PhaseSettings, Settings
+from cnn.settings.schema import Settings
 from cnn.train.checkpoint_file import checkpoint_file
 from cnn.train.heads import head_name
 from cnn.train.out_of_fold import answers_name
@@ -77,35 +75,28 @@ def recover_trials(
     return sorted(trials, key=lambda trial: trial.number)
 
 
-def drop_checkpoints(
-    run: Directory, trials: Iterable[TrialResult], best: TrialResult | None
-) -> None:
-    """Removes the checkpoints of finished trials, except that of the best one.
+def drop_checkpoints(run: Directory, trials: Iterable[TrialResult], kept: Collection[int]) -> None:
+    """Removes the checkpoints of finished trials, except those with the `kept` numbers.
 
     Cancelled trials keep theirs because they run again.
     """
-    done = {
-        checkpoint_file(name)
+    names = (
+        trial_name(trial.number)
         for trial in trials
-        if trial.status != "cancelled" and trial is not best
-        for name in (trial_name(trial.number), head_name(trial_name(trial.number)))
-    }
-    for name in done.intersection(run.names(CHECKPOINTS)):
-        run.delete(f"{CHECKPOINTS}/{name}")
+        if trial.status != "cancelled" and trial.number not in kept
+    )
+    _drop(run, {name for one in names for name in (one, head_name(one))})
 
 
-def drop_answers(
-    run: Directory, trials: Sequence[TrialResult], phase: PhaseSettings, final: FinalSettings
-) -> None:
-    """Removes what the networks of finished trials said, except those that may still win."""
-    kept = possible_winners(phase, final, trials)
-    done = {
-        checkpoint_file(answers_name(trial_name(trial.number)))
-        for trial in trials
-        if trial.number not in kept
-    }
-    for name in done.intersection(run.names(CHECKPOINTS)):
-        run.delete(f"{CHECKPOINTS}/{name}")
+def drop_answers(run: Directory, trials: Iterable[TrialResult], kept: Collection[int]) -> None:
+    """Removes what the networks of finished trials said, except those with the `kept` numbers."""
+    numbers = (trial.number for trial in trials if trial.number not in kept)
+    _drop(run, {answers_name(trial_name(number)) for number in numbers})
+
+
+def _drop(run: Directory, names: Collection[str]) -> None:
+    for file in {*map(checkpoint_file, names)}.intersection(run.names(CHECKPOINTS)):
+        run.delete(f"{CHECKPOINTS}/{file}")
 
 
 def _foreign(trial: TrialResult, name: str, settings: Settings) -> str | None:

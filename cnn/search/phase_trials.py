@@ -8,6 +8,7 @@ from cnn.rundir.heartbeat import remove_progress
 from cnn.rundir.trials import Status, TrialResult, best_trial, read_trial, trial_file, write_trial
 from cnn.search.context import Search
 from cnn.search.journal import drop_answers, drop_checkpoints
+from cnn.search.simplest import possible_winners
 from cnn.search.stopping import Stopping
 from cnn.search.tensorboard import write_events
 from cnn.settings.params import TrainingParams
@@ -102,11 +103,19 @@ class PhaseTrials:
             # A trial whose process died has not removed its own heartbeat.
             remove_progress(self._search.run, number)
         self._done.append(trial)
-        drop_checkpoints(self._search.run, self._done, self.best())
-        drop_answers(self._search.run, self._done, self._phase, self._search.settings.final)
+        self._drop_states()
         if trial.repeats is None:
             self.stopping.add(trial)
         return trial
+
+    def _drop_states(self) -> None:
+        """Removes what only a winner needs of trials that cannot win any more."""
+        run, best = self._search.run, self.best()
+        kept = possible_winners(self._phase, self._search.settings.final, self._done)
+        # If no trial has run to its end, a pruned one is the best.
+        kept |= set() if best is None else {best.number}
+        drop_checkpoints(run, self._done, kept)
+        drop_answers(run, self._done, kept)
 
     def _without_result(
         self, number: int, params: TrainingParams, result: Result, launched: datetime | None

@@ -21,11 +21,13 @@ from cnn.search.journal import (
     Start,
     claim_run,
     drop_answers,
+    drop_checkpoints,
     read_start,
     recover_trials,
     write_start,
 )
 from cnn.search.preflight import check_run_dir
+from cnn.search.simplest import possible_winners
 from cnn.settings.final import FinalSettings
 from cnn.settings.schema import SETTINGS as SETTINGS_FILE
 from cnn.settings.schema import ConfirmationSettings
@@ -50,13 +52,27 @@ def test_only_the_answers_of_trials_that_may_win_are_kept(tmp_path: Path) -> Non
     def kept(**changes: Any) -> list[str]:
         for number in range(5):
             run.write(f"{CHECKPOINTS}/0000{number}-answers.npz", b"")
-        drop_answers(run, trials, phase.model_copy(update=changes), FinalSettings())
+        settings = phase.model_copy(update=changes)
+        drop_answers(run, trials, possible_winners(settings, FinalSettings(), trials))
         return run.names(CHECKPOINTS)
 
     # Trial 4 is still running.
     assert kept() == ["00002-answers.npz", "00004-answers.npz"]
     again = ConfirmationSettings(top=2)
     assert kept(confirm=again) == [f"0000{number}-answers.npz" for number in (1, 2, 4)]
+
+
+def test_checkpoints_are_kept_of_trials_that_may_win_or_run_again(tmp_path: Path) -> None:
+    run = Directory(tmp_path)
+    trials = [default_trial(number) for number in range(3)]
+    trials.append(default_trial(3, status="cancelled"))
+    for number in range(5):
+        run.write(f"{CHECKPOINTS}/0000{number}.npz", b"")
+        run.write(f"{CHECKPOINTS}/0000{number}-head.npz", b"")
+    drop_checkpoints(run, trials, {0, 2})
+    kept = {name[:5] for name in run.names(CHECKPOINTS)}
+    assert kept == {"00000", "00002", "00003", "00004"}
+    assert len(run.names(CHECKPOINTS)) == 8
 
 
 def test_what_is_torn_or_foreign_is_set_aside_and_reported(tmp_path: Path) -> None:
