@@ -10,8 +10,8 @@ from cnn.model.own_function import is_sent
 from cnn.settings.objective import is_function
 from cnn.settings.schema import SETTINGS, Settings
 
-# The settings that may name a function, and how it is passed in Python instead.
 RESUME = Option("resume")
+# The settings that may name a function, and how it is passed in Python instead.
 BUILDER, OBJECTIVE = "model.builder", "search.objective"
 _PASSED = {BUILDER: "build=...", OBJECTIVE: 'search={"objective": ...}'}
 

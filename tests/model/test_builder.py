@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from support import own_networks
 from support.paths import CONF_DIR
+from support.unfinished import assert_others_kept, unfinished_copy
 
 import cnn
 from cnn import InputError, Run
@@ -226,14 +226,10 @@ def test_a_run_whose_trials_are_gone_is_resumed(
     session: Any, found: tuple[Run, str], tmp_path: Path
 ) -> None:
     whole, run = Path(found[0].path), tmp_path / "run"
-    shutil.copytree(whole, run)
-    (run / "result.json").unlink()
-    last = max((run / "trials").iterdir())
-    last.unlink()
+    last = unfinished_copy(whole, run)
     again = cnn.tune(session, out=run, resume=True)
     assert again.params == found[0].params
-    kept = {t.name: t.read_bytes() for t in (whole / "trials").iterdir() if t.name != last.name}
-    assert kept.items() <= {t.name: t.read_bytes() for t in (run / "trials").iterdir()}.items()
+    assert_others_kept(whole, run, last)
     assert json.loads(last.read_text())["params"] == found[0].params
 
 

@@ -1,25 +1,17 @@
 """The number of operations of a network for an image."""
 
-import doctest
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from cnn.model import operations as module
 from cnn.model.backbone import put_backbone
 from cnn.model.head import build_head
 from cnn.model.network import build
 from cnn.model.operations import operations
-from cnn.settings import network_size as sizes
 from cnn.settings.network_size import head_size, network_size
 from cnn.settings.params import ModelParams
-
-
-def test_the_examples_hold() -> None:
-    assert doctest.testmod(module).failed == 0
-    assert doctest.testmod(sizes).failed == 0
 
 
 @pytest.mark.parametrize(

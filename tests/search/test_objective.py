@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.paths import CONF_DIR
+from support.unfinished import assert_others_kept, unfinished_copy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cnn
@@ -145,14 +145,10 @@ def test_a_run_is_resumed_with_the_same_function_alone(
     spark: Any, found: tuple[Run, str], tmp_path: Path
 ) -> None:
     whole, out = Path(found[0].path), tmp_path / "run"
-    shutil.copytree(whole, out)
-    (out / "result.json").unlink()
-    last = max((out / "trials").iterdir())
-    last.unlink()
+    last = unfinished_copy(whole, out)
     with pytest.raises(InputError, match=r"__main__:cost was passed in Python: call cnn\.tune"):
         cnn.tune(spark, out=out, resume=True)
     again = cnn.tune(spark, out=out, resume=True, search={"objective": a_function()})
     assert again.params == found[0].params
-    kept = {t.name: t.read_bytes() for t in (whole / "trials").iterdir() if t.name != last.name}
-    assert kept.items() <= {t.name: t.read_bytes() for t in (out / "trials").iterdir()}.items()
+    assert_others_kept(whole, out, last)
     assert json.loads(last.read_text())["objective"] is not None
