@@ -10,7 +10,7 @@ from cnn.core.directory import Directory
 from cnn.core.errors import InputError, Option
 from cnn.settings.final import FinalSettings
 from cnn.settings.schema import CacheSettings, Settings
-from cnn.settings.toml import assign, overlay, parse, phase_tables, read_settings
+from cnn.settings.toml import assign, given_flags, overlay, parse, phase_tables, read_settings
 from cnn.settings.validation import validate
 
 # Settings that a resumed run may change: they affect neither finished nor later trials' results.
@@ -24,6 +24,7 @@ CHANGEABLE = {
     "search.parallelism",
     "search.process",
     "search.resource_profile",
+    "search.saturation",
     "search.target",
     "search.timeout",
     "search.trial_timeout",
@@ -90,7 +91,7 @@ def changes_of(
 
     Raises InputError if an assignment cannot be understood.
     """
-    changes: dict[str, Any] = {"search": {k: v for k, v in (flags or {}).items() if v is not None}}
+    changes: dict[str, Any] = {"search": given_flags(flags)}
     changes["phases"] = [{} for _ in range(phases)]
     changes = overlay(changes, tables or {})
     for assignment in assignments:

@@ -1,8 +1,12 @@
-"""When a phase ends early: its target is reached, trials no longer improve, or too many fail."""
+"""When a phase ends early.
+
+Its target is reached, trials no longer improve, more of them would find nothing, or too many fail.
+"""
 
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.rundir.trials import TRIALS, Key, TrialResult, objective_value, trial_key
+from cnn.search.saturation import saturated
 from cnn.settings.schema import PhaseSettings
 
 _FAILED = {"diverged", "invalid", "timeout", "out_of_memory", "crashed", "lost"}
@@ -17,6 +21,8 @@ class Stopping:
         self._best: Key | None = None
         self._reached = False
         self._stalled = 0
+        self._trials: list[TrialResult] = []
+        self._saturated: str | None = None
         self._failures: list[TrialResult] = []
 
     def add(self, trial: TrialResult) -> None:
@@ -31,6 +37,7 @@ class Stopping:
 
     def remember(self, trial: TrialResult) -> None:
         """Takes in a trial of an earlier driver, whose failures do not count for this one."""
+        self._trials.append(trial)
         if trial.status in {"cancelled", "invalid"}:
             return
         key = trial_key(self._phase.objective, trial)
@@ -43,6 +50,7 @@ class Stopping:
     def go_on(self) -> None:
         """Lets a finished search go on: what had ended it does not end it again."""
         self._stalled = 0
+        self._saturated = None
         if self._reached:
             self._phase = self._phase.model_copy(update={"target": None})
             self._reached = False
@@ -54,7 +62,9 @@ class Stopping:
         most = self._phase.max_stalled
         if most is not None and self._stalled >= most:
             return f"{self._stalled} trials in a row were no better"
-        return None
+        # Trials that were running then, and end all the same, change nothing about it.
+        self._saturated = self._saturated or saturated(self._phase, self._trials)
+        return self._saturated
 
     def _reaches(self, trial: TrialResult) -> bool:
         target, objective = self._phase.target, self._phase.objective

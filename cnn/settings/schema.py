@@ -66,6 +66,8 @@ class SearchSettings(Frozen):
     # without an improvement.
     target: FiniteFloat | None = None
     max_stalled: PositiveInt | None = None
+    # Whether a phase ends once more trials would find nothing that the validation images can show.
+    saturation: bool = False
     # The largest network: its parameters, and its floating-point operations for one image.
     max_parameters: PositiveInt | None = None
     max_operations: PositiveInt | None = None
