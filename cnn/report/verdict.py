@@ -9,7 +9,8 @@ from cnn.report.classes import MOST_CLASSES, by_class
 from cnn.report.formats import area, count, percent, points, readable, words
 from cnn.rundir.extension import opened_again
 from cnn.rundir.finished import FinishedRun, searched
-from cnn.rundir.result import ConfidenceInterval, PhaseResult, RunResult
+from cnn.rundir.metrics import ConfidenceInterval
+from cnn.rundir.result import PhaseResult, RunResult
 from cnn.rundir.trials import TrialResult
 from cnn.settings.objective import metric_words
 

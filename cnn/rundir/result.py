@@ -4,11 +4,9 @@ The file is `RunResult` as JSON: keys are field names, missing values are null, 
 ISO 8601 in UTC. A file that has another schema version or lacks keys is refused, not read in part.
 """
 
-import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     AwareDatetime,
     ConfigDict,
     Field,
@@ -22,9 +20,9 @@ from cnn.core.documents import Malformed, read_json
 from cnn.core.errors import InputError
 from cnn.data.data_settings import Side
 from cnn.data.manifest import Count, Source
+from cnn.rundir.metrics import ConfidenceInterval, Metrics, Score, TestMetrics
 from cnn.rundir.suspects import LabelCheck
 from cnn.rundir.trials import Status
-from cnn.rundir.wilson import wilson_interval
 from cnn.rundir.winner_training import BackboneUsed, FinalTraining, Layer, Share
 from cnn.settings.objective import Objective
 from cnn.settings.validation import Frozen, PositiveInt, explain, shown
@@ -32,66 +30,6 @@ from cnn.settings.validation import Frozen, PositiveInt, explain, shown
 RESULT = "result.json"
 # Increase this when a key is renamed or removed, or added without a default.
 SCHEMA_VERSION: Literal[3] = 3
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-# Values that are not finite, such as the loss of a diverged network, become None.
-Score = Annotated[float | None, AfterValidator(_finite)]
-
-
-class ConfidenceInterval(Frozen):
-    """The 95 % confidence interval of a proportion (Wilson, JASA 1927)."""
-
-    low: Share
-    high: Share
-
-    @classmethod
-    def of(cls, share: float, count: int) -> Self:
-        """The interval of an accuracy on `count` images."""
-        low, high = wilson_interval(round(share * count), count)
-        return cls(low=low, high=high)
-
-
-class Metrics(Frozen):
-    """Scores of a network, as means over images; the loss is the cross-entropy."""
-
-    accuracy: Share
-    loss: Score
-    # The mean recall over the classes.
-    balanced_accuracy: Score
-    # The value of an objective that is none of these; higher is better.
-    objective: Score = None
-    # The number of images; None for a trial's own validation, because the trial's file has it.
-    count: Count | None = None
-
-
-class TestMetrics(Metrics):
-    """The only test of the winner, on images not used for training or for any choice."""
-
-    count: PositiveInt
-    # With more than two classes, the mean of one-vs-rest; None if a class has no image.
-    roc_auc: Score
-    # The share of images whose class is among the five most likely; None below 20 classes.
-    top5_accuracy: Share | None
-    # confusion[true][predicted], in the order of the classes.
-    confusion: tuple[tuple[Count, ...], ...]
-    # The intervals of the accuracy and of the top-5 accuracy.
-    interval: ConfidenceInterval
-    top5_interval: ConfidenceInterval | None
-
-    @model_validator(mode="after")
-    def _square(self) -> Self:
-        if {*map(len, self.confusion)} != {len(self.confusion)}:
-            raise ValueError("confusion must have as many columns as rows")
-        return self
-
-    @property
-    def correct(self) -> int:
-        """The number of correctly classified images."""
-        return round(self.accuracy * self.count)
 
 
 class Winner(Frozen):

@@ -4,7 +4,8 @@ from cnn.core.clock import now
 from cnn.data.manifest import Manifest
 from cnn.data.splits import TEST, TRAIN
 from cnn.model.card import ModelCard, evaluation_batch
-from cnn.rundir.result import Baseline, DataSummary, Metrics, RunResult, Winner, WinnerOutcome
+from cnn.rundir.metrics import Metrics
+from cnn.rundir.result import Baseline, DataSummary, RunResult, Winner, WinnerOutcome
 from cnn.rundir.suspects import LabelCheck
 from cnn.rundir.trials import TrialResult, count_by_status
 from cnn.search.journal import Start

@@ -16,7 +16,8 @@ from cnn.core.versions import installed_versions
 from cnn.data.arrays import open_pixels
 from cnn.data.splits import TEST, TRAIN
 from cnn.rundir.heartbeat import ProgressReporter, report_testing
-from cnn.rundir.result import Metrics, WinnerOutcome
+from cnn.rundir.metrics import Metrics
+from cnn.rundir.result import WinnerOutcome
 from cnn.rundir.trials import trial_name
 from cnn.rundir.winner_training import Attempt, FinalTraining, Layer
 from cnn.settings.params import TrainingParams

@@ -15,7 +15,7 @@ from cnn.core.directory import Directory
 from cnn.data.arrays import Pixels, open_pixels, read_paths
 from cnn.data.splits import TEST, TRAIN
 from cnn.model.picture_file import MISTAKE, PICTURE_SCHEMA, PICTURES, SAMPLE, UNCERTAIN
-from cnn.rundir.result import ConfidenceInterval, TestMetrics
+from cnn.rundir.metrics import ConfidenceInterval, TestMetrics
 from cnn.rundir.test_predictions import TEST_SCHEMA, TESTED, count_in_top
 from cnn.train.job import Job, all_images
 from cnn.train.objective import area_under_roc

@@ -15,7 +15,7 @@ from cnn.core.seeds import derive_seed
 from cnn.data.data_settings import DataSettings
 from cnn.data.manifest import Manifest, Source
 from cnn.model.card import ModelCard
-from cnn.rundir.result import ConfidenceInterval
+from cnn.rundir.metrics import ConfidenceInterval
 from cnn.rundir.test_predictions import TEST_SCHEMA, TESTED
 from cnn.rundir.trials import EpochResult, Status, TrialResult, write_trial
 from cnn.settings.toml import dump_settings, load_settings
