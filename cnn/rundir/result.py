@@ -92,6 +92,8 @@ class PhaseResult(Frozen):
     epochs: Count
     confirmation: ConfirmationResult | None
     simplest: Simplest | None
+    # Whether its best trial is better than the one that the phase continued; None without `start`.
+    improved: bool | None = None
 
 
 class Baseline(Frozen):

@@ -66,6 +66,7 @@ class Search:
 
     def job(self, phase: PhaseSettings) -> Job:
         """What executors are told about a phase."""
+        continues = any(other.start is not None for other in self.settings.phases)
         return Job(
             phase=phase,
             model=self.settings.model,
@@ -75,7 +76,8 @@ class Search:
             cache=self.settings.cache,
             # The winner's training then continues that of its trial.
             keep_state=self.keeps_state(phase),
-            keep_answers=self.settings.final.suspects != "none",
+            # They are compared with those of a phase that continues this one's networks.
+            keep_answers=self.settings.final.suspects != "none" or continues,
             is_origin=any(other.start == phase.name for other in self.settings.phases),
             origin=self.origins.get(phase.name),
             pretrained=self.pretrained,

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from cnn.core.clock import now
 from cnn.core.directory import Directory
@@ -12,6 +13,7 @@ from cnn.rundir.result import PhaseResult
 from cnn.rundir.trials import TRIALS, TrialResult, count_by_status
 from cnn.search.backbones import backbone_remarks
 from cnn.search.context import Search
+from cnn.search.continued import improved
 from cnn.search.phase import run_phase
 from cnn.search.preflight import remarks
 from cnn.search.progress import numbering
@@ -37,10 +39,13 @@ class History:
     notes: list[str] = field(default_factory=list)
     # By phase: what its networks started from.
     origins: dict[str, Origin] = field(default_factory=dict)
+    # By phase: the trial that wins once the phase is over.
+    winners: dict[str, TrialResult] = field(default_factory=dict)
 
-    def best_of_all(self, phases: Sequence[PhaseSettings]) -> TrialResult:
-        """The best trial of the search."""
-        return overall(phases, self.best)
+    @property
+    def winner(self) -> TrialResult:
+        """The best trial of the search so far."""
+        return list(self.winners.values())[-1]
 
 
 def run_phases(search: Search) -> History:
@@ -88,14 +93,19 @@ def run_phases(search: Search) -> History:
                 return history
             raise without_best(search.run, phase, trials)
         history.best[phase.name] = best
-        history.entries.append(_phase_entry(phase, search.settings.final, best, trials))
+        winner = overall(search.settings.phases, history.best, partial(improved, search))
+        history.winners[phase.name] = winner
+        entry = _phase_entry(phase, search.settings.final, best, trials)
+        if phase.start is not None:
+            entry = entry.model_copy(update={"improved": winner is best})
+        history.entries.append(entry)
         which = f"{best.number}{_numbering(trials)}"
         search.say(f"phase {phase.name}: best is trial {which}, {_describe(space, best)}")
-        winner = history.best_of_all(search.settings.phases)
         if winner is not best:
             note(
                 f"phase {phase.name} did not improve on trial {winner.number} of phase "
-                f"{winner.phase}, which it started from: trial {winner.number} wins so far"
+                f"{winner.phase}, which it started from, by more than chance: trial "
+                f"{winner.number} wins so far"
             )
     return history
 
@@ -103,7 +113,7 @@ def run_phases(search: Search) -> History:
 def choose_winner(search: Search, history: History) -> TrialResult:
     """The trial that is trained in the end, as `final.choose` says."""
     settings = search.settings
-    best, final = history.best_of_all(settings.phases), settings.final
+    best, final = history.winner, settings.final
     phase = settings.phase(best.phase)
     if final.choose == "best" or not has_equals(phase, final):
         return best

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from support.made_up import bare_trial
 
-from cnn.rundir.trials import TrialResult
+from cnn.rundir.trials import TrialResult, trial_key
 from cnn.search.winner import choose, confirmation, expected_accuracy, overall
 from cnn.settings.schema import ConfirmationSettings, PhaseSettings
 
@@ -118,5 +118,10 @@ def test_what_a_phase_continues_wins_unless_it_was_improved(
     last: PhaseSettings, loss: float, winner: int
 ) -> None:
     best = {"heads": trial(0, 0.9, loss=0.10), "tuning": trial(1, 0.9, loss=loss)}
-    assert overall((HEADS, last), best).number == winner
-    assert overall((HEADS, last), {"heads": best["heads"]}).number == 0
+
+    def lower(own: PhaseSettings, start: TrialResult, new: TrialResult) -> bool:
+        assert own is last
+        return trial_key("val_loss", new) < trial_key("val_loss", start)
+
+    assert overall((HEADS, last), best, lower).number == winner
+    assert overall((HEADS, last), {"heads": best["heads"]}, lower).number == 0
