@@ -20,6 +20,7 @@ from cnn.report.axes import varied
 from cnn.report.comparison import render_comparison
 from cnn.report.cost import Clock, fill_slots, phase_costs
 from cnn.report.data_link import data_link
+from cnn.report.front import front_view
 from cnn.report.importance import FEWEST, importances, scored
 from cnn.report.pictures import read_pictures
 from cnn.report.plots_cost import gantt
@@ -90,7 +91,8 @@ def _commands(result: RunResult) -> list[tuple[str, ...]]:
 def _phase_view(place: int, phase: PhaseResult, run: FinishedRun) -> dict[str, Any]:
     own = [trial for trial in run.trials if trial.phase == phase.name]
     found = searched(own)
-    space = next(one.space for one in run.settings.phases if one.name == phase.name)
+    settings = run.settings.phase(phase.name)
+    space = settings.space
     known = importances(found, space)
     clock = Clock(own)
     important = [one.name for one in known.each[:2]] if known else []
@@ -104,6 +106,7 @@ def _phase_view(place: int, phase: PhaseResult, run: FinishedRun) -> dict[str, A
         "progress": plots_search.progress(f"progress{place}", found, clock),
         "learning": plots_search.learning(f"learning{place}", found, phase.best),
         "parallel": plots_search.parallel(f"parallel{place}", found, phase.best, space),
+        "front": front_view(f"front{place}", found, settings, run.result),
         "importances": known,
         "importance": plots_search.importance(f"importance{place}", known) if known else None,
         "marginals": {

@@ -2,5 +2,6 @@
 
 `trials` handles RUN/trials/00017.json, `result` handles RUN/result.json, `finished` reads both with
 the settings, `suspects` handles RUN/suspects.csv, `extension` handles what a finished run that goes
-on has beside its result, and `heartbeat` handles the progress of running trials.
+on has beside its result, and `heartbeat` handles the progress of running trials. `front` says which
+trials are the best for what they cost.
 """

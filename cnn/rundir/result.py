@@ -73,9 +73,27 @@ class Simplest(Frozen):
     # Floating-point operations for an image, of this network and of the best one.
     operations: Count | None = None
     operations_of_best: Count | None = None
+    # Measured milliseconds for an image, likewise.
+    latency_ms: FiniteFloat | None = None
+    latency_ms_of_best: FiniteFloat | None = None
     # As good is within one standard error of the best accuracy, or within a stated margin.
     standard_error: FiniteFloat | None
     margin: FiniteFloat | None = None
+
+
+class FrontNetwork(Frozen):
+    """A network of the Pareto front besides the winner; RUN/pareto/NUMBER has its model."""
+
+    # Of its trial, with its accuracy on the validation images.
+    number: Count
+    params: dict[str, Any]
+    accuracy: Share
+    # Of the trained network.
+    test_accuracy: Share
+    test_interval: ConfidenceInterval
+    parameters: Count
+    operations: Count | None
+    latency_ms: FiniteFloat | None
 
 
 class PhaseResult(Frozen):
@@ -194,6 +212,8 @@ class RunResult(Frozen):
     notes: tuple[str, ...]
     # Labels that are probably wrong; None if they were not checked.
     labels: LabelCheck | None = None
+    # Networks that cost less or more than the winner, as `final.pareto` asks for.
+    pareto: tuple[FrontNetwork, ...] = ()
     # What would probably give a better network.
     hint: str | None = None
     # What the run came to before each of its extensions, the first one first.

@@ -107,6 +107,8 @@ class TrialResult(BaseModel):
     parameters: int | None = None
     # Floating-point operations of the network for one image; None if they are unknown.
     operations: int | None = None
+    # Of the network as it would be saved, for one image; None if it was not measured.
+    latency_ms: float | None = None
     # None of a network from scratch.
     backbone_sha256: str | None = None
     host: str | None = None

@@ -16,6 +16,7 @@ from cnn.rundir.result import RESULT, read_result
 from cnn.rundir.suspects import OUT_OF_FOLD, SUSPECTS
 from cnn.rundir.test_predictions import TESTED
 from cnn.rundir.trials import CHECKPOINTS
+from cnn.search.front_networks import PARETO, remove_leftovers
 from cnn.search.journal import read_start, write_start
 from cnn.settings.schema import SETTINGS
 from cnn.train.features import FEATURES
@@ -44,6 +45,7 @@ def end_run(run: Directory) -> None:
     run.sub(FEATURES).remove()
     if run.exists(TEST_OUTCOME):
         run.delete(TEST_OUTCOME)
+    remove_leftovers(run)
     run.drop_unfinished()
     write_report(run)
     remove_extension(run)
@@ -67,6 +69,9 @@ def publish(run: Directory) -> None:
         elif not kept and _is_file(run, name):
             # It is about the winner that is replaced.
             run.delete(name)
+    run.sub(PARETO).remove()
+    for name in _front_files(new):
+        run.write(name, new.read(name))
     run.write(SETTINGS, new.read(SETTINGS))
     if extension is not None and extension not in start.extensions:
         extensions = (*start.extensions, extension)
@@ -79,6 +84,11 @@ def _is_file(directory: Directory, name: str) -> bool:
     return directory.sub(name).is_file()
 
 
+def _front_files(directory: Directory) -> list[str]:
+    """The files of the networks of the front."""
+    return [f"{PARETO}/{name}" for name in directory.sub(PARETO).files()]
+
+
 def _keep(run: Directory, place: Directory, *, whole: bool) -> None:
     """Copies a run's final to `place`, the result last; without the winner if not `whole`."""
     if place.exists(RESULT):
@@ -87,5 +97,7 @@ def _keep(run: Directory, place: Directory, *, whole: bool) -> None:
     for name in (*_KEPT, *(_KEPT_OF_WINNER if whole else ())):
         if _is_file(run, name):
             run.copy(name, place)
+    for name in _front_files(run):
+        place.write(name, run.read(name))
     # Whole or not at all, unlike a copy: it says that the others are there.
     place.write(RESULT, run.read(RESULT))

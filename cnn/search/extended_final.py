@@ -121,4 +121,5 @@ def _final_before(search: Search) -> FinalSettings:
 
 def _of_training(final: FinalSettings) -> FinalSettings:
     """Without what does not change how a winner is trained."""
-    return final.model_copy(update={"suspects": "known", "choose": "best", "margin": None})
+    others = {"suspects": "known", "choose": "best", "margin": None, "pareto": 0}
+    return final.model_copy(update=others)

@@ -103,6 +103,14 @@ class Forecast:
             high += many * (last * each + setup)
         return low, high
 
+    def finals(self, best: TrialResult | None, rate: float) -> Span:
+        """The seconds for the winner, and for the networks of the front that are trained like it.
+
+        There may be fewer on the front than asked for.
+        """
+        low, high = self.winner(best, rate)
+        return low, high * (1 + self.settings.final.pareto)
+
     def winner(self, best: TrialResult | None, rate: float) -> Span:
         """The seconds to train, save and test the winner, at least and at most."""
         final, phase = self.settings.final, self.settings.phases[-1]

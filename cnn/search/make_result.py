@@ -5,7 +5,14 @@ from cnn.data.manifest import Manifest
 from cnn.data.splits import TEST, TRAIN
 from cnn.model.card import ModelCard, evaluation_batch
 from cnn.rundir.metrics import Metrics
-from cnn.rundir.result import Baseline, DataSummary, RunResult, Winner, WinnerOutcome
+from cnn.rundir.result import (
+    Baseline,
+    DataSummary,
+    FrontNetwork,
+    RunResult,
+    Winner,
+    WinnerOutcome,
+)
 from cnn.rundir.suspects import LabelCheck
 from cnn.rundir.trials import TrialResult, count_by_status
 from cnn.search.journal import Start
@@ -22,6 +29,7 @@ def make_result(
     *,
     search_seconds: float,
     labels: LabelCheck | None,
+    pareto: tuple[FrontNetwork, ...] = (),
     hint: str | None = None,
 ) -> RunResult:
     """The result of a run that ends now.
@@ -34,6 +42,7 @@ def make_result(
         outcome: What training and testing it came to.
         search_seconds: How long the search took, interruptions left out.
         labels: How many labels are probably wrong, if they were checked.
+        pareto: The networks of the front that were trained too.
         hint: What would probably give a better network.
     """
     assert winner.accuracy is not None
@@ -69,6 +78,7 @@ def make_result(
         configs=start.configs,
         notes=tuple(history.notes),
         labels=labels,
+        pareto=pareto,
         hint=hint,
         started=start.started,
         ended=now(),

@@ -249,4 +249,9 @@ def remarks(phase: PhaseSettings, manifest: Manifest, few_images: int) -> list[s
             f"phase {phase.name} trains {networks} networks per trial, each validated on another "
             f"part of the images, because a class has only {smallest} training images"
         )
+    if phase.cost is not None:
+        found.append(
+            f"phase {phase.name} has no rungs (search.halving): they compare trials by "
+            f"{phase.objective} alone and would stop the networks that cost little"
+        )
     return found

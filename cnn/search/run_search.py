@@ -20,6 +20,7 @@ from cnn.search.extended_final import (
     write_beginning,
 )
 from cnn.search.feature_job import compute_features, resolved_precision
+from cnn.search.front_networks import train_front
 from cnn.search.hosts_progress import hosts_progress
 from cnn.search.journal import Start
 from cnn.search.make_result import make_result, model_card
@@ -111,11 +112,13 @@ def run_search(
         history.notes.append(text)
         search.say(text)
 
+    pareto = train_front(search, winner, history.trials, note)
     labels = labels_of(search, winner, note)
     result = make_result(
         *(manifest, start, history, winner, trained),
         search_seconds=search_seconds(search, start, began, searched),
         labels=labels,
+        pareto=pareto,
         hint=backbone_hint(settings, manifest, start),
     )
     result = with_earlier_finals(search, result)

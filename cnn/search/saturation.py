@@ -21,14 +21,16 @@ def saturated(phase: PhaseSettings, trials: Sequence[TrialResult]) -> str | None
 
     It is once the start-up trials and as many again have run to their end, the best five are within
     one standard error of each other, and the expected gain of the trials that are left is below
-    0.001 and below half a validation image. Only what a strategy proposes by `val_accuracy` can be
-    saturated: a grid is tried whole, and the standard error is that of a proportion of images.
+    0.001 and below half a validation image. A grid is tried whole, and the standard error is that
+    of a proportion of images, so only a strategy with `val_accuracy` alone can be saturated.
 
     Args:
         phase: The phase's settings.
         trials: Its trials so far, without repetitions.
     """
-    if not phase.saturation or phase.strategy == "grid" or phase.objective != "val_accuracy":
+    if phase.strategy == "grid" or phase.objective != "val_accuracy" or phase.cost is not None:
+        return None
+    if not phase.saturation:
         return None
     counted = sum(trial.status not in {"invalid", "cancelled"} for trial in trials)
     left = phase.max_trials - counted

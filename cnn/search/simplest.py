@@ -9,6 +9,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 
+from cnn.rundir.front import cost_of
 from cnn.rundir.result import Simplest
 from cnn.rundir.trials import TrialResult, trial_key
 from cnn.search.winner import best_trials
@@ -16,8 +17,9 @@ from cnn.settings.final import FinalSettings
 from cnn.settings.schema import PhaseSettings
 
 # A network is simpler if its cost is below this fraction of another's. What two networks on the
-# same backbone differ by is no gain.
+# same backbone differ by is no gain, and a measured time varies.
 _SIMPLER = 0.98
+_FASTER = 0.9
 
 
 def has_equals(phase: PhaseSettings, final: FinalSettings) -> bool:
@@ -44,8 +46,8 @@ def simplest(
     the winner was repeated with other seeds, the means over those count, and only trials that were
     repeated as well.
 
-    The cost is the number of operations for an image, or that of parameters if the operations of
-    one of these trials are unknown.
+    The cost is the second objective if there is one, else the number of operations for an image; or
+    that of parameters if it is unknown of one of these trials.
 
     Args:
         phase: The phase of the winner.
@@ -60,9 +62,10 @@ def simplest(
     if not winner.validation_images or winner.accuracy is None or winner.parameters is None:
         return None
     equals = as_good(phase, final, winner, trials)
-    costs = _costs(equals)
+    costs = _costs(phase, equals)
     best = min(equals, key=lambda trial: costs[trial.number])
-    if costs[best.number] >= _SIMPLER * costs[winner.number]:
+    less = _FASTER if phase.cost == "latency_ms" else _SIMPLER
+    if costs[best.number] >= less * costs[winner.number]:
         best = winner
     assert best.accuracy is not None
     assert best.parameters is not None
@@ -73,6 +76,8 @@ def simplest(
         parameters=best.parameters,
         operations=best.operations,
         operations_of_best=winner.operations,
+        latency_ms=best.latency_ms,
+        latency_ms_of_best=winner.latency_ms,
         standard_error=None if final.margin is not None else standard_error(winner),
         margin=final.margin,
     )
@@ -91,7 +96,7 @@ def possible_winners(
     if not top or final.choose == "best" or not has_equals(phase, final):
         return numbers
     lowest = math.inf
-    for number, cost in _costs(as_good(phase, final, top[0], trials)).items():
+    for number, cost in _costs(phase, as_good(phase, final, top[0], trials)).items():
         if cost < lowest:
             numbers.add(number)
             lowest = cost
@@ -143,9 +148,9 @@ def standard_error(trial: TrialResult) -> float:
     return math.sqrt(share * (1 - share) / count)
 
 
-def _costs(trials: Sequence[TrialResult]) -> dict[int, int]:
-    """By number, in the same order: operations, or parameters if any operations are unknown."""
-    known = all(trial.operations is not None for trial in trials)
-    return {
-        trial.number: (trial.operations if known else trial.parameters) or 0 for trial in trials
-    }
+def _costs(phase: PhaseSettings, trials: Sequence[TrialResult]) -> dict[int, float]:
+    """The cost of each by number, in the same order."""
+    wanted = cost_of(phase)
+    known = all(getattr(trial, wanted) is not None for trial in trials)
+    name = wanted if known else "parameters"
+    return {trial.number: getattr(trial, name) or 0 for trial in trials}

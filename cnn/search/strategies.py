@@ -17,6 +17,7 @@ from cnn.search import optuna_strategies
 from cnn.search.grid import GRID
 from cnn.search.hyperopt_documents import Vals, document_of
 from cnn.search.space import SearchSpace
+from cnn.search.two_objectives import with_costs
 from cnn.search.warm_start import documents_of, with_earlier
 
 # Hyperopt's interface: (new ids, domain, trials, seed) -> trial documents, none when exhausted.
@@ -68,7 +69,8 @@ def strategy(
         if phase.strategy == "random" or attempt >= _DRAWS:
             documents: list[dict[str, Any]] = rand.suggest(new_ids, domain, trials, own)
             return documents
-        known = with_earlier(trials, before) if before else trials
+        known = with_costs(trials) if phase.cost else trials
+        known = with_earlier(known, before) if before else known
         startup, strategy = phase.startup_trials, phase.strategy
         return propose(new_ids, domain, known, own, startup=startup, strategy=strategy)
 

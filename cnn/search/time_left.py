@@ -133,7 +133,7 @@ class TimeLeft:
         setup = fmean(self._setups) if self._setups else 0.0
         of_best = rate if best is None else seconds_an_image(best) or rate
         further = self._forecast.further(setup, best, rate)
-        return further, self._forecast.winner(best, of_best)
+        return further, self._forecast.finals(best, of_best)
 
     def _rate(self) -> float | None:
         """Seconds per image: of finished trials or, before there are any, of running ones."""

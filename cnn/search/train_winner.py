@@ -6,6 +6,7 @@ from functools import partial
 
 from pyspark.resource import ResourceProfile
 
+from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.core.failure_reason import failure, last_line
 from cnn.data.splits import TEST, TRAIN
@@ -29,14 +30,18 @@ LOG_OF_FINAL = "final"
 
 
 def train_winner(
-    search: Search, winner: TrialResult, trials: Sequence[TrialResult]
+    search: Search,
+    winner: TrialResult,
+    trials: Sequence[TrialResult],
+    place: Directory | None = None,
 ) -> WinnerOutcome:
     """Trains, saves and tests the winner on an executor, or on several together.
 
     Args:
         search: What all phases share.
-        winner: The trial that won.
+        winner: The trial that won, or another that is trained like it.
         trials: All trials of the search.
+        place: Where its files go if it is another; None for the winner's own place.
 
     Raises:
         Error: It failed; the message says where the evidence is.
@@ -48,8 +53,9 @@ def train_winner(
     regime = regime_of(params)
     if regime == "frozen" and final.workers > 1:
         search.say("the winner is the head of a frozen backbone, which one executor trains alone")
+    results = search.results if place is None else place
     job = FinalJob(
-        job=search.job(phase),
+        job=dataclasses.replace(search.job(phase), results=results.uri),
         number=winner.number,
         seed=winner.seed,
         params=final.params(params),
@@ -65,14 +71,17 @@ def train_winner(
     )
     slots = count_slots(search.spark.sparkContext, phase)
     try:
-        return _winner_progress(search, winner, slots).run(
+        what = "the winner" if place is None else "a network of the front"
+        return _winner_progress(search, winner, slots, what).run(
             lambda: _train_and_test(search, phase, job, slots), search.display
         )
     finally:
         remove_all_progress(search.run)
 
 
-def _winner_progress(search: Search, winner: TrialResult, slots: Slots) -> WinnerProgress:
+def _winner_progress(
+    search: Search, winner: TrialResult, slots: Slots, what: str
+) -> WinnerProgress:
     manifest, final = search.manifest, search.settings.final
     phase = search.settings.phase(winner.phase)
     count, images = manifest.total(TRAIN), f"all {manifest.total(TRAIN):,} training images"
@@ -83,7 +92,7 @@ def _winner_progress(search: Search, winner: TrialResult, slots: Slots) -> Winne
     parallelism = min(phase.parallelism or slots.total, slots.total)
     expected = search.forecast(search.settings.phases[-1], slots, parallelism)
     return WinnerProgress(
-        f"training the winner, trial {winner.number}, on {images}{together}",
+        f"training {what}, trial {winner.number}, on {images}{together}",
         winner.number,
         images=count,
         tested=manifest.total(TEST),

@@ -24,6 +24,8 @@ class FinalSettings(Frozen):
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
     # Labels that are checked: of what the winner's trial held out, or by a cross-validation all.
     suspects: Literal["none", "known", "all"] = "known"
+    # Networks of the Pareto front that are trained too.
+    pareto: Annotated[int, Field(ge=0, le=100)] = 0
     # Executors that train it together.
     workers: PositiveInt = 1
     # The batch of all workers together: the winner's, or the winner's for each worker.

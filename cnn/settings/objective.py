@@ -1,7 +1,7 @@
 """What trials, rungs and epochs are ranked by: the values that `search.objective` may have."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
@@ -42,6 +42,38 @@ def _known(value: str) -> str:
 
 
 Objective = Annotated[str, AfterValidator(_known)]
+
+# What a network may cost, by the field of a trial's result that has it; lower is better.
+Cost = Literal["latency_ms", "operations", "parameters"]
+# What a second objective is called, and its field.
+_COSTS: dict[str, Cost] = {
+    "latency": "latency_ms",
+    "operations": "operations",
+    "parameters": "parameters",
+}
+
+
+def with_cost(search: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a search in which a second objective has become `cost`.
+
+    Rungs compare trials by the first objective alone and would stop the cheap networks, so a search
+    with two has none.
+
+    >>> with_cost({"objective": ["val_accuracy", "latency"], "halving": True})
+    {'objective': 'val_accuracy', 'halving': False, 'cost': 'latency_ms'}
+
+    Raises:
+        ValueError: The list is not an objective and a cost.
+    """
+    objective = search.get("objective")
+    if isinstance(objective, list | tuple):
+        if [*objective[1:]] not in [[name] for name in _COSTS]:
+            raise ValueError(
+                "objective must be one, or a list of one and a cost, which is "
+                f"{', '.join(_COSTS)}, but got {list(objective)}"
+            )
+        search = {**search, "objective": objective[0], "cost": _COSTS[objective[1]]}
+    return {**search, "halving": False} if search.get("cost") is not None else search
 
 
 def is_function(objective: Objective) -> bool:

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 
 from cnn.settings.dimension import Dimension, Space
 from cnn.settings.final import FinalSettings
-from cnn.settings.objective import Objective
+from cnn.settings.objective import Cost, Objective, with_cost
 from cnn.settings.params import NO_BACKBONE, ModelParams, TrainingParams
 from cnn.settings.space_check import check_space, check_start, check_without_backbone
 from cnn.settings.validation import MOST, Frozen, PositiveInt, as_tuple
@@ -71,6 +71,8 @@ class SearchSettings(Frozen):
     # The largest network: its parameters, and its floating-point operations for one image.
     max_parameters: PositiveInt | None = None
     max_operations: PositiveInt | None = None
+    # How long the network may take for one image, in milliseconds.
+    max_latency_ms: Annotated[FiniteFloat, Field(gt=0)] | None = None
     max_consecutive_failures: PositiveInt = 10
     # How often a trial is repeated if its machine was lost.
     max_lost: Annotated[int, Field(ge=0, le=MOST)] = 2
@@ -103,6 +105,18 @@ class SearchSettings(Frozen):
     # Repetitions of the best trials with other seeds, before the winner is chosen.
     confirm: ConfirmationSettings | None = None
     objective: Objective = "val_accuracy"
+    # The second objective: what a network costs. None if there is only one.
+    cost: Cost | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _two_objectives(cls, values: Any) -> Any:
+        return with_cost(values) if isinstance(values, dict) else values
+
+    @property
+    def measures_latency(self) -> bool:
+        """Whether a trial measures how long its network takes for one image."""
+        return self.max_latency_ms is not None or self.cost == "latency_ms"
 
     @model_validator(mode="after")
     def _distinct_folds(self) -> "SearchSettings":

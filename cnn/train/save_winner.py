@@ -35,7 +35,7 @@ def save_winner(job: Job, params: TrainingParams, seed: int, model: "keras.Model
 
     from cnn.model.randomness import without_randomness
 
-    model = without_randomness(_saveable(job, params, seed, model))
+    model = without_randomness(saveable(job, params, seed, model))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
         model.save(path)
@@ -43,7 +43,7 @@ def save_winner(job: Job, params: TrainingParams, seed: int, model: "keras.Model
         return keras.models.load_model(path, safe_mode=True)
 
 
-def _saveable(job: Job, params: TrainingParams, seed: int, model: "keras.Model") -> "keras.Model":
+def saveable(job: Job, params: TrainingParams, seed: int, model: "keras.Model") -> "keras.Model":
     """The trained network as it is saved: from pixels, and in float32.
 
     It is to run on any machine, whatever precision suited the one that trained it.

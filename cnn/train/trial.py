@@ -3,6 +3,7 @@
 TensorFlow is imported inside the functions because the driver imports this module too.
 """
 
+import math
 import socket
 import time
 import traceback
@@ -24,6 +25,7 @@ from cnn.spark.child import Ended, send_to_parent
 from cnn.spark.task import trial_number
 from cnn.train.halving import Rungs, ranking_loss, rung_epochs
 from cnn.train.job import Job, checkpoint, choose_folds, device, run_fit
+from cnn.train.latency import measure_latency
 from cnn.train.out_of_fold import keep_answers
 from cnn.train.stage import Sides, Stage, Unbuildable, regime_of
 from cnn.train.stages import Earlier, before_last, last_stage
@@ -86,12 +88,15 @@ class TrialObjective:
 def document(phase: PhaseSettings, trial: TrialResult) -> dict[str, Any]:
     """A trial's result for Hyperopt."""
     loss = ranking_loss(phase.objective, trial)
-    content = {"trial": trial.model_dump(mode="json")}
+    content: dict[str, Any] = {"trial": trial.model_dump(mode="json")}
     if trial.status == "invalid":
         return {"status": "fail", "refused": trial.error, **content}
     if loss is None:
         # Without a loss, a failed trial ranks last with every strategy.
         return {"status": "fail", **content}
+    if phase.cost is not None:
+        cost = getattr(trial, phase.cost)
+        content["cost"] = math.inf if cost is None else float(cost)
     return {"status": "ok", "loss": loss, **content}
 
 
@@ -147,9 +152,12 @@ def _train(
     known |= {"precision": stage.precision, "parameters": stage.parameters}
     known["operations"] = stage.operations
     known["max_epochs"] = epochs
+    phase = job.phase
+    if phase.measures_latency:
+        known["latency_ms"] = measure_latency(job, params, seed, models[0])
+        _check_latency(known["latency_ms"], phase.max_latency_ms)
     if isinstance(params, ModelParams) and params.has_backbone:
         known["backbone_sha256"] = job.pretrained.backbone(params.backbone).sha256
-    phase = job.phase
     rungs: tuple[float, ...] = ()
     if phase.halving:
         grace = phase.first_rung(known["train_images"], params.batch_size)
@@ -201,6 +209,14 @@ def _train(
         "best_epoch": fitted.best_epoch or None,
         "epochs": fitted.epochs,
     }
+
+
+def _check_latency(milliseconds: float, most: float | None) -> None:
+    """Raises Unbuildable if a network takes longer for an image than is allowed."""
+    if most is not None and milliseconds > most:
+        raise Unbuildable(
+            f"{milliseconds:.3g} ms for an image, but search.max_latency_ms allows {most:g}"
+        )
 
 
 def _prepare(

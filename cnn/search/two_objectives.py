@@ -1,0 +1,65 @@
+"""What a strategy is told of trials that have two objectives: their order."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hyperopt import STATUS_OK, base
+
+from cnn.rundir.front import ranks
+
+
+def with_costs(trials: base.Trials) -> base.Trials:
+    """The trials with losses that rank them by their loss and their cost together.
+
+    Every strategy uses only the order of losses. Trials of an earlier front come first, and within
+    a front those whose neighbours on it are farther away (Deb et al., 2002, NSGA-II), so that all
+    of the front is searched. A TPE with this order is that of Ozaki et al. (2020, GECCO) but for
+    the order within a front.
+
+    Args:
+        trials: Hyperopt's trials. The `result` of those with a score has a `loss` and a `cost`.
+    """
+    documents = trials.trials
+    scored = [d for d in documents if d["result"].get("status") == STATUS_OK]
+    points = [(d["result"]["loss"], d["result"]["cost"]) for d in scored]
+    order = {
+        document["tid"]: place for document, place in zip(scored, _places(points), strict=True)
+    }
+
+    def told(document: dict[str, Any]) -> dict[str, Any]:
+        if document["tid"] not in order:
+            return document
+        return {**document, "result": {**document["result"], "loss": order[document["tid"]]}}
+
+    found = base.Trials()
+    found.insert_trial_docs([told(document) for document in documents])
+    found.refresh()
+    return found
+
+
+def _places(points: Sequence[tuple[float, float]]) -> list[float]:
+    """The places of points from 0 to 1, the best first."""
+    fronts = ranks(points)
+    room = [0.0] * len(points)
+    for one in set(fronts):
+        members = [index for index, own in enumerate(fronts) if own == one]
+        for index, distance in _crowding(points, members).items():
+            room[index] = distance
+    order = sorted(range(len(points)), key=lambda i: (fronts[i], -room[i], i))
+    places = [0.0] * len(points)
+    for place, index in enumerate(order):
+        places[index] = (place + 0.5) / len(points)
+    return places
+
+
+def _crowding(points: Sequence[tuple[float, float]], members: Sequence[int]) -> dict[int, float]:
+    """How far the neighbours of each point of a front are apart; infinite at its ends."""
+    found = dict.fromkeys(members, 0.0)
+    for axis in (0, 1):
+        line = sorted(members, key=lambda index: points[index][axis])
+        length = points[line[-1]][axis] - points[line[0]][axis]
+        found[line[0]] = found[line[-1]] = float("inf")
+        for before, own, after in zip(line, line[1:], line[2:], strict=False):
+            if length:
+                found[own] += (points[after][axis] - points[before][axis]) / length
+    return found
