@@ -36,6 +36,7 @@ def extended(folder: Path, *, kept: bool) -> Directory:
     files = {"model.keras": b"old", "model.json": b"old", "test.parquet": b"old"}
     for name, content in {**files, "suspects.csv": b"old", "report.html": b"old"}.items():
         run.write(name, content)
+    run.write("pareto/3/model.keras", b"old")
     write_start(run, Start(data="data", fingerprint="f", started=now(), command=("first",)))
     before = read_result(run)
     extension = Extension(
@@ -52,6 +53,7 @@ def extended(folder: Path, *, kept: bool) -> Directory:
     out.write("settings.toml", run.read("settings.toml") + b"# new\n")
     for name in () if kept else files:
         out.write(name, b"new")
+    out.write("pareto/5/model.keras", b"new")
     out.write(RESULT, new.model_dump_json().encode())
     return run
 
@@ -92,6 +94,10 @@ def test_a_driver_killed_while_it_replaces_the_final_is_followed_by_one_that_end
             assert run.read("earlier/1/model.keras") == b"old"
             assert run.read("model.keras") == b"new"
             assert "suspects.csv" not in files
+        assert [name for name in sorted(files) if name.startswith("pareto/")] == [
+            "pareto/5/model.keras"
+        ]
+        assert run.read("earlier/1/pareto/3/model.keras") == b"old"
         assert run.read("settings.toml").endswith(b"# new\n")
         assert b"# new" not in run.read("earlier/1/settings.toml")
         assert read_result(run.sub("earlier/1")).command == ("jobs/tune.py", "--data", "my data")
