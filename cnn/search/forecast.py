@@ -65,7 +65,7 @@ class Forecast:
         said = ["the winner's training"]
         if self._later():
             said.insert(0, "later phases")
-        if self.phase.confirm is not None and not self.repeating:
+        if self.phase.confirms_always is not None and not self.repeating:
             said.insert(0, "repetitions")
         text = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
         return f"{text} included"
@@ -87,7 +87,7 @@ class Forecast:
             rate: The seconds per image.
         """
         low = high = 0.0
-        confirm = self.phase.confirm
+        confirm = self.phase.confirms_always
         if confirm is not None and not self.repeating:
             count = confirm.top * confirm.seeds
             each = self.images_an_epoch(self.phase) * rate

@@ -3,6 +3,7 @@
 import time
 
 from cnn.rundir.trials import TrialResult
+from cnn.search.confirm import plan_confirmation
 from cnn.search.context import Search
 from cnn.search.phase_rounds import ConfirmationRound, SearchRound
 from cnn.search.phase_trials import PhaseTrials
@@ -47,8 +48,10 @@ def run_phase(
         return trials.all(), "the timeout was reached"
     else:
         reason = trials.stopping.reason()
-    if not over and phase.confirm is not None:
-        again = ConfirmationRound(search, phase, space, trials)
+    saturated = trials.stopping.is_saturated
+    plan = plan_confirmation(phase, search.settings.final, trials.all(), saturated=saturated)
+    if not over and plan is not None:
+        again = ConfirmationRound(search, phase, space, trials, plan)
         if len(again.earlier) < again.total and again.run(deadline):
             reason = "the timeout was reached before the best trials were repeated"
     return trials.all(), reason

@@ -17,6 +17,7 @@ from cnn.core.clock import now
 from cnn.rundir.earlier_runs import NOTHING, read_earlier
 from cnn.rundir.heartbeat import read_progress
 from cnn.rundir.trials import TrialResult
+from cnn.search.confirm import Confirmation
 from cnn.search.context import Search, isolation
 from cnn.search.dispatcher import TIMEOUT, Trials
 from cnn.search.grid import GRID
@@ -28,7 +29,6 @@ from cnn.search.round import Refused, Repeated, Round
 from cnn.search.space import SearchSpace
 from cnn.search.strategies import Suggest, strategy
 from cnn.search.warm_start import inside
-from cnn.search.winner import best_trials
 from cnn.settings.params import ModelParams, TrainingParams
 from cnn.settings.schema import PhaseSettings
 from cnn.spark.slots import count_slots, slots_now, task_profile
@@ -214,23 +214,26 @@ class ConfirmationRound(PhaseRound):
     """The best trials again with other seeds and without rungs, taken in turn."""
 
     def __init__(
-        self, search: Search, phase: PhaseSettings, space: SearchSpace, trials: PhaseTrials
+        self,
+        search: Search,
+        phase: PhaseSettings,
+        space: SearchSpace,
+        trials: PhaseTrials,
+        plan: Confirmation,
     ) -> None:
         super().__init__(search, phase, space, trials)
-        assert phase.confirm is not None
-        best = best_trials(trials.all(), phase.objective, phase.confirm.top)
         # Repetitions that the run had before it was extended stay valid, and are not made again.
         before = [trial for trial in trials.repeated() if trial.number < search.first_new]
         had = Counter(trial.repeats for trial in before)
         self._repeated = [
             trial
-            for turn in range(phase.confirm.seeds)
-            for trial in best
+            for turn in range(plan.seeds)
+            for trial in plan.trials
             if turn >= had[trial.number]
         ]
         whole = phase.model_copy(update={"halving": False})
         self._job = dataclasses.replace(self._job, phase=whole, keep_state=False)
-        self.title = f"phase {phase.name}, the best {len(best)} again with other seeds"
+        self.title = f"phase {phase.name}, the best {len(plan.trials)} again with other seeds"
         self.expression = {GRID: hp.randint(GRID, max(1, len(self._repeated)))}
         self.total = len(self._repeated)
         numbers = {trial.number for trial in [*trials.searched(), *trials.cancelled]}

@@ -91,7 +91,8 @@ def possible_winners(
     These are the best ones, of which `search.confirm` may repeat some, and with `final.choose =
     "simplest"` each trial that is as good as the best and costs less than all better ones.
     """
-    top = best_trials(trials, phase.objective, phase.confirm.top if phase.confirm else 1)
+    confirm = phase.confirms_always
+    top = best_trials(trials, phase.objective, confirm.top if confirm else 1)
     numbers = {trial.number for trial in top}
     if not top or final.choose == "best" or not has_equals(phase, final):
         return numbers

@@ -55,6 +55,11 @@ class Stopping:
             self._phase = self._phase.model_copy(update={"target": None})
             self._reached = False
 
+    @property
+    def is_saturated(self) -> bool:
+        """Whether the phase is over because more trials would find nothing."""
+        return self._saturated is not None
+
     def reason(self) -> str | None:
         """Why the phase is over; None if it goes on."""
         if self._reached:

@@ -45,10 +45,17 @@ def candidates(phase: PhaseSettings, trials: Sequence[TrialResult]) -> list[Cand
     """The trials that are repeated, the best of the search first, with their repetitions."""
     if phase.confirm is None:
         return []
+    found = best_trials(trials, phase.objective, phase.confirm.top)
+    if phase.confirm.only_saturated:
+        repeated = {trial.repeats for trial in trials}
+        every = best_trials(trials, phase.objective, len(trials))
+        # A better trial of a search that was extended has no repetitions to be compared by.
+        comparable = bool(every) and every[0].number in repeated
+        found = [trial for trial in every if comparable and trial.number in repeated]
     scored = [trial for trial in trials if trial.status in {"ok", "pruned"}]
     return [
         Candidate(best, tuple(trial for trial in scored if trial.repeats == best.number))
-        for best in best_trials(trials, phase.objective, phase.confirm.top)
+        for best in found
     ]
 
 

@@ -40,6 +40,12 @@ class ConfirmationSettings(Frozen):
 
     top: PositiveInt = 3
     seeds: PositiveInt = 3
+    # Only those of a saturated phase that may win, with no more trainings than that has saved.
+    only_saturated: bool = False
+
+
+def _confirmation(value: Any) -> Any:
+    return ConfirmationSettings(only_saturated=True) if value == "auto" else value
 
 
 # With fewer training images in a class, too few are left for validation. With a backbone, whose
@@ -103,7 +109,7 @@ class SearchSettings(Frozen):
     # Networks per trial, evaluated together on all images; auto: several if a class has few images.
     cross_validation: Literal["auto"] | Annotated[int, Field(ge=1, le=FOLDS)] = 1
     # Repetitions of the best trials with other seeds, before the winner is chosen.
-    confirm: ConfirmationSettings | None = None
+    confirm: Annotated[ConfirmationSettings | None, BeforeValidator(_confirmation)] = None
     objective: Objective = "val_accuracy"
     # The second objective: what a network costs. None if there is only one.
     cost: Cost | None = None
@@ -112,6 +118,11 @@ class SearchSettings(Frozen):
     @classmethod
     def _two_objectives(cls, values: Any) -> Any:
         return with_cost(values) if isinstance(values, dict) else values
+
+    @property
+    def confirms_always(self) -> ConfirmationSettings | None:
+        """How the best trials are repeated, if that does not depend on how the phase ends."""
+        return None if self.confirm is None or self.confirm.only_saturated else self.confirm
 
     @property
     def measures_latency(self) -> bool:

@@ -12,6 +12,7 @@ from cnn.core.directory import Directory
 from cnn.core.errors import InputError
 from cnn.rundir.extension import Extension
 from cnn.rundir.trials import TrialResult
+from cnn.search.confirm import plan_confirmation
 from cnn.search.context import Search
 from cnn.search.extension import Plan, plan_extension
 from cnn.search.hyperopt_documents import point_of
@@ -162,23 +163,28 @@ def proposals(made: SearchRound, numbers: list[int]) -> list[dict[str, Any]]:
     return [made.params(point_of(domain, one[0])).model_dump() for one in found if one]
 
 
+def confirmation_round(folder: Path, own: Settings, trials: list[TrialResult]) -> ConfirmationRound:
+    (phase,) = own.phases
+    search = search_of(folder, own, trials, first_number=7)
+    plan = plan_confirmation(phase, own.final, trials, saturated=False)
+    assert plan is not None
+    return ConfirmationRound(search, phase, SearchSpace(phase), PhaseTrials(search, phase), plan)
+
+
 def test_repetitions_stay_valid_and_their_numbers_are_not_used_again(tmp_path: Path) -> None:
     own = settings(search={"confirm": {"top": 2, "seeds": 2}, "max_trials": 6})
-    (phase,) = own.phases
     trials = [tried(n, accuracy=0.6 + n / 100) for n in range(3)]
     trials += [tried(3, repeats=2), tried(4, repeats=1), tried(5, repeats=2), tried(6, repeats=1)]
     made = search_round(tmp_path, own, trials, first_number=7)
     assert sorted(made.others) == [3, 4, 5, 6]
     assert [trial.number for trial, _ in made.earlier] == [0, 1, 2]
     new = [tried(7, accuracy=0.99), tried(8, accuracy=0.1)]
-    search = search_of(tmp_path, own, [*trials, *new], first_number=7)
-    again = ConfirmationRound(search, phase, SearchSpace(phase), PhaseTrials(search, phase))
+    again = confirmation_round(tmp_path, own, [*trials, *new])
     assert again.repeats == {9: 7, 10: 7}
     assert list(again.earlier) == []
     # A driver that died had made one of them.
     done = [*trials, *new, tried(9, repeats=7)]
-    search = search_of(tmp_path, own, done, first_number=7)
-    again = ConfirmationRound(search, phase, SearchSpace(phase), PhaseTrials(search, phase))
+    again = confirmation_round(tmp_path, own, done)
     assert again.repeats == {9: 7, 10: 7}
     assert [trial.number for trial, _ in again.earlier] == [9]
 

@@ -16,7 +16,7 @@ from support.made_up import bare_trial
 from support.paths import CONF_DIR
 from support.unfinished import assert_others_kept, unfinished_copy
 
-from cnn import tune
+from cnn import Run, tune
 from cnn.core.directory import Directory
 from cnn.data.data_set import DataSet
 from cnn.rundir.trials import TrialResult, read_trials
@@ -121,13 +121,13 @@ def two_greys(root: Path, each: int) -> None:
 
 
 SEARCH: dict[str, Any] = {
-    "max_trials": 40,
+    "max_trials": 10,
     "startup_trials": 3,
     "epochs": 15,
     "patience": 15,
     "parallelism": 1,
 }
-SPACE = {"learning_rate": {"low": 3e-3, "high": 1e-2}}
+SPACE = {"learning_rate": {"low": 3e-3, "high": 1e-2}, "filters": {"choices": [2, 4, 8]}}
 QUICK = {"epochs": 1, "attempts": 1, "suspects": "none"}
 
 
@@ -152,7 +152,14 @@ def notes(run: Path) -> list[str]:
 
 
 def test_a_saturated_search_ends_and_says_so(saturated_run: Path) -> None:
-    assert 6 <= len(read_trials(Directory(saturated_run))) < 40
+    trials = read_trials(Directory(saturated_run))
+    searched = [trial for trial in trials if trial.repeats is None]
+    assert 6 <= len(searched) < 10
+    # What may win was trained again, with no more trainings than were saved.
+    repeated = {trial.repeats for trial in trials} - {None}
+    assert len(repeated) > 1
+    assert len(trials) <= 10
+    assert Run.load(saturated_run).result.winner.number in repeated
     assert len(notes(saturated_run)) == 1
     assert "its 5 best trials" in (saturated_run / "report.html").read_text()
 
@@ -179,6 +186,7 @@ def test_a_killed_search_is_saturated_when_it_is_resumed(
     run = tmp_path / "run"
     words = ["jobs/tune.py", "--data", str(data.path), "--out", str(run)]
     words += ["--config", "conf/test.toml", "--set", "space.learning_rate={low=3e-3, high=1e-2}"]
+    words += ["--set", "space.filters={choices=[2, 4, 8]}"]
     for key, value in SEARCH.items():
         words += ["--set", f"search.{key}={value}"]
     kill_when(words, (run / "trials" / "00003.json").exists)
