@@ -30,6 +30,7 @@ from cnn.search.preflight import check_visible
 from cnn.search.run_phases import choose_winner, run_phases
 from cnn.search.tensorboard import write_events
 from cnn.search.train_winner import train_winner
+from cnn.settings.objective import has_own_field, metric_words
 from cnn.settings.schema import SETTINGS
 from cnn.settings.toml import dump_settings
 from cnn.spark.slots import count_slots, task_profile, wait_for_executors
@@ -112,6 +113,9 @@ def run_search(
         history.notes.append(text)
         search.say(text)
 
+    objective = settings.phase(winner.phase).objective
+    if not has_own_field(objective) and trained.test.objective is None:
+        note(f"the {metric_words(objective)} of the test images could not be computed")
     pareto = train_front(search, winner, history.trials, note)
     labels = labels_of(search, winner, note)
     result = make_result(

@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from support.paths import CONF_DIR
 from support.unfinished import assert_others_kept, unfinished_copy
@@ -76,10 +77,15 @@ def test_a_function_that_executors_lack_is_refused_before_anything_starts(
     assert not list(tmp_path.iterdir())
 
 
-def a_function() -> Callable[..., Any]:
-    """A function as a notebook defines it, which executors cannot import."""
+def a_function(fails_for: Sequence[int] = ()) -> Callable[..., Any]:
+    """A function as a notebook defines it, which executors cannot import.
+
+    It raises for these labels.
+    """
 
     def cost(probabilities: np.ndarray, labels: np.ndarray) -> Any:
+        if np.array_equal(labels, fails_for):
+            raise ValueError("of these images nothing can be said")
         return -1000 * (probabilities.argmax(axis=1) == labels).mean()
 
     return cost
@@ -148,7 +154,12 @@ def test_a_run_is_resumed_with_the_same_function_alone(
     last = unfinished_copy(whole, out)
     with pytest.raises(InputError, match=r"__main__:cost was passed in Python: call cnn\.tune"):
         cnn.tune(spark, out=out, resume=True)
-    again = cnn.tune(spark, out=out, resume=True, search={"objective": a_function()})
+    # That it fails on the test images is said, and nothing else is lost.
+    tested = pq.read_table(whole / "test.parquet")["label"].to_pylist()
+    function = a_function(fails_for=tested)
+    again = cnn.tune(spark, out=out, resume=True, search={"objective": function})
+    assert again.result.test.objective is None
+    assert "the cost of the test images could not be computed" in again.result.notes
     assert again.params == found[0].params
     assert_others_kept(whole, out, last)
     assert json.loads(last.read_text())["objective"] is not None
