@@ -23,7 +23,7 @@ from support import faults
 from support.cluster import Cluster, standalone
 from support.faults import Fault, Heal, Scene, listening, processes, still_listening
 from support.jobs import SHORT_LIVED, Run, clean_environment
-from support.jobs_under_fault import JOBS, Job, Material, make_material
+from support.jobs_under_fault import JOBS, Job, Material
 from support.paths import REPOSITORY
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
@@ -73,7 +73,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def material(submit: Run, noise_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Material:
-    return make_material(submit, noise_data, tmp_path_factory.mktemp("material"))
+    return Material(submit, noise_data, tmp_path_factory.mktemp("material"))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from cnn.rundir.earlier_runs import read_earlier
 from cnn.rundir.trials import TrialResult, read_trials
 from cnn.start import RunRequest, resume_run
 
-TRIALS = 12
+TRIALS = 8
 # The others are run with --all.
 IN_CI = 2
 MOMENTS = [pytest.param(n, marks=[pytest.mark.slow] if n != IN_CI else []) for n in range(10)]

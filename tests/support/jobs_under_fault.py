@@ -5,7 +5,7 @@ import json
 import shutil
 import zipfile
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import ClassVar
@@ -32,32 +32,45 @@ TRIALS = 6
 EPOCHS = 60
 
 
-@dataclass(frozen=True)
 class Material:
-    """What jobs work on: images, a small data set, and a run directory with a model in it."""
+    """What jobs work on; each part is made when a job first needs it."""
 
-    images: Path
-    data: Path
-    run: Path
-    # The images as a data directory, and a backbone for them.
-    many: Path
-    backbone: Path
+    def __init__(self, submit: Run, data: Path, root: Path) -> None:
+        self._submit = submit
+        self._root = root
+        # A small data set.
+        self.data = data
+
+    @cached_property
+    def images(self) -> Path:
+        draw_images(self._root / "images")
+        return self._root / "images"
 
     def names(self) -> list[str]:
         return sorted(str(path.relative_to(self.images)) for path in self.images.rglob("*.jpg"))
 
+    @cached_property
+    def many(self) -> Path:
+        """The images as a data directory."""
+        assert self.images.parent == self._root
+        return preprocess(self._submit, self._root, *ALIKE)
 
-def make_material(submit: Run, noise_data: Path, root: Path) -> Material:
-    draw_images(root / "images")
-    many = preprocess(submit, root, *ALIKE)
-    backbone = save_backbone(root / "small.keras")
-    (root / "run").mkdir()
-    pixels = keras.Input((SIZE, SIZE, 1), dtype="uint8")
-    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(pixels))
-    keras.Model(pixels, keras.layers.Dense(2, "softmax")(x)).save(root / "run" / "model.keras")
-    card = made_up.card(SIZE, ("cats", "dogs"))
-    (root / "run" / "model.json").write_text(card.model_dump_json())
-    return Material(root / "images", noise_data, root / "run", many, backbone)
+    @cached_property
+    def backbone(self) -> Path:
+        """A backbone for the images."""
+        return save_backbone(self._root / "small.keras")
+
+    @cached_property
+    def run(self) -> Path:
+        """A run directory with a model in it."""
+        run = self._root / "run"
+        run.mkdir()
+        pixels = keras.Input((SIZE, SIZE, 1), dtype="uint8")
+        x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(pixels))
+        keras.Model(pixels, keras.layers.Dense(2, "softmax")(x)).save(run / "model.keras")
+        card = made_up.card(SIZE, ("cats", "dogs"))
+        (run / "model.json").write_text(card.model_dump_json())
+        return run
 
 
 # All drawn images of a class show the same picture.
