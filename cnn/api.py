@@ -26,6 +26,7 @@ from cnn.report.data_page import render_data_page
 from cnn.run import Run
 from cnn.search.run_search import default_run_dir
 from cnn.settings.cli_defaults import DOWNLOADS, SAMPLE_PAIRS
+from cnn.settings.objective import first_objective
 from cnn.spark.machine import keras_overridden
 from cnn.spark.session import existing_session
 from cnn.start import RunRequest, extend_run, resume_run, start_run
@@ -163,7 +164,8 @@ def tune(
         out: The run directory to write: a path or a URI; by default a new one in `runs/`.
         search: Settings of the search, such as {"max_trials": 50}. This table and the next six
             are those of conf/default.toml; they are laid over it and over the files of `config`.
-            `objective` may also be a function `objective(probabilities, labels)` of your own.
+            `objective` may also be a function `objective(probabilities, labels)` of your own, or
+            a list of an objective and a cost.
         space: The possible values of each parameter, such as {"filters": {"choices": [16, 32]}}.
         phases: The tables of a search in several phases.
         final: Settings of the final training of the winner.
@@ -262,14 +264,16 @@ def _add_objective(
     A run that `keeps` its settings, because it is resumed or extended, knows the name of a function
     that is sent.
     """
-    function = search.get("objective") if isinstance(search, Mapping) else None
+    objective = search.get("objective") if isinstance(search, Mapping) else None
+    function = first_objective(objective)
     if search is None or not callable(function):
         return search
     name = function_name(function, "objective")
     _send(name, pack(function, "objective"), functions)
     if keeps and is_sent(name):
         return {key: value for key, value in search.items() if key != "objective"}
-    return {**search, "objective": name}
+    costs = objective[1:] if isinstance(objective, list | tuple) else []
+    return {**search, "objective": [name, *costs] if costs else name}
 
 
 def _send(name: str, packed: bytes, functions: dict[str, bytes]) -> bool:

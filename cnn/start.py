@@ -32,6 +32,7 @@ from cnn.search.preflight import check_inputs, check_point_names, check_run_dir
 from cnn.search.resume import check_unchanged, resume_settings
 from cnn.search.run_search import run_search
 from cnn.search.warm_start import warm_start
+from cnn.settings.objective import first_objective
 from cnn.settings.params import NO_BACKBONE
 from cnn.settings.schema import FEW_IMAGES, Settings
 from cnn.settings.toml import CONF, assign, load_settings, overlay, read_tables, settings_text
@@ -284,7 +285,8 @@ def _named(request: RunRequest) -> set[str]:
     tree = overlay(dict(request.tables or {}), assigned)
     # An assignment may reach into a phase: phases.0.objective.
     searches = [tree.get("search", {}), *tree.get("phases", {}).values()]
-    given = [tree.get("model", {}).get("builder"), *(table.get("objective") for table in searches)]
+    objectives = (first_objective(table.get("objective")) for table in searches)
+    given = [tree.get("model", {}).get("builder"), *objectives]
     return {name for name in given if isinstance(name, str)}
 
 

@@ -20,8 +20,6 @@ COSTS: Mapping[Cost, tuple[str, str, float]] = {
     "parameters": ("thousand parameters", "thousand parameters", 1e3),
 }
 _SHARES = {"val_accuracy", "val_balanced_accuracy"}
-# Rows of the table.
-_MOST = 20
 
 
 def front_view(
@@ -53,8 +51,7 @@ def front_view(
     ]
     return {
         "plot": _plot(name, known, members, phase, result.winner.number),
-        "rows": rows[-_MOST:],
-        "more": max(0, len(rows) - _MOST),
+        "rows": rows,
         "value": metric_words(phase.objective),
         "cost": words,
         "unit": brief,

@@ -100,7 +100,7 @@ def extension_lines(result: RunResult) -> list[str]:
     if finals[-1].kept:
         lines.append(
             f"nothing better was found: trial {result.winner.number} wins again, its model and its "
-            "test result were kept, and the test set was not opened again"
+            "test result were kept, and the test set was not opened again for it"
         )
     again = opened_again(result)
     return lines if again is None else [*lines, again]

@@ -24,7 +24,7 @@ from cnn.rundir.metrics import ConfidenceInterval, Metrics, Score, TestMetrics
 from cnn.rundir.suspects import LabelCheck
 from cnn.rundir.trials import Status
 from cnn.rundir.winner_training import BackboneUsed, FinalTraining, Layer, Share
-from cnn.settings.objective import Objective
+from cnn.settings.objective import Cost, Objective
 from cnn.settings.validation import Frozen, PositiveInt, explain, shown
 
 RESULT = "result.json"
@@ -70,6 +70,8 @@ class Simplest(Frozen):
     params: dict[str, Any]
     accuracy: Share
     parameters: Count
+    # Which of its costs was compared.
+    cost: Cost = "operations"
     # Floating-point operations for an image, of this network and of the best one.
     operations: Count | None = None
     operations_of_best: Count | None = None

@@ -45,7 +45,8 @@ def plan_confirmation(
     searched = [trial for trial in trials if trial.repeats is None]
     numbers = possible_winners(phase, final, searched)
     best = [t for t in best_trials(trials, phase.objective, len(trials)) if t.number in numbers]
-    best = best[: confirm.top]
+    # Of those that may win, a worse one costs less: with the best one, the cheapest are compared.
+    best = [*best[:1], *best[max(1, len(best) - confirm.top + 1) :]]
     counted = sum(trial.status not in {"invalid", "cancelled"} for trial in searched)
     seeds = min(confirm.seeds, (phase.max_trials - counted) // len(best))
     return Confirmation(tuple(best), seeds) if seeds > 0 and len(best) > 1 else None

@@ -16,7 +16,7 @@ from cnn.rundir.result import RESULT, read_result
 from cnn.rundir.suspects import OUT_OF_FOLD, SUSPECTS
 from cnn.rundir.test_predictions import TESTED
 from cnn.rundir.trials import CHECKPOINTS
-from cnn.search.front_networks import PARETO, remove_leftovers
+from cnn.search.front_networks import PARETO, of_front, remove_others
 from cnn.search.journal import read_start, write_start
 from cnn.settings.schema import SETTINGS
 from cnn.train.features import FEATURES
@@ -45,7 +45,7 @@ def end_run(run: Directory) -> None:
     run.sub(FEATURES).remove()
     if run.exists(TEST_OUTCOME):
         run.delete(TEST_OUTCOME)
-    remove_leftovers(run)
+    remove_others(run, [network.number for network in read_result(run).pareto])
     run.drop_unfinished()
     write_report(run)
     remove_extension(run)
@@ -54,8 +54,8 @@ def end_run(run: Directory) -> None:
 def publish(run: Directory) -> None:
     """Puts the final of an extension in the place of the run's own.
 
-    Each file is replaced whole, the result last: until then readers find the old one, and a model
-    all the time.
+    Each file is replaced whole, the result last: until then readers find the old one, and the
+    winner's model all the time.
     """
     new, extension, start = run.sub(EXTENSION), read_extension(run), read_start(run)
     result = read_result(new)
@@ -69,8 +69,9 @@ def publish(run: Directory) -> None:
         elif not kept and _is_file(run, name):
             # It is about the winner that is replaced.
             run.delete(name)
+    numbers = [network.number for network in result.pareto]
     run.sub(PARETO).remove()
-    for name in _front_files(new):
+    for name in of_front(new, numbers):
         run.write(name, new.read(name))
     run.write(SETTINGS, new.read(SETTINGS))
     if extension is not None and extension not in start.extensions:
@@ -84,11 +85,6 @@ def _is_file(directory: Directory, name: str) -> bool:
     return directory.sub(name).is_file()
 
 
-def _front_files(directory: Directory) -> list[str]:
-    """The files of the networks of the front."""
-    return [f"{PARETO}/{name}" for name in directory.sub(PARETO).files()]
-
-
 def _keep(run: Directory, place: Directory, *, whole: bool) -> None:
     """Copies a run's final to `place`, the result last; without the winner if not `whole`."""
     if place.exists(RESULT):
@@ -97,7 +93,7 @@ def _keep(run: Directory, place: Directory, *, whole: bool) -> None:
     for name in (*_KEPT, *(_KEPT_OF_WINNER if whole else ())):
         if _is_file(run, name):
             run.copy(name, place)
-    for name in _front_files(run):
+    for name in of_front(run, [network.number for network in read_result(run).pareto]):
         place.write(name, run.read(name))
     # Whole or not at all, unlike a copy: it says that the others are there.
     place.write(RESULT, run.read(RESULT))

@@ -105,13 +105,18 @@ def with_earlier_finals(search: Search, result: RunResult) -> RunResult:
     )
 
 
-def _kept_final(search: Search, winner: int) -> RunResult | None:
-    """The run's own final, if it stays: the same trial has won, to be trained in the same way."""
+def trained_alike(search: Search) -> RunResult | None:
+    """What the run came to before it was extended, if winners are trained as they were then."""
     if search.extension is None:
         return None
-    before = read_result(search.run)
     same = _of_training(_final_before(search)) == _of_training(search.settings.final)
-    return before if same and before.winner.number == winner else None
+    return read_result(search.run) if same else None
+
+
+def _kept_final(search: Search, winner: int) -> RunResult | None:
+    """The run's own final, if it stays: the same trial has won, to be trained in the same way."""
+    before = trained_alike(search)
+    return before if before is not None and before.winner.number == winner else None
 
 
 def _final_before(search: Search) -> FinalSettings:

@@ -18,7 +18,7 @@ from cnn.search.resume import CHANGEABLE, changes_between, changes_of, shown
 from cnn.search.space import SearchSpace
 from cnn.search.winner import choose
 from cnn.settings.schema import PhaseSettings, SearchSettings, Settings
-from cnn.settings.toml import given_flags, overlay, parse, phase_tables, read_settings
+from cnn.settings.toml import overlay, parse, phase_tables, read_settings
 from cnn.settings.validation import validate
 
 EXTEND, RESUME, MAX_TRIALS = Option("extend"), Option("resume"), Option("max_trials")
@@ -76,19 +76,21 @@ def plan_extension(
     """
     before, tree = read_settings(text), parse(text)
     validate(SearchSettings, (tables or {}).get("search", {}), lambda key: f"search.{key}")
-    asked = overlay(dict(tables or {}), {"search": given_flags(flags)})
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    asked = overlay(dict(tables or {}), {"search": given})
     changes = changes_of(len(before.phases), asked, None, assignments)
     _check_shape(changes, before, tree)
     last, change = tree["phases"][-1], changes["phases"][-1]
-    # All of the further trials are asked for.
-    search = {"saturation": False, **changes["search"]}
+    search = dict(changes["search"])
     more = _more(search, change)
     own = [t for t in trials if t.phase == before.phases[-1].name and t.repeats is None]
     count = sum(trial.status not in {"invalid", "cancelled"} for trial in own)
     for table in tree["phases"]:
         table |= search
     space = {**last["space"], **changes.get("space", {}), **change.get("space", {})}
-    last |= change | {"max_trials": count + more, "space": space}
+    # All of the further trials are asked for.
+    last |= {"saturation": search.get("saturation", False)} | change
+    last |= {"max_trials": count + more, "space": space}
     rest = {k: v for k, v in changes.items() if k not in {"search", "space", "phases"}}
     after = validate(Settings, overlay(tree, rest))
     _check_same_search(before, after)

@@ -5,11 +5,14 @@ from collections.abc import Callable, Sequence
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.model.card import MODEL_CARD
+from cnn.model.file_check import MODEL
 from cnn.model.picture_file import PICTURES
 from cnn.rundir.front import cost_of, front
 from cnn.rundir.result import FrontNetwork, WinnerOutcome
+from cnn.rundir.test_predictions import TESTED
 from cnn.rundir.trials import TrialResult
 from cnn.search.context import Search
+from cnn.search.extended_final import trained_alike
 from cnn.search.make_result import model_card
 from cnn.search.train_winner import train_winner
 from cnn.spark.retry import SparkGone
@@ -17,6 +20,7 @@ from cnn.train.final import TEST_OUTCOME, read_tested
 
 # The folder of a run with one folder for each of them, named by its trial.
 PARETO = "pareto"
+_FILES = (MODEL, MODEL_CARD, TESTED)
 
 
 def train_front(
@@ -27,7 +31,8 @@ def train_front(
 ) -> tuple[FrontNetwork, ...]:
     """Trains, saves and tests networks of the front in the same way as the winner.
 
-    Those that an earlier driver finished are not trained again. One that fails is left out.
+    Those that an earlier driver finished, or the run before it was extended, are not trained again.
+    One that fails is left out.
 
     Args:
         search: What all phases share.
@@ -43,15 +48,23 @@ def train_front(
     own = [trial for trial in trials if trial.phase == phase.name]
     members = front(own, phase.objective, cost_of(phase))
     wanted = spread([t for t in members if t.number != winner.number], search.settings.final.pareto)
+    before = trained_alike(search)
+    kept = {network.number: network for network in before.pareto} if before else {}
     found = []
     for trial in wanted:
         place = search.results.sub(f"{PARETO}/{trial.number}")
+        if trial.number in kept:
+            # It is as the extended run had it, and is not tested again.
+            for name in of_front(search.run, [trial.number]):
+                search.results.write(name, search.run.read(name))
+            found.append(kept[trial.number])
+            continue
         try:
             outcome = _trained(search, trial, trials, place)
         except SparkGone:
             raise
         except Error as error:
-            note(f"the network of trial {trial.number}, which is on the front, is missing: {error}")
+            note(str(error))
             continue
         card = model_card(search.manifest, search.settings, trial, outcome)
         place.write(MODEL_CARD, f"{card.model_dump_json(indent=1)}\n".encode())
@@ -69,12 +82,20 @@ def spread(members: Sequence[TrialResult], count: int) -> list[TrialResult]:
     return [members[place] for place in sorted(places)]
 
 
-def remove_leftovers(run: Directory) -> None:
-    """Removes what only an unfinished run needs of these networks."""
-    for name in run.names(PARETO):
-        for leftover in (TEST_OUTCOME, PICTURES):
-            if run.exists(f"{PARETO}/{name}/{leftover}"):
-                run.delete(f"{PARETO}/{name}/{leftover}")
+def of_front(directory: Directory, numbers: Sequence[int]) -> list[str]:
+    """The files of the trained networks with these numbers, and nothing else that lies there."""
+    names = (f"{PARETO}/{number}/{name}" for number in numbers for name in _FILES)
+    return [name for name in names if directory.sub(name).is_file()]
+
+
+def remove_others(run: Directory, numbers: Sequence[int]) -> None:
+    """Removes what is not of the networks with these numbers, and what only their making needed."""
+    for folder in {*run.names(PARETO)} - {*map(str, numbers)}:
+        run.sub(f"{PARETO}/{folder}").remove()
+    for number in numbers:
+        for name in (TEST_OUTCOME, PICTURES):
+            if run.exists(f"{PARETO}/{number}/{name}"):
+                run.delete(f"{PARETO}/{number}/{name}")
 
 
 def _trained(

@@ -41,14 +41,18 @@ def run_phase(
     # Only the last phase of a finished run goes on.
     ended = search.extension is not None and bool(later)
     over = ended or any(trial.phase in later for trial in search.earlier)
-    if over or reason is not None:
+    # The search was over when its best trials began to be repeated.
+    begun = any(trial.number >= search.first_new for trial in trials.repeated())
+    if over or begun or reason is not None:
         # An earlier driver had ended this phase; the trials that it cancelled stay cancelled.
         trials.leave_cancelled()
+        if begun and reason is None and trials.counted() < space.trials():
+            reason = "the repetition of its best trials had begun"
     elif SearchRound(search, phase, space, trials, first_number).run(deadline):
         return trials.all(), "the timeout was reached"
     else:
         reason = trials.stopping.reason()
-    saturated = trials.stopping.is_saturated
+    saturated = begun or trials.stopping.is_saturated
     plan = plan_confirmation(phase, search.settings.final, trials.all(), saturated=saturated)
     if not over and plan is not None:
         again = ConfirmationRound(search, phase, space, trials, plan)

@@ -231,7 +231,8 @@ class ConfirmationRound(PhaseRound):
             for trial in plan.trials
             if turn >= had[trial.number]
         ]
-        whole = phase.model_copy(update={"halving": False})
+        # They have passed the limits, and a time that is measured again may be a little longer.
+        whole = phase.model_copy(update={"halving": False, "max_latency_ms": None})
         self._job = dataclasses.replace(self._job, phase=whole, keep_state=False)
         self.title = f"phase {phase.name}, the best {len(plan.trials)} again with other seeds"
         self.expression = {GRID: hp.randint(GRID, max(1, len(self._repeated)))}

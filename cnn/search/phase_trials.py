@@ -4,6 +4,7 @@ from datetime import datetime
 
 from cnn.core.clock import now
 from cnn.core.documents import Malformed
+from cnn.data.splits import TRAIN
 from cnn.rundir.heartbeat import remove_progress
 from cnn.rundir.trials import Status, TrialResult, best_trial, read_trial, trial_file, write_trial
 from cnn.search.context import Search
@@ -23,7 +24,8 @@ class PhaseTrials:
     def __init__(self, search: Search, phase: PhaseSettings) -> None:
         self._search = search
         self._phase = phase
-        self.stopping = Stopping(phase, search.run)
+        counts = search.manifest.counts[TRAIN]
+        self.stopping = Stopping(phase, search.run, max(counts.values()) / sum(counts.values()))
         earlier = [trial for trial in search.earlier if trial.phase == phase.name]
         self._done = [trial for trial in earlier if trial.status != "cancelled"]
         # Trials that an earlier driver cancelled; they run again unless the phase is over.
@@ -43,6 +45,10 @@ class PhaseTrials:
     def searched(self) -> list[TrialResult]:
         """The finished trials that do not repeat others."""
         return [trial for trial in self._done if trial.repeats is None]
+
+    def counted(self) -> int:
+        """How many of `search.max_trials` were made."""
+        return sum(trial.status not in {"invalid", "cancelled"} for trial in self.searched())
 
     def repeated(self) -> list[TrialResult]:
         """The finished repetitions of the best trials."""

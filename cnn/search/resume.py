@@ -65,7 +65,11 @@ def resume_settings(
     space = changes.pop("space", {})
     for table, change in zip(tree["phases"], phase_tables(changes), strict=True):
         own = {**table["space"], **space, **change.get("space", {})}
-        table |= changes["search"] | change | {"space": own}
+        asked = changes["search"] | change
+        if isinstance(asked.get("objective"), str):
+            # One objective in place of two.
+            asked = {"cost": None, **asked}
+        table |= asked | {"space": own}
     rest = {k: v for k, v in changes.items() if k not in {"search", "phases"}}
     after = validate(Settings, overlay(tree, rest))
     found = list(changes_between(before, after))

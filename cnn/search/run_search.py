@@ -36,9 +36,7 @@ from cnn.settings.toml import dump_settings
 from cnn.spark.slots import count_slots, task_profile, wait_for_executors
 from cnn.spark.unsupported import refuse_python_memory
 from cnn.train.hosts import prepare_hosts
-from cnn.train.multi_worker import (
-    check_workers,
-)
+from cnn.train.multi_worker import check_workers
 
 
 def run_search(

@@ -16,24 +16,28 @@ _BEST = 5
 _LEAST_GAIN = 0.001
 
 
-def saturated(phase: PhaseSettings, trials: Sequence[TrialResult]) -> str | None:
+def saturated(
+    phase: PhaseSettings, trials: Sequence[TrialResult], chance: float = 0.0
+) -> str | None:
     """Why a phase is saturated, and how much it saves to end it; None if it is not.
 
     It is once the start-up trials and as many again have run to their end, the best five are within
     one standard error of each other, and the expected gain of the trials that are left is below
     0.001 and below half a validation image. A grid is tried whole, and the standard error is that
-    of a proportion of images, so only a strategy with `val_accuracy` alone can be saturated.
+    of a proportion of images, so only a strategy with `val_accuracy` alone can be saturated. Nor is
+    a phase whose best trial is no better than guessing: networks that guess are all equal.
 
     Args:
         phase: The phase's settings.
         trials: Its trials so far, without repetitions.
+        chance: The accuracy of guessing the largest class.
     """
     if phase.strategy == "grid" or phase.objective != "val_accuracy" or phase.cost is not None:
         return None
     if not phase.saturation:
         return None
-    counted = sum(trial.status not in {"invalid", "cancelled"} for trial in trials)
-    left = phase.max_trials - counted
+    counted = [trial for trial in trials if trial.status not in {"invalid", "cancelled"}]
+    left = phase.max_trials - len(counted)
     done = sum(trial.status == "ok" for trial in trials)
     if left < 1 or done < max(_BEST, 2 * phase.startup_trials):
         return None
@@ -45,9 +49,11 @@ def saturated(phase: PhaseSettings, trials: Sequence[TrialResult]) -> str | None
     error = standard_error(best[0])
     scored = sum(trial.status in {"ok", "pruned"} for trial in trials)
     gain = expected_gain(scores, scored, left)
-    if scores[0] - scores[-1] > error or gain >= min(_LEAST_GAIN, 0.5 / images):
+    if scores[0] <= chance + error or scores[0] - scores[-1] > error:
         return None
-    seconds = statistics.fmean((t.ended - t.started).total_seconds() for t in trials)
+    if gain >= min(_LEAST_GAIN, 0.5 / images):
+        return None
+    seconds = statistics.fmean((t.ended - t.started).total_seconds() for t in counted)
     more = f"another {left} trials" if left > 1 else "another trial"
     return (
         f"its {_BEST} best trials are within one standard error ({error:.4f}) of each other, and "

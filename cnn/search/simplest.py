@@ -14,6 +14,7 @@ from cnn.rundir.result import Simplest
 from cnn.rundir.trials import TrialResult, trial_key
 from cnn.search.winner import best_trials
 from cnn.settings.final import FinalSettings
+from cnn.settings.objective import Cost
 from cnn.settings.schema import PhaseSettings
 
 # A network is simpler if its cost is below this fraction of another's. What two networks on the
@@ -62,9 +63,10 @@ def simplest(
     if not winner.validation_images or winner.accuracy is None or winner.parameters is None:
         return None
     equals = as_good(phase, final, winner, trials)
+    name = _compared(phase, equals)
     costs = _costs(phase, equals)
     best = min(equals, key=lambda trial: costs[trial.number])
-    less = _FASTER if phase.cost == "latency_ms" else _SIMPLER
+    less = _FASTER if name == "latency_ms" else _SIMPLER
     if costs[best.number] >= less * costs[winner.number]:
         best = winner
     assert best.accuracy is not None
@@ -74,6 +76,7 @@ def simplest(
         params=best.params,
         accuracy=best.accuracy,
         parameters=best.parameters,
+        cost=name,
         operations=best.operations,
         operations_of_best=winner.operations,
         latency_ms=best.latency_ms,
@@ -92,6 +95,9 @@ def possible_winners(
     "simplest"` each trial that is as good as the best and costs less than all better ones.
     """
     confirm = phase.confirms_always
+    if confirm is None:
+        # Those of which some are being repeated were found by their own scores.
+        trials = [trial for trial in trials if trial.repeats is None]
     top = best_trials(trials, phase.objective, confirm.top if confirm else 1)
     numbers = {trial.number for trial in top}
     if not top or final.choose == "best" or not has_equals(phase, final):
@@ -149,9 +155,13 @@ def standard_error(trial: TrialResult) -> float:
     return math.sqrt(share * (1 - share) / count)
 
 
+def _compared(phase: PhaseSettings, trials: Sequence[TrialResult]) -> Cost:
+    """Which cost is known of all these trials."""
+    wanted = cost_of(phase)
+    return wanted if all(getattr(t, wanted) is not None for t in trials) else "parameters"
+
+
 def _costs(phase: PhaseSettings, trials: Sequence[TrialResult]) -> dict[int, float]:
     """The cost of each by number, in the same order."""
-    wanted = cost_of(phase)
-    known = all(getattr(trial, wanted) is not None for trial in trials)
-    name = wanted if known else "parameters"
+    name = _compared(phase, trials)
     return {trial.number: getattr(trial, name) or 0 for trial in trials}

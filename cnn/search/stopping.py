@@ -10,24 +10,34 @@ from cnn.search.saturation import saturated
 from cnn.settings.schema import PhaseSettings
 
 _FAILED = {"diverged", "invalid", "timeout", "out_of_memory", "crashed", "lost"}
+# So many networks in a row that are slower than the limit: no other will be found.
+_MOST_TOO_SLOW = 100
 
 
 class Stopping:
     """Decides from the trials of a phase, as they end, whether it is over."""
 
-    def __init__(self, phase: PhaseSettings, run: Directory) -> None:
+    def __init__(self, phase: PhaseSettings, run: Directory, chance: float = 0.0) -> None:
+        """`chance` is the accuracy of guessing the largest class."""
         self._phase = phase
         self._run = run
+        self._chance = chance
         self._best: Key | None = None
         self._reached = False
         self._stalled = 0
         self._trials: list[TrialResult] = []
         self._saturated: str | None = None
         self._failures: list[TrialResult] = []
+        self._slow_in_a_row = 0
 
     def add(self, trial: TrialResult) -> None:
         """Takes in a trial. Raises Error if too many in a row have failed."""
         self.remember(trial)
+        if _too_slow(self._phase, trial):
+            self._slow_in_a_row += 1
+            self._check_too_slow(trial)
+            return
+        self._slow_in_a_row = 0
         # A trial that was never launched (no host) says nothing about the cluster.
         if trial.status in _FAILED and (trial.status != "invalid" or trial.host is not None):
             self._failures.append(trial)
@@ -48,7 +58,7 @@ class Stopping:
             self._stalled += 1
 
     def go_on(self) -> None:
-        """Lets a finished search go on: what had ended it does not end it again."""
+        """Lets a finished search go on: what had ended it does not by itself end it again."""
         self._stalled = 0
         self._saturated = None
         if self._reached:
@@ -68,7 +78,7 @@ class Stopping:
         if most is not None and self._stalled >= most:
             return f"{self._stalled} trials in a row were no better"
         # Trials that were running then, and end all the same, change nothing about it.
-        self._saturated = self._saturated or saturated(self._phase, self._trials)
+        self._saturated = self._saturated or saturated(self._phase, self._trials, self._chance)
         return self._saturated
 
     def _reaches(self, trial: TrialResult) -> bool:
@@ -77,6 +87,13 @@ class Stopping:
         if target is None or value is None:
             return False
         return value <= target if objective == "val_loss" else value >= target
+
+    def _check_too_slow(self, last: TrialResult) -> None:
+        if self._slow_in_a_row >= _MOST_TOO_SLOW:
+            raise Error(
+                f"{self._slow_in_a_row} networks in a row were too slow: the last one, trial "
+                f"{last.number}, took {last.cause()}"
+            )
 
     def _check_failures(self) -> None:
         if len(self._failures) < self._phase.max_consecutive_failures:
@@ -87,3 +104,9 @@ class Stopping:
             f"first, trial {first.number} ({first.status}): {first.cause()}; "
             f"see {self._run.uri}/{TRIALS}"
         )
+
+
+def _too_slow(phase: PhaseSettings, trial: TrialResult) -> bool:
+    """Whether a trial was refused for the time that its network takes, which is no failure."""
+    most, taken = phase.max_latency_ms, trial.latency_ms
+    return trial.status == "invalid" and most is not None and taken is not None and taken > most

@@ -52,7 +52,8 @@ def train_winner(
     params = search.settings.model.params_kind.model_validate(winner.params)
     regime = regime_of(params)
     if regime == "frozen" and final.workers > 1:
-        search.say("the winner is the head of a frozen backbone, which one executor trains alone")
+        head = f"trial {winner.number} is the head of a frozen backbone"
+        search.say(f"{head}, which one executor trains alone")
     results = search.results if place is None else place
     job = FinalJob(
         job=dataclasses.replace(search.job(phase), results=results.uri),
@@ -112,7 +113,7 @@ def _train_and_test(
         isolated = isolation(search, phase, slots, job.workers)
         job = _train_together(search, job, dataclasses.replace(isolated, timeout=None), profile)
     isolated = dataclasses.replace(isolation(search, phase, slots, 1), timeout=None)
-    context.setJobDescription("training and testing the winner")
+    context.setJobDescription(f"training and testing {_name(search, job)}")
     try:
         trained: WinnerOutcome | str = launch(
             context,
@@ -122,9 +123,9 @@ def _train_and_test(
             profile=profile,
         )
     except TaskFailed as error:
-        raise _failed(search, failure(error)) from None
+        raise _failed(search, job, failure(error)) from None
     if isinstance(trained, str):
-        raise _died(search, trained)
+        raise _died(search, job, trained)
     return trained
 
 
@@ -135,7 +136,7 @@ def _train_together(
     context = search.spark.sparkContext
     for attempt in range(job.attempts):
         _train_before(search, job, attempt, isolated, profile)
-        context.setJobDescription(f"training the winner on {job.workers} executors")
+        context.setJobDescription(f"training {_name(search, job)} on {job.workers} executors")
         for left in reversed(range(job.job.phase.max_lost + 1)):
             try:
                 found = train_together(context, job, attempt, isolated, profile)
@@ -144,10 +145,10 @@ def _train_together(
                 if is_gone(context):
                     raise SparkGone(error) from None
                 if not left:
-                    raise _failed(search, failure(error), f"/{LOGS}") from None
+                    raise _failed(search, job, failure(error), f"/{LOGS}") from None
                 search.say(f"{failure(error)}; all {job.workers} go on from their last epoch")
         if "error" in found:
-            raise _failed(search, found["error"])
+            raise _failed(search, job, found["error"])
         job = dataclasses.replace(job, continued=found["continued"])
         if found["accuracy"] >= job.expected_accuracy - job.tolerance:
             return dataclasses.replace(job, attempts=attempt + 1)
@@ -165,7 +166,7 @@ def _train_before(
     if job.head_epochs is None and job.job.origin is None:
         return
     context = search.spark.sparkContext
-    context.setJobDescription("training the winner's head")
+    context.setJobDescription(f"training the head of {_name(search, job)}")
     try:
         evidence: str | None = launch(
             context,
@@ -175,15 +176,20 @@ def _train_before(
             profile=profile,
         )
     except TaskFailed as error:
-        raise _failed(search, failure(error)) from None
+        raise _failed(search, job, failure(error)) from None
     if evidence is not None:
-        raise _died(search, evidence)
+        raise _died(search, job, evidence)
 
 
-def _died(search: Search, evidence: str) -> Error:
+def _name(search: Search, job: FinalJob) -> str:
+    is_winner = job.job.results == search.results.uri
+    return "the winner" if is_winner else f"trial {job.number}, of the front,"
+
+
+def _died(search: Search, job: FinalJob, evidence: str) -> Error:
     write_log(search.run, LOG_OF_FINAL, evidence)
-    return _failed(search, last_line(evidence), f"/{LOGS}/{LOG_OF_FINAL}.log")
+    return _failed(search, job, last_line(evidence), f"/{LOGS}/{LOG_OF_FINAL}.log")
 
 
-def _failed(search: Search, cause: str, where: str = "") -> Error:
-    return Error(f"training the winner failed: {cause}; see {search.run.uri}{where}")
+def _failed(search: Search, job: FinalJob, cause: str, where: str = "") -> Error:
+    return Error(f"training {_name(search, job)} failed: {cause}; see {search.run.uri}{where}")

@@ -1,5 +1,6 @@
 """What a strategy is told of trials that have two objectives: their order."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,8 +59,8 @@ def _crowding(points: Sequence[tuple[float, float]], members: Sequence[int]) -> 
     for axis in (0, 1):
         line = sorted(members, key=lambda index: points[index][axis])
         length = points[line[-1]][axis] - points[line[0]][axis]
-        found[line[0]] = found[line[-1]] = float("inf")
+        found[line[0]] = found[line[-1]] = math.inf
         for before, own, after in zip(line, line[1:], line[2:], strict=False):
-            if length:
+            if 0 < length < math.inf:
                 found[own] += (points[after][axis] - points[before][axis]) / length
     return found

@@ -76,6 +76,15 @@ def with_cost(search: dict[str, Any]) -> dict[str, Any]:
     return {**search, "halving": False} if search.get("cost") is not None else search
 
 
+def first_objective(value: Any) -> Any:
+    """The first of two objectives; what is no list unchanged.
+
+    >>> first_objective(["val_f1", "latency"]), first_objective("val_f1")
+    ('val_f1', 'val_f1')
+    """
+    return value[0] if isinstance(value, list | tuple) and value else value
+
+
 def is_function(objective: Objective) -> bool:
     """Whether an objective is a user's own function."""
     return ":" in objective

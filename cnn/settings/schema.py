@@ -45,7 +45,9 @@ class ConfirmationSettings(Frozen):
 
 
 def _confirmation(value: Any) -> Any:
-    return ConfirmationSettings(only_saturated=True) if value == "auto" else value
+    if value == "auto":
+        return ConfirmationSettings(only_saturated=True)
+    return None if value == "never" else value
 
 
 # With fewer training images in a class, too few are left for validation. With a backbone, whose

@@ -148,7 +148,6 @@ def _train(
         send_to_parent(known)
     stage = _prepare(job, params, seed, images, earlier)
     models, epochs = stage.models, stage.epochs
-    built = time.monotonic()
     known |= {"precision": stage.precision, "parameters": stage.parameters}
     known["operations"] = stage.operations
     known["max_epochs"] = epochs
@@ -156,6 +155,7 @@ def _train(
     if phase.measures_latency:
         known["latency_ms"] = measure_latency(job, params, seed, models[0])
         _check_latency(known["latency_ms"], phase.max_latency_ms)
+    built = time.monotonic()
     if isinstance(params, ModelParams) and params.has_backbone:
         known["backbone_sha256"] = job.pretrained.backbone(params.backbone).sha256
     rungs: tuple[float, ...] = ()

@@ -7,6 +7,7 @@ from support.made_up import bare_trial
 
 from cnn.rundir.trials import TrialResult
 from cnn.search.confirm import plan_confirmation
+from cnn.search.simplest import possible_winners
 from cnn.search.winner import choose
 from cnn.settings.final import FinalSettings
 from cnn.settings.schema import PhaseSettings
@@ -44,6 +45,27 @@ def test_a_saturated_phase_repeats_what_may_win_with_the_trials_that_it_saved(
     # Repetitions that there are change nothing about it.
     again = [*trials, trial(20, 5.0, 50, repeats=0, accuracy=0.2)]
     assert plan_confirmation(phase(), FINAL, again, saturated=True) == plan
+
+
+def test_what_is_being_repeated_may_still_win_and_so_may_the_others() -> None:
+    for repeated in ([], [0], [0, 1]):
+        again = [trial(20 + n, 0.3, TRIALS[n].operations or 0, repeats=n) for n in repeated]
+        assert possible_winners(phase(), FINAL, [*TRIALS, *again]) == {0, 1}
+
+
+def test_the_cheapest_of_those_that_may_win_are_compared_with_the_best() -> None:
+    chain = [trial(n, 0.01 * (n + 1), 100 - 20 * n) for n in range(5)]
+    plan = plan_confirmation(phase(), FINAL, chain, saturated=True)
+    assert plan is not None
+    assert [one.number for one in plan.trials] == [0, 3, 4]
+    alone = {"top": 1, "seeds": 3, "only_saturated": True}
+    assert plan_confirmation(phase(alone), FINAL, chain, saturated=True) is None
+
+
+def test_it_can_be_left_out() -> None:
+    assert phase("never").confirm is None
+    with pytest.raises(ValueError, match="ConfirmationSettings"):
+        phase("always")
 
 
 def test_only_a_saturated_phase_repeats_anything_unless_it_is_asked_to() -> None:

@@ -3,9 +3,10 @@
 from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.made_up import bare_trial, result, run_directory
+from support.made_up import bare_trial, manifest, result, run_directory
 from support.mlflow_server import QUIET, mlflow_server, parents_and_children
 from support.pages import Page
 
@@ -24,15 +25,32 @@ from cnn.rundir.extension import (
 )
 from cnn.rundir.result import RESULT, RunResult, read_result
 from cnn.rundir.trials import read_trials
+from cnn.search.context import Search
 from cnn.search.end_run import end_run, has_ended, publish
+from cnn.search.front_networks import train_front
 from cnn.search.journal import Start, read_start, write_start
 from cnn.search.mlflow import MlflowLog, log_finished
+from cnn.settings.toml import read_settings, settings_text
 from cnn.start import RunRequest, extend_run
+
+
+def on_front(number: int) -> dict[str, Any]:
+    """An entry of a network beside the winner."""
+    known: dict[str, Any] = {"number": number, "params": {}, "accuracy": 0.9, "test_accuracy": 0.9}
+    interval = {"low": 0.8, "high": 0.95}
+    return {
+        **known,
+        "test_interval": interval,
+        "parameters": 9,
+        "operations": 9,
+        "latency_ms": None,
+    }
 
 
 def extended(folder: Path, *, kept: bool) -> Directory:
     """A run whose extension has its result, which the run has not yet."""
-    run = run_directory(folder, result(), [bare_trial(0), bare_trial(1)])
+    old, new_front = ([on_front(number)] for number in (3, 5))
+    run = run_directory(folder, result(pareto=old), [bare_trial(0), bare_trial(1)])
     files = {"model.keras": b"old", "model.json": b"old", "test.parquet": b"old"}
     for name, content in {**files, "suspects.csv": b"old", "report.html": b"old"}.items():
         run.write(name, content)
@@ -43,7 +61,7 @@ def extended(folder: Path, *, kept: bool) -> Directory:
         started=now(), command=("second",), configs=(), first_number=8, trials=8, more=2
     )
     write_extension(run, extension)
-    changed = {"command": ["second"], "trials": {"ok": 10}}
+    changed: dict[str, Any] = {"command": ["second"], "trials": {"ok": 10}, "pareto": new_front}
     if not kept:
         changed["winner"] = {"number": 6, "phase": "search", "accuracy": 0.99, "loss": 0.01}
     new = RunResult.model_validate(result(**changed)).model_copy(
@@ -173,3 +191,32 @@ def test_an_unfinished_run_is_to_be_resumed(tmp_path: Path) -> None:
     write_start(run, Start(data="data", fingerprint="f", started=now()))
     with pytest.raises(InputError, match="has not finished: use --resume first"):
         extend_run(nullcontext(), run, RunRequest())  # type: ignore[arg-type]
+
+
+def test_networks_of_the_front_stay_if_they_are_asked_for_again(tmp_path: Path) -> None:
+    run = run_directory(tmp_path, result(pareto=[on_front(3)]), [])
+    run.write("pareto/3/model.keras", b"old")
+    write_start(run, Start(data="data", fingerprint="f", started=now(), command=("first",)))
+    settings = read_settings(settings_text(run))
+    phase = settings.phases[-1].name
+    known: dict[str, Any] = {"phase": phase, "params": {"filters": 4}, "validation_images": 50}
+    trials = [
+        bare_trial(3, accuracy=0.8, operations=10, **known),
+        bare_trial(7, accuracy=0.9, operations=20, **known),
+    ]
+    final = settings.final.model_copy(update={"pareto": 2})
+    search = Search(
+        spark=None,  # type: ignore[arg-type]
+        data=Directory("data"),
+        run=run,
+        settings=settings.model_copy(update={"final": final}),
+        manifest=manifest(16, {"faces": 9, "comics": 9}),
+        earlier=trials,
+        say=print,
+        extension=Extension(
+            started=now(), command=(), configs=(), first_number=8, trials=8, more=2
+        ),
+    )
+    (kept,) = train_front(search, trials[1], trials, print)
+    assert kept == read_result(run).pareto[0]
+    assert run.read(f"{EXTENSION}/pareto/3/model.keras") == b"old"

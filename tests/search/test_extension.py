@@ -1,5 +1,6 @@
 """What a finished run may go on with: its settings, its space, its numbers and repetitions."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cnn.search.confirm import plan_confirmation
 from cnn.search.context import Search
 from cnn.search.extension import Plan, plan_extension
 from cnn.search.hyperopt_documents import point_of
+from cnn.search.phase import run_phase
 from cnn.search.phase_rounds import ConfirmationRound, SearchRound
 from cnn.search.phase_trials import PhaseTrials
 from cnn.search.space import SearchSpace
@@ -187,6 +189,16 @@ def test_repetitions_stay_valid_and_their_numbers_are_not_used_again(tmp_path: P
     again = confirmation_round(tmp_path, own, done)
     assert again.repeats == {9: 7, 10: 7}
     assert [trial.number for trial, _ in again.earlier] == [9]
+
+
+def test_a_search_is_over_once_its_best_trials_are_being_repeated(tmp_path: Path) -> None:
+    own = settings(search={"confirm": {"top": 1, "seeds": 1}, "max_trials": 6})
+    (phase,) = own.phases
+    trials = [tried(0, accuracy=0.9), tried(1, accuracy=0.8), tried(2, repeats=0)]
+    search = dataclasses.replace(search_of(tmp_path, own, trials, first_number=0), extension=None)
+    found, reason = run_phase(search, phase, SearchSpace(phase), 0, None)
+    assert [trial.number for trial in found] == [0, 1, 2]
+    assert reason == "the repetition of its best trials had begun"
 
 
 def test_what_had_ended_a_search_does_not_end_it_again(tmp_path: Path) -> None:

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from support.data_sets import make
+from support.images import write_greys
 from support.jobs import Run as Submit
 from support.kills import kill_when
 from support.made_up import bare_trial
@@ -76,6 +75,12 @@ def test_a_gain_below_half_a_validation_image_is_none() -> None:
     assert saturated(PHASE, trials(*accuracies, images=4000)) is None
 
 
+def test_networks_that_guess_are_all_equal_and_say_nothing() -> None:
+    guessing = trials(*[0.6] * 8)
+    assert saturated(PHASE, guessing, chance=0.6) is None
+    assert saturated(PHASE, guessing, chance=0.5) is not None
+
+
 @pytest.mark.parametrize(
     "changes", [{"saturation": False}, {"strategy": "grid"}, {"objective": "val_f1"}]
 )
@@ -110,16 +115,6 @@ def test_a_number_of_trials_that_is_asked_for_is_made() -> None:
         assert not plan_extension(text, [], **given).settings.phases[0].saturation
 
 
-def two_greys(root: Path, each: int) -> None:
-    """Dark and light images, which any network tells apart."""
-    rng = np.random.default_rng(0)
-    for name, level in {"dark": 60, "light": 190}.items():
-        (root / name).mkdir(parents=True)
-        for number in range(each):
-            pixels = rng.integers(level - 40, level + 40, (16, 16)).astype(np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{number}.png")
-
-
 SEARCH: dict[str, Any] = {
     "max_trials": 10,
     "startup_trials": 3,
@@ -134,8 +129,7 @@ QUICK = {"epochs": 1, "attempts": 1, "suspects": "none"}
 @pytest.fixture(scope="module")
 def data(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> DataSet:
     root = tmp_path_factory.mktemp("greys")
-    two_greys(root / "images", 40)
-    return make(spark, root / "images", root / "data")
+    return make(spark, write_greys(root / "images", 40), root / "data")
 
 
 @pytest.fixture(scope="module")

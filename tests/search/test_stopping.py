@@ -70,6 +70,30 @@ def test_failures_in_a_row_are_an_error_with_the_first_cause(tmp_path: Path) -> 
         phase.add(trial(7, "diverged"))
 
 
+def test_a_network_that_is_too_slow_is_no_failure_but_too_many_in_a_row_are_an_error(
+    tmp_path: Path,
+) -> None:
+    phase = ending(tmp_path, max_consecutive_failures=3, max_latency_ms=2.0)
+
+    def slow(number: int) -> TrialResult:
+        return trial(
+            number, "invalid", host="executor", latency_ms=2.5, error="2.5 ms for an image"
+        )
+
+    for number in range(98):
+        phase.add(slow(number))
+    phase.add(trial(98))
+    for number in range(99, 198):
+        phase.add(slow(number))
+    with pytest.raises(Error, match=r"100 networks in a row were too slow: .* 198, took 2\.5 ms"):
+        phase.add(slow(198))
+    # What cannot be built at all still fails.
+    for number in range(2):
+        phase.add(trial(number, "invalid", host="executor", latency_ms=1.5))
+    with pytest.raises(Error, match="3 trials in a row failed"):
+        phase.add(trial(2, "invalid", host="executor"))
+
+
 def test_an_earlier_drivers_trials_are_remembered_but_its_failures_are_not_held_against_this_one(
     tmp_path: Path,
 ) -> None:

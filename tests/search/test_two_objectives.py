@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hyperopt import STATUS_FAIL, STATUS_OK, base
 from support.data_sets import make
-from support.images import write_images
+from support.images import write_greys
 from support.jobs import Run as Submit
 from support.kills import kill_when
 from support.made_up import bare_trial
@@ -19,8 +20,9 @@ from cnn.core.errors import Error, InputError
 from cnn.data.data_set import DataSet
 from cnn.rundir.result import read_result
 from cnn.rundir.trials import read_trials
-from cnn.search.front_networks import spread
+from cnn.search.front_networks import of_front, remove_others, spread
 from cnn.search.hyperopt_documents import document_of
+from cnn.search.resume import resume_settings
 from cnn.search.simplest import simplest
 from cnn.search.two_objectives import with_costs
 from cnn.settings.final import FinalSettings
@@ -80,10 +82,16 @@ def test_the_winner_among_equals_is_the_fastest_if_that_is_the_second_objective(
     final = FinalSettings(choose="simplest")
     found = simplest(phase, final, trials[0], trials)
     assert found is not None
-    assert (found.number, found.latency_ms, found.latency_ms_of_best) == (1, 1.0, 2.0)
+    assert (found.number, found.cost) == (1, "latency_ms")
+    assert (found.latency_ms, found.latency_ms_of_best) == (1.0, 2.0)
     found = simplest(phase, final, trials[0], [trials[0], trials[2]])
     assert found is not None
     assert found.number == 0
+    # With a limit alone, latency is known too, but operations decide.
+    one = phase.model_copy(update={"cost": None})
+    found = simplest(one, final, trials[0], trials)
+    assert found is not None
+    assert (found.number, found.cost) == (2, "operations")
 
 
 @pytest.mark.parametrize(
@@ -94,21 +102,54 @@ def test_members_of_a_front_are_spread_along_it(count: int, numbers: list[int]) 
     assert [trial.number for trial in spread(members, count)] == numbers
 
 
-# A wide and a narrow network; by their loss, the wide one is better or equal.
+def test_one_objective_in_place_of_two_is_another_search() -> None:
+    own = dump_settings(load_settings(assignments=['search.objective=["val_f1", "latency"]']))
+    with pytest.raises(InputError, match=r"must keep the run's search\.cost, latency_ms"):
+        resume_settings(own, assignments=["search.objective=val_f1"])
+    again = ['search.objective=["val_f1", "latency"]']
+    assert resume_settings(own, assignments=again)[0] == read_settings(own)
+
+
+def test_the_first_of_two_objectives_may_be_a_function(
+    spark: Any, data: DataSet, tmp_path: Path
+) -> None:
+    def half(probabilities: np.ndarray, labels: np.ndarray) -> float:
+        return 0.5
+
+    # It has become a name by the time the cost is looked at.
+    with pytest.raises(InputError, match=r"but got \['\S+:half', 'price'\]"):
+        tune(spark, data, tmp_path / "run", search={"objective": [half, "price"]})
+
+
+def test_only_the_networks_of_the_result_are_kept_and_no_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "precious").write_text("")
+    run = Directory(tmp_path / "run")
+    for name in ("3/model.keras", "3/tested.json", "3/notes.txt", "7/model.keras"):
+        run.write(f"pareto/{name}", b"")
+    (tmp_path / "run" / "pareto" / "9").symlink_to(tmp_path / "home")
+    assert of_front(run, [3, 4]) == ["pareto/3/model.keras"]
+    remove_others(run, [3])
+    assert run.names("pareto") == ["3"]
+    assert not run.exists("pareto/3/tested.json")
+    assert (tmp_path / "home" / "precious").exists()
+
+
+# A wide and a narrow network, of which the wide one learns faster.
 SEARCH: dict[str, Any] = {
     "strategy": "grid",
     "objective": ["val_loss", "operations"],
     "max_latency_ms": 1000.0,
     "epochs": 1,
 }
-SPACE = {"filters": {"choices": [2, 16]}, "conv_layers": 1, "learning_rate": 1e-3}
+SPACE = {"filters": {"choices": [2, 16]}, "conv_layers": 1, "learning_rate": 3e-3}
 FINAL = {"epochs": 1, "attempts": 1, "suspects": "none", "pareto": 5}
 
 
 @pytest.fixture(scope="module")
 def data(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> DataSet:
     root = tmp_path_factory.mktemp("two")
-    return make(spark, write_images(root / "images", {"a": 30, "b": 30}), root / "data")
+    return make(spark, write_greys(root / "images", 30), root / "data")
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +169,7 @@ def test_networks_of_the_front_are_trained_saved_and_tested(found: Run) -> None:
     # The cheap one is on the front in any case.
     others = {cheap.number, dear.number} if (dear.loss or 0) < (cheap.loss or 0) else {cheap.number}
     others.discard(found.result.winner.number)
-    assert {network.number for network in found.result.pareto} == others
+    assert {network.number for network in found.result.pareto} == others != set()
     assert {path.name for path in (run / "pareto").glob("*")} == {str(n) for n in others}
     for network in found.result.pareto:
         folder = run / "pareto" / str(network.number)

@@ -20,6 +20,17 @@ def write_images(root: Path, counts: dict[str, int], size: int = 24, seed: int =
     return root
 
 
+def write_greys(root: Path, each: int) -> Path:
+    """Small dark and light images, which any network learns to tell apart."""
+    rng = np.random.default_rng(0)
+    for name, level in {"dark": 60, "light": 190}.items():
+        (root / name).mkdir(parents=True)
+        for number in range(each):
+            pixels = rng.integers(level - 40, level + 40, (16, 16)).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root
+
+
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     """The bytes of a file of that kind."""
     sink = io.BytesIO()
