@@ -3,12 +3,19 @@
     python tests/benchmarks/proposals.py                                   # hours on one core
     python tests/benchmarks/proposals.py --strategies tpe optuna-tpe       # some minutes
     python tests/benchmarks/proposals.py --strategies optuna-gp --slots 8 --seeds 5
+    python tests/benchmarks/proposals.py --table tests/benchmarks/data/discs.parquet
 
 Two synthetic objectives with random delays, on simulated slots: the Hartmann function of six
 dimensions, and one of the mixed and partly idle parameters that networks have. The best after N
 trials is scaled so that random search's median is 1 and the optimum 0: smaller is better. In
 brackets: after how many trials the best so far, in the mean of the seeds, is as good as random
 search's after N. Optuna's strategies need the extra `bench`, and optuna-gp torch.
+
+With --table, trainings are searched instead: a model of recorded ones (surrogate.py) answers what a
+training of any configuration of the default space comes to, and how long it takes. The figures are
+means over the seeds of the best validation accuracy after N trials, and of the accuracy on the test
+set that a training of that configuration has in the middle. First it says how far to trust it.
+With --noiseless each configuration has one answer, that in the middle.
 """
 
 import argparse
@@ -17,16 +24,20 @@ import itertools
 import math
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from hyperopt import base, hp, rand, tpe
+from surrogate import Surrogate
+from tables import default_phase, read_table
 
 from cnn.search import optuna_strategies
 from cnn.search.hyperopt_documents import point_of
+from cnn.search.space import SearchSpace
 from cnn.search.strategies import propose
 
 TRIALS, STARTUP = 100, 8
@@ -64,9 +75,26 @@ def network(point: Any) -> float:
 
 
 _WIDTHS = [hp.choice(f"width{i}", [8, 16, 32, 64]) for i in range(5)]
-OBJECTIVES: dict[str, tuple[Callable[[Any], float], Any]] = {
-    "Hartmann 6": (hartmann, {f"x{i}": hp.uniform(f"x{i}", 0, 1) for i in range(6)}),
-    "network": (
+
+
+class Objective(NamedTuple):
+    """What is searched for the smallest loss, and where."""
+
+    space: Any
+    # The loss of a point, and how long it takes to know it, if that is its own. The number draws
+    # the noise.
+    evaluate: Callable[[Any, int], tuple[float, float | None]]
+    # The accuracies of points on a test set, if there is one.
+    test: Callable[[Sequence[Any]], np.ndarray] | None = None
+
+
+def synthetic(function: Callable[[Any], float], space: Any) -> Objective:
+    return Objective(space, lambda point, noise: (function(point), None))
+
+
+OBJECTIVES = {
+    "Hartmann 6": synthetic(hartmann, {f"x{i}": hp.uniform(f"x{i}", 0, 1) for i in range(6)}),
+    "network": synthetic(
         network,
         {
             "rate": hp.loguniform("rate", math.log(1e-5), math.log(1)),
@@ -77,6 +105,25 @@ OBJECTIVES: dict[str, tuple[Callable[[Any], float], Any]] = {
         },
     ),
 }
+
+
+@cache
+def objective(name: str, noiseless: bool) -> Objective:
+    """One of OBJECTIVES, or trainings like those of the table with this path."""
+    if name in OBJECTIVES:
+        return OBJECTIVES[name]
+    model = Surrogate(read_table(Path(name)).with_patience())
+    space = SearchSpace(default_phase())
+
+    def evaluate(point: Any, noise: int) -> tuple[float, float]:
+        answer = model.answer(space.params(point), None if noiseless else noise)
+        return answer.loss, answer.seconds
+
+    return Objective(
+        space.expression(),
+        evaluate,
+        lambda points: model.test_accuracies([space.params(point) for point in points]),
+    )
 
 
 def _lied(lie: Callable[[list[float]], float] | None, trials: base.Trials) -> base.Trials:
@@ -127,51 +174,82 @@ STRATEGIES: dict[str, Any] = {
 }
 
 
-def best_so_far(task: tuple[str, str, int, int]) -> list[float]:
-    """The best value after each of TRIALS trials, in the order in which they end."""
-    objective_name, strategy, slots, seed = task
-    function, space = OBJECTIVES[objective_name]
-    domain = base.Domain(function, space)
+class Task(NamedTuple):
+    """One search."""
+
+    objective: str
+    strategy: str
+    slots: int
+    seed: int
+    noiseless: bool = False
+
+
+def best_so_far(task: Task) -> np.ndarray:
+    """The best loss after each of TRIALS trials, in the order in which they end: (1, TRIALS).
+
+    With a test set, the accuracies of these trials on it are a second row.
+    """
+    space, evaluate, test = objective(task.objective, task.noiseless)
+    domain = base.Domain(lambda point: 0.0, space)
     trials = base.Trials()
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(task.seed)
     delays = 0.5 + rng.exponential(1.0, TRIALS)
     seeds = rng.integers(0, 2**31 - 1, TRIALS)
-    running: list[tuple[float, int]] = []
+    running: list[tuple[float, int, float]] = []
     now = 0.0
-    losses: list[float] = []
+    points: list[Any] = []
+    # In the order in which trials end.
+    losses: list[tuple[float, int]] = []
 
     def finish() -> float:
-        done, number = heapq.heappop(running)
+        done, number, loss = heapq.heappop(running)
         document = next(d for d in trials._dynamic_trials if d["tid"] == number)
-        loss = function(point_of(domain, document))
         document["result"] = {"status": "ok", "loss": loss}
         document["state"] = base.JOB_STATE_DONE
         trials.refresh()
-        losses.append(loss)
+        losses.append((loss, number))
         return done
 
     for number in range(TRIALS):
-        if len(running) == slots:
+        if len(running) == task.slots:
             now = finish()
-        documents = STRATEGIES[strategy]([number], domain, trials, int(seeds[number]))
-        for document in documents:
-            document["state"] = base.JOB_STATE_RUNNING
-        trials.insert_trial_docs(documents)
+        (document,) = STRATEGIES[task.strategy]([number], domain, trials, int(seeds[number]))
+        document["state"] = base.JOB_STATE_RUNNING
+        trials.insert_trial_docs([document])
         trials.refresh()
-        heapq.heappush(running, (now + delays[number], number))
+        points.append(point_of(domain, document))
+        loss, length = evaluate(points[number], int(seeds[number]))
+        heapq.heappush(running, (now + (length or delays[number]), number, loss))
     while running:
         finish()
-    return list(itertools.accumulate(losses, min))
+    best = list(itertools.accumulate(losses, min))
+    rows = [[loss for loss, _ in best]]
+    if test is not None:
+        rows.append([*test([points[number] for _, number in best])])
+    return np.array(rows)
 
 
-def compared(curves: np.ndarray, random: np.ndarray) -> str:
-    """The median best, and after how many trials the mean best is random search's in the end.
+def compared(curves: np.ndarray, random: np.ndarray) -> list[str]:
+    """A cell for each kind of curve, as (kinds, seeds, trials).
 
-    Both arrays have the best so far, by seed and number of trials.
+    Without a test set it is the median best, else the mean accuracy. In brackets is after how many
+    trials the mean best is what random search's is in the end.
     """
-    reached = np.flatnonzero(curves.mean(axis=0) <= random.mean(axis=0)[-1])
-    after = str(reached[0] + 1) if len(reached) else f"> {TRIALS}"
-    return f"{np.median(curves[:, -1]) / np.median(random[:, -1]):.2f} ({after})"
+    if len(curves) == 1:
+        return [
+            f"{np.median(curves[0, :, -1]) / np.median(random[0, :, -1]):.2f}"
+            + _after(curves[0], random[0])
+        ]
+    losses, tested = curves
+    return [
+        f"{1 - losses[:, -1].mean():.4f}" + _after(losses, random[0]),
+        f"{tested[:, -1].mean():.4f}" + _after(-tested, -random[1]),
+    ]
+
+
+def _after(losses: np.ndarray, random: np.ndarray) -> str:
+    reached = np.flatnonzero(losses.mean(axis=0) <= random.mean(axis=0)[-1])
+    return f" ({reached[0] + 1})" if len(reached) else f" (> {TRIALS})"
 
 
 def main() -> None:
@@ -179,24 +257,39 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
+    parser.add_argument("--table", type=Path, help="recorded trainings (trainings.py)")
+    parser.add_argument("--noiseless", action="store_true", help="the mean answer to each point")
     args = parser.parse_args()
     # Random search is what the others are compared with.
     strategies = dict.fromkeys(["random", *args.strategies])
     os.environ["OMP_NUM_THREADS"] = "1"  # each process of the pool has one core
+    if args.table:
+        squared, ranks = Surrogate(read_table(args.table).with_patience()).trust()
+        print(f"cross-validated on the table: R² {squared:.2f}, Spearman's correlation {ranks:.2f}")
     with ProcessPoolExecutor() as pool:
-        for objective in OBJECTIVES:
-            print(f"{objective}: best after {TRIALS} trials, median of {args.seeds} seeds (and")
+        for name in [str(args.table)] if args.table else OBJECTIVES:
+            what = "means" if args.table else "median"
+            print(f"{name}: best after {TRIALS} trials, {what} of {args.seeds} seeds (and")
             print("after how many trials the mean is as good as random search's in the end)")
-            print(f"  {'':14}" + "".join(f"{slots:8} slots" for slots in args.slots))
+            print(f"  {'':14}" + "".join(f"{slots:10} slots" for slots in args.slots))
             random: dict[int, np.ndarray] = {}
-            for name in strategies:
-                print(f"  {name:14}", end="", flush=True)
+            for strategy in strategies:
+                cells = []
                 for slots in args.slots:
-                    tasks = [(objective, name, slots, seed) for seed in range(args.seeds)]
-                    curves = np.array(list(pool.map(best_so_far, tasks)))
+                    tasks = [
+                        Task(name, strategy, slots, seed, args.noiseless)
+                        for seed in range(args.seeds)
+                    ]
+                    curves = np.stack(list(pool.map(best_so_far, tasks)), axis=1)
                     random.setdefault(slots, curves)
-                    print(f"{compared(curves, random[slots]):>14}", end="", flush=True)
-                print()
+                    cells.append(compared(curves, random[slots]))
+                for row, kind in zip(
+                    zip(*cells, strict=True), ("", "on the test set"), strict=False
+                ):
+                    print(
+                        f"  {kind or strategy:14}" + "".join(f"{cell:>16}" for cell in row),
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":
