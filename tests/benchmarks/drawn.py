@@ -32,38 +32,24 @@ def discs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def rings(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Pictures of a broken ring in noise: uint8 (count, 64, 64, 1), and to which side it is open.
 
-    It is the ring of an eye test (Landolt, 1888) with six sides. Place, size, stroke, gap and
-    contrast vary, and the side by up to a quarter of the way to the next one. A second, closed ring
-    and a line are in the way. Where the gap lies is a matter of form: no small part shows it.
+    It is the ring of an eye test (Landolt, 1888) with six sides, and a line is in its way. Place,
+    size, stroke, gap and contrast vary, and the side by up to a quarter of the way to the next one.
+    To which side a gap opens is a matter of form: it takes more than a few pixels to see it.
     """
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, RING_CLASSES, count)
     y, x = np.mgrid[:SIZE, :SIZE]
     pixels = np.empty((count, SIZE, SIZE, 1), np.uint8)
     for index, label in enumerate(labels):
-        ink = _ring(rng, x, y, (label + rng.uniform(-1, 1) / 4) * 2 * np.pi / RING_CLASSES)
-        ink = np.maximum(ink, rng.uniform(0.4, 1) * _ring(rng, x, y, None))
-        ink = np.maximum(ink, rng.uniform(0.4, 1) * _line(rng, x, y))
-        noisy = 90 + rng.uniform(40, 100) * ink + rng.normal(0, 20, (SIZE, SIZE))
+        radius, stroke = rng.uniform(10, 18), rng.uniform(2, 4)
+        row, column = SIZE / 2 + rng.uniform(-8, 8, 2)
+        ring = np.abs(np.hypot(y - row, x - column) - radius) < stroke / 2
+        open_at = (label + rng.uniform(-1, 1) / 4) * 2 * np.pi / RING_CLASSES
+        away = np.angle(np.exp(1j * (np.arctan2(y - row, x - column) - open_at)))
+        ring &= np.abs(away) * radius > rng.uniform(3, 6.5)
+        tilt, (row, column) = rng.uniform(0, np.pi), rng.uniform(10, SIZE - 10, 2)
+        line = np.abs((x - column) * np.sin(tilt) - (y - row) * np.cos(tilt)) < 1
+        ink = np.maximum(ring, rng.uniform(0.4, 1) * line)
+        noisy = 90 + rng.uniform(60, 150) * ink + rng.normal(0, 25, (SIZE, SIZE))
         pixels[index, :, :, 0] = np.clip(noisy, 0, 255)
     return pixels, labels
-
-
-def _ring(
-    rng: np.random.Generator, x: np.ndarray, y: np.ndarray, open_at: float | None
-) -> np.ndarray:
-    """1 on a ring, 0 elsewhere; with a gap around the angle `open_at`, in radians."""
-    radius, stroke = rng.uniform(8, 15), rng.uniform(2, 4)
-    margin = radius + stroke / 2
-    row, column = rng.uniform(margin, SIZE - margin, 2)
-    ink = np.abs(np.hypot(y - row, x - column) - radius) < stroke / 2
-    if open_at is not None:
-        away = np.angle(np.exp(1j * (np.arctan2(y - row, x - column) - open_at)))
-        ink &= np.abs(away) * radius > rng.uniform(2.5, 4.5)
-    return ink.astype(float)
-
-
-def _line(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """1 on a line through the picture, 0 elsewhere."""
-    angle, row, column = rng.uniform(0, np.pi), *rng.uniform(10, SIZE - 10, 2)
-    return (np.abs((x - column) * np.sin(angle) - (y - row) * np.cos(angle)) < 1).astype(float)

@@ -191,6 +191,8 @@ def main() -> None:
     args = parser.parse_args()
     seeds = args.seeds or (10 if args.table else 3)
     recorded = read_table(args.table) if args.table else None
+    if recorded and args.draws > len(recorded.trainings):
+        parser.error(f"--draws must be at most {len(recorded.trainings)}, the table's trainings")
     rows: dict[str, list[Outcome]] = {}
     for seed in range(seeds):
         if recorded is None:

@@ -78,6 +78,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=200)
     args = parser.parse_args()
     table = read_table(args.table).with_patience()
+    if max(args.trials) > len(table.trainings):
+        parser.error(f"--trials must be at most {len(table.trainings)}, the table's trainings")
     print(f"{args.table}: means of {args.draws} searches with random search")
     print(
         f"{'of':>6}{'ended early':>13}{'trials made':>13}{'trials saved':>14}{'time saved':>12}"

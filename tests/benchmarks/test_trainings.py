@@ -46,10 +46,8 @@ def test_a_recording_goes_on_where_it_was_and_repeats_what_is_lost(tmp_path: Pat
         assert training.operations > training.parameters > 0
     kept, lost = tmp_path / "0000.json", tmp_path / "0001.json"
     written = kept.stat().st_mtime_ns
-    lost.unlink()
+    # What is there of another configuration counts no more than nothing.
+    lost.write_bytes(kept.read_bytes())
     again = record(images, phase, drawn, tmp_path)
     assert kept.stat().st_mtime_ns == written
     assert again[1]._replace(seconds=0) == first[1]._replace(seconds=0)
-    # What is there of another configuration is not taken for this one's.
-    (other,) = record(images, phase, drawn[1:], tmp_path)
-    assert other.params == drawn[1].model_dump(mode="json")
