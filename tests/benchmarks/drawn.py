@@ -6,7 +6,9 @@ SIZE = 64
 DISC_CLASSES, RING_CLASSES = 4, 6
 
 
-def discs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def discs(
+    count: int, seed: int, contrast: tuple[int, int] = (20, 70)
+) -> tuple[np.ndarray, np.ndarray]:
     """Pictures of a small striped disc in noise: uint8 (count, 64, 64, 1), and which way it runs.
 
     Place, size, wavelength, phase and contrast vary, and the angle by up to a third of the way to
@@ -24,7 +26,7 @@ def discs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         row, column = rng.uniform(radius, SIZE - radius, 2)
         stripes = np.sin(wave * (np.cos(angle) * x + np.sin(angle) * y) + rng.uniform(0, 2 * np.pi))
         inside = (y - row) ** 2 + (x - column) ** 2 < radius**2
-        noisy = 128 + rng.uniform(20, 70) * stripes * inside + rng.normal(0, 22, (SIZE, SIZE))
+        noisy = 128 + rng.uniform(*contrast) * stripes * inside + rng.normal(0, 22, (SIZE, SIZE))
         pixels[index, :, :, 0] = np.clip(noisy, 0, 255)
     return pixels, labels
 

@@ -5,6 +5,7 @@
     python tests/benchmarks/trainings.py show tests/benchmarks/data/discs.parquet
 
 discs   four classes of drawn discs (drawn.py): 2,000 to train on, 500 to validate, 2,000 to test
+faint   the same with less contrast, so that no network has all images right
 rings   the same with six classes of drawn rings
 photos  the ants and bees in --photos DIR/{train,val}, by default $SHARED/data/ants-and-bees, as
         64x64 RGB: a fifth of train validates, val is the test set
@@ -24,8 +25,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +48,11 @@ from cnn.spark.session import TUNE
 
 # The first look at a training, before a whole epoch is over; the others are at its epochs' ends.
 EARLY = 1 / 3
+DRAWN: dict[str, Callable[[int, int], tuple[np.ndarray, np.ndarray]]] = {
+    "discs": discs,
+    "faint": partial(discs, contrast=(8, 30)),
+    "rings": rings,
+}
 CACHE = Path(tempfile.gettempdir()) / "cnn-benchmarks"
 _EXECUTOR = "spark.executorEnv."
 
@@ -77,8 +84,8 @@ class Task(NamedTuple):
 def drawn_images(
     name: str, seed: int = 0, *, train: int = 2000, validation: int = 500, test: int = 2000
 ) -> Images:
-    """A drawn data set: "discs" or "rings"."""
-    draw = {"discs": discs, "rings": rings}[name]
+    """A drawn data set: one of DRAWN."""
+    draw = DRAWN[name]
     parts = draw(train + validation, seed), draw(test, derive_seed(seed, name, "test"))
     pixels, labels = (np.concatenate(both) for both in zip(*parts, strict=True))
     return Images(pixels, labels, train, validation)
@@ -257,7 +264,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = parser.add_subparsers(dest="command", required=True)
     recording = commands.add_parser("record", help="train, and write a table")
-    recording.add_argument("--data", choices=["discs", "rings", "photos"], required=True)
+    recording.add_argument("--data", choices=[*DRAWN, "photos"], required=True)
     recording.add_argument("--configurations", type=int, default=300)
     recording.add_argument("--out", type=Path, required=True)
     recording.add_argument("--epochs", type=int, help="default: those of conf/default.toml")
