@@ -202,7 +202,8 @@ def test_a_phase_with_start_continues_the_networks_of_the_earlier_one(
     assert tuned.loss == pytest.approx(best.loss, rel=1e-2)
     assert frozen.params["head_units"] == tuned.params["head_units"] == best.params["head_units"]
     result = read_result(Directory(str(tmp_path / "run")))
-    assert result.winner.phase == "on"
+    # Which of them is better, if any, is a matter of rounding.
+    assert result.phases[-1].improved is (result.winner.phase == "on")
 
     again = submit(
         *("jobs/tune.py", "--data", noise_data, "--out", tmp_path / "other", *SHORT),
