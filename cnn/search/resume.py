@@ -10,7 +10,7 @@ from cnn.core.directory import Directory
 from cnn.core.errors import InputError, Option
 from cnn.settings.final import FinalSettings
 from cnn.settings.schema import CacheSettings, Settings
-from cnn.settings.toml import assign, given_flags, overlay, parse, phase_tables, read_settings
+from cnn.settings.toml import assign, overlay, parse, phase_tables, read_settings
 from cnn.settings.validation import validate
 
 # Settings that a resumed run may change: they affect neither finished nor later trials' results.
@@ -66,6 +66,9 @@ def resume_settings(
     for table, change in zip(tree["phases"], phase_tables(changes), strict=True):
         own = {**table["space"], **space, **change.get("space", {})}
         asked = changes["search"] | change
+        if (flags or {}).get("max_trials") not in {None, table["max_trials"]}:
+            # Another number of trials that is asked for is made, as in a new run.
+            asked = {"saturation": False, **asked}
         if isinstance(asked.get("objective"), str):
             # One objective in place of two.
             asked = {"cost": None, **asked}
@@ -95,7 +98,7 @@ def changes_of(
 
     Raises InputError if an assignment cannot be understood.
     """
-    changes: dict[str, Any] = {"search": given_flags(flags)}
+    changes: dict[str, Any] = {"search": {k: v for k, v in (flags or {}).items() if v is not None}}
     changes["phases"] = [{} for _ in range(phases)]
     changes = overlay(changes, tables or {})
     for assignment in assignments:

@@ -111,15 +111,17 @@ def test_a_number_of_trials_that_is_asked_for_is_made() -> None:
     assert load_settings(tables={"search": flags}).phases[0].saturation
     text = dump_settings(load_settings())
     assert not resume_settings(text, flags=flags)[0].phases[0].saturation
+    # The number that a run has is no new one.
+    assert resume_settings(text, flags={"max_trials": 20})[1] == []
     for given in ({"flags": flags}, {"tables": {"search": flags}}):
         assert not plan_extension(text, [], **given).settings.phases[0].saturation
 
 
 SEARCH: dict[str, Any] = {
-    "max_trials": 10,
-    "startup_trials": 3,
-    "epochs": 15,
-    "patience": 15,
+    "max_trials": 8,
+    "startup_trials": 2,
+    "epochs": 12,
+    "patience": 12,
     "parallelism": 1,
 }
 SPACE = {"learning_rate": {"low": 3e-3, "high": 1e-2}, "filters": {"choices": [2, 4, 8]}}
@@ -148,11 +150,11 @@ def notes(run: Path) -> list[str]:
 def test_a_saturated_search_ends_and_says_so(saturated_run: Path) -> None:
     trials = read_trials(Directory(saturated_run))
     searched = [trial for trial in trials if trial.repeats is None]
-    assert 6 <= len(searched) < 10
+    assert 5 <= len(searched) < 8
     # What may win was trained again, with no more trainings than were saved.
     repeated = {trial.repeats for trial in trials} - {None}
     assert len(repeated) > 1
-    assert len(trials) <= 10
+    assert len(trials) <= 8
     assert Run.load(saturated_run).result.winner.number in repeated
     assert len(notes(saturated_run)) == 1
     assert "its 5 best trials" in (saturated_run / "report.html").read_text()
