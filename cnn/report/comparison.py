@@ -15,6 +15,7 @@ from cnn.report.plots import (
     STYLE,
     TRAIN,
     VALIDATION,
+    as_logarithm,
     as_share,
     new_figure,
     svg,
@@ -135,9 +136,7 @@ def _curves(names: Sequence[str], runs: Sequence[FinishedRun]) -> str | None:
                 label=short[place],
             )
         if max(lengths) > _MUCH_LONGER * min(lengths):
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(lambda time, _: f"{time:g}")
-            axes.xaxis.set_minor_formatter(lambda time, _: "")
+            as_logarithm(axes)
         else:
             axes.set_xlim(left=0)
         as_share(axes)

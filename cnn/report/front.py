@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
-from matplotlib.ticker import FuncFormatter
 
-from cnn.report.plots import SOFT, STYLE, TRAIN, VALIDATION, as_share, new_figure, svg
+from cnn.report.plots import SOFT, STYLE, TRAIN, VALIDATION, as_logarithm, as_share, new_figure, svg
 from cnn.rundir.front import cost_of, front, priced
 from cnn.rundir.result import RunResult
 from cnn.rundir.trials import TrialResult, objective_value
-from cnn.settings.objective import Cost, metric_words
+from cnn.settings.objective import Cost, is_share, metric_words
 from cnn.settings.schema import PhaseSettings
 
 # What a cost is called in a plot and in a table, and what it is divided by.
@@ -19,7 +18,6 @@ COSTS: Mapping[Cost, tuple[str, str, float]] = {
     "latency_ms": ("milliseconds for an image", "ms", 1.0),
     "parameters": ("thousand parameters", "thousand parameters", 1e3),
 }
-_SHARES = {"val_accuracy", "val_balanced_accuracy"}
 
 
 def front_view(
@@ -55,7 +53,7 @@ def front_view(
         "value": metric_words(phase.objective),
         "cost": words,
         "unit": brief,
-        "plain": phase.objective not in _SHARES,
+        "plain": not is_share(phase.objective),
         "any_trained": any(row["trained"] for row in rows),
     }
 
@@ -67,7 +65,7 @@ def _plot(
     phase: PhaseSettings,
     winner: int,
 ) -> str:
-    """Each trial as a point, the front as a line; the cost on a logarithmic axis."""
+    """Each trial as a point, the front as a line."""
     cost, objective = cost_of(phase), phase.objective
     words, _, unit = COSTS[cost]
 
@@ -86,9 +84,7 @@ def _plot(
             axes.scatter(x, y, 90, "none", edgecolors=VALIDATION, lw=1.8, label="the winner")
         costs, _ = line(trials)
         if max(costs) > 10 * min(costs) > 0:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
-        if objective in _SHARES:
+            as_logarithm(axes)
+        if is_share(objective):
             as_share(axes)
         return svg(name, figure, "what each network achieves, by what it costs")

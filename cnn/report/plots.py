@@ -135,6 +135,13 @@ def as_share(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
 
 
+def as_logarithm(axes: Axes) -> None:
+    """Makes the x axis logarithmic, with plain numbers at its main ticks alone."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+
+
 def svg(
     name: str,
     figure: Figure,

@@ -12,10 +12,8 @@ from cnn.rundir.finished import FinishedRun, searched
 from cnn.rundir.metrics import ConfidenceInterval
 from cnn.rundir.result import PhaseResult, RunResult
 from cnn.rundir.trials import TrialResult
-from cnn.settings.objective import metric_words
+from cnn.settings.objective import is_share, metric_words
 
-# The objectives that are shares of images, in percent.
-_SHARES = {"val_accuracy", "val_balanced_accuracy"}
 # Half-widths of the interval: from the first on the test says little, below the second it is exact.
 _WIDE, _NARROW = 0.05, 0.02
 
@@ -132,7 +130,7 @@ def selection(run: FinishedRun) -> list[dict[str, Any]]:
                 "interval": trial_interval(best) if best is not None else None,
                 "selection_bias": _selection_bias(phase),
                 # Numbers that are no shares.
-                "plain": _objective(phase) not in _SHARES,
+                "plain": not is_share(_objective(phase)),
                 "score": f"validation {metric_words(_objective(phase))}",
             }
         )
@@ -149,7 +147,7 @@ def _selection_bias(phase: PhaseResult) -> str | None:
     if found is None or found.selection_bias is None:
         return None
     first = found.candidates[0]
-    if found.objective in _SHARES:
+    if is_share(found.objective):
         amount = points(found.selection_bias)
     else:
         amount = readable(abs(found.selection_bias))

@@ -104,6 +104,11 @@ def has_own_field(objective: Objective) -> bool:
     return objective in _FIELDS
 
 
+def is_share(objective: Objective) -> bool:
+    """Whether its values are shown as percentages."""
+    return objective in {"val_accuracy", "val_balanced_accuracy"}
+
+
 def metric_words(objective: Objective) -> str:
     """What the objective measures, in words; of a function its name.
 
