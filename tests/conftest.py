@@ -4,16 +4,19 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from support.chaos_table import table
-from support.images import write_images
+from support.data_sets import make
+from support.images import write_greys, write_images
 from support.jobs import SHORT_LIVED, Run, clean_environment, preprocess
 from support.paths import CONF_DIR, REPOSITORY
 from support.s3_server import BUCKET, S3Server
 
 from cnn.core.directory import Directory
+from cnn.data.data_set import DataSet
 from cnn.data.sources.sample import write_sample
 
 
@@ -110,6 +113,13 @@ def noise_data(submit: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("noise")
     write_images(root / "images", {"cats": 30, "dogs": 30})
     return preprocess(submit, root)
+
+
+@pytest.fixture(scope="session")
+def greys(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    """A data set of dark and of light images, 16x16: for what is about learning, but in seconds."""
+    root = tmp_path_factory.mktemp("greys")
+    return make(spark, write_greys(root / "images", 40), root / "data")
 
 
 @pytest.fixture(scope="module")

@@ -69,9 +69,6 @@ def resume_settings(
         if (flags or {}).get("max_trials") not in {None, table["max_trials"]}:
             # Another number of trials that is asked for is made, as in a new run.
             asked = {"saturation": False, **asked}
-        if isinstance(asked.get("objective"), str):
-            # One objective in place of two.
-            asked = {"cost": None, **asked}
         table |= asked | {"space": own}
     rest = {k: v for k, v in changes.items() if k not in {"search", "phases"}}
     after = validate(Settings, overlay(tree, rest))
@@ -103,6 +100,10 @@ def changes_of(
     changes = overlay(changes, tables or {})
     for assignment in assignments:
         assign(changes, assignment)
+    for table in (changes["search"], *phase_tables(changes)):
+        if isinstance(table, dict) and isinstance(table.get("objective"), str):
+            # One objective in place of two that the run may have.
+            table.setdefault("cost", None)
     return changes
 
 

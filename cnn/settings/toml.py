@@ -66,7 +66,7 @@ def load_settings(
     Raises:
         InputError: A setting is unknown or invalid; the message names the key, rule and value.
     """
-    layers = (tables or {}, given_flags(flags))
+    layers = (tables or {}, _given_flags(flags))
     given = [(path, _read_toml(path)) for path in (CONF / "default.toml", *overlays)]
     tree = _merged([table for _, table in given], *layers, assignments)
     if _names_own_network(tree):
@@ -74,7 +74,7 @@ def load_settings(
     return validate(Settings, _resolve(tree))
 
 
-def given_flags(flags: Mapping[str, Any] | None) -> dict[str, Any]:
+def _given_flags(flags: Mapping[str, Any] | None) -> dict[str, Any]:
     """The flags that were given; a number of trials that is asked for by a flag is used in full."""
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     return {"saturation": False, **given} if "max_trials" in given else given

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.data_sets import make
-from support.images import write_greys
 from support.jobs import Run as Submit
 from support.kills import kill_when
 from support.made_up import bare_trial
@@ -129,16 +127,10 @@ QUICK = {"epochs": 1, "attempts": 1, "suspects": "none"}
 
 
 @pytest.fixture(scope="module")
-def data(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> DataSet:
-    root = tmp_path_factory.mktemp("greys")
-    return make(spark, write_greys(root / "images", 40), root / "data")
-
-
-@pytest.fixture(scope="module")
-def saturated_run(spark: Any, data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saturated_run(spark: Any, greys: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("saturated") / "run"
     config = CONF_DIR / "test.toml"
-    tune(spark, data, run, config=config, search=SEARCH, space=SPACE, final=QUICK)
+    tune(spark, greys, run, config=config, search=SEARCH, space=SPACE, final=QUICK)
     return run
 
 
@@ -177,10 +169,10 @@ def test_a_resumed_run_is_saturated_by_the_same_trials(
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_killed_search_is_saturated_when_it_is_resumed(
-    submit: Submit, data: DataSet, saturated_run: Path, tmp_path: Path
+    submit: Submit, greys: DataSet, saturated_run: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    words = ["jobs/tune.py", "--data", str(data.path), "--out", str(run)]
+    words = ["jobs/tune.py", "--data", str(greys.path), "--out", str(run)]
     words += ["--config", "conf/test.toml", "--set", "space.learning_rate={low=3e-3, high=1e-2}"]
     words += ["--set", "space.filters={choices=[2, 4, 8]}"]
     for key, value in SEARCH.items():

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hyperopt import STATUS_FAIL, STATUS_OK, base
-from support.data_sets import make
-from support.images import write_greys
 from support.jobs import Run as Submit
 from support.kills import kill_when
 from support.made_up import bare_trial
@@ -20,6 +18,7 @@ from cnn.core.errors import Error, InputError
 from cnn.data.data_set import DataSet
 from cnn.rundir.result import read_result
 from cnn.rundir.trials import read_trials
+from cnn.search.extension import plan_extension
 from cnn.search.front_networks import of_front, remove_others, spread
 from cnn.search.hyperopt_documents import document_of
 from cnn.search.resume import resume_settings
@@ -106,19 +105,22 @@ def test_one_objective_in_place_of_two_is_another_search() -> None:
     own = dump_settings(load_settings(assignments=['search.objective=["val_f1", "latency"]']))
     with pytest.raises(InputError, match=r"must keep the run's search\.cost, latency_ms"):
         resume_settings(own, assignments=["search.objective=val_f1"])
+    more = ["search.objective=val_f1", "search.max_trials=3"]
+    with pytest.raises(InputError, match=r"must keep the run's search\.cost, latency_ms"):
+        plan_extension(own, [], assignments=more)
     again = ['search.objective=["val_f1", "latency"]']
     assert resume_settings(own, assignments=again)[0] == read_settings(own)
 
 
 def test_the_first_of_two_objectives_may_be_a_function(
-    spark: Any, data: DataSet, tmp_path: Path
+    spark: Any, greys: DataSet, tmp_path: Path
 ) -> None:
     def half(probabilities: np.ndarray, labels: np.ndarray) -> float:
         return 0.5
 
     # It has become a name by the time the cost is looked at.
     with pytest.raises(InputError, match=r"but got \['\S+:half', 'price'\]"):
-        tune(spark, data, tmp_path / "run", search={"objective": [half, "price"]})
+        tune(spark, greys, tmp_path / "run", search={"objective": [half, "price"]})
 
 
 def test_only_the_networks_of_the_result_are_kept_and_no_link_is_followed(tmp_path: Path) -> None:
@@ -147,15 +149,9 @@ FINAL = {"epochs": 1, "attempts": 1, "suspects": "none", "pareto": 5}
 
 
 @pytest.fixture(scope="module")
-def data(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> DataSet:
-    root = tmp_path_factory.mktemp("two")
-    return make(spark, write_greys(root / "images", 30), root / "data")
-
-
-@pytest.fixture(scope="module")
-def found(spark: Any, data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def found(spark: Any, greys: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Run:
     out, config = tmp_path_factory.mktemp("front") / "run", CONF_DIR / "test.toml"
-    return tune(spark, data, out, config=config, search=SEARCH, space=SPACE, final=FINAL)
+    return tune(spark, greys, out, config=config, search=SEARCH, space=SPACE, final=FINAL)
 
 
 def test_networks_of_the_front_are_trained_saved_and_tested(found: Run) -> None:
@@ -182,11 +178,11 @@ def test_networks_of_the_front_are_trained_saved_and_tested(found: Run) -> None:
 
 
 def test_what_takes_too_long_is_refused_before_it_is_trained(
-    spark: Any, data: DataSet, tmp_path: Path
+    spark: Any, greys: DataSet, tmp_path: Path
 ) -> None:
     search, config = {**SEARCH, "max_latency_ms": 1e-4}, CONF_DIR / "test.toml"
     with pytest.raises(Error, match=r"ms for an image, but search\.max_latency_ms allows 0\.0001"):
-        tune(spark, data, tmp_path / "run", config=config, search=search, space=SPACE, final=FINAL)
+        tune(spark, greys, tmp_path / "run", config=config, search=search, space=SPACE, final=FINAL)
     trials = read_trials(Directory(tmp_path / "run"))
     assert {trial.status for trial in trials} == {"invalid"}
     assert all(trial.latency_ms and not trial.epochs for trial in trials)
@@ -195,10 +191,10 @@ def test_what_takes_too_long_is_refused_before_it_is_trained(
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_what_was_trained_before_the_driver_was_killed_is_not_trained_again(
-    submit: Submit, data: DataSet, tmp_path: Path
+    submit: Submit, greys: DataSet, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    words = ["jobs/tune.py", "--data", data.path, "--out", str(run), "--config", "conf/test.toml"]
+    words = ["jobs/tune.py", "--data", greys.path, "--out", str(run), "--config", "conf/test.toml"]
     words += ["--set", "final.pareto=5", "--set", "space.filters={choices=[2, 4, 16]}"]
     words += ["--set", 'search.objective=["val_loss", "latency"]', "--max-trials", "6"]
     kill_when(words, lambda: any(run.glob("pareto/*/tested.json")))
