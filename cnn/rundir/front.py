@@ -7,6 +7,9 @@ from cnn.rundir.trials import TrialResult, objective_value, trial_key
 from cnn.settings.objective import Cost, Objective
 from cnn.settings.schema import PhaseSettings
 
+# The folder of a run with a folder for each network of the front that was trained too, by trial.
+PARETO = "pareto"
+
 
 def ranks(points: Sequence[tuple[float, float]]) -> list[int]:
     """Sorts points into fronts (Deb et al., 2002, NSGA-II: non-dominated sorting).

@@ -207,6 +207,14 @@ def best_trial(trials: Iterable[TrialResult], objective: Objective) -> TrialResu
     return min(finished, key=lambda t: (trial_key(objective, t), t.number), default=None)
 
 
+def counts(trial: TrialResult) -> bool:
+    """Whether a trial is one of `search.max_trials`.
+
+    One that was refused or could not be built is not, nor one that the end of the search cancelled.
+    """
+    return trial.status not in {"invalid", "cancelled"}
+
+
 def count_by_status(trials: Iterable[TrialResult]) -> dict[Status, int]:
     """The number of trials with each status that occurs, in the order of STATUSES."""
     counts = Counter(trial.status for trial in trials)

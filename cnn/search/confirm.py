@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cnn.rundir.trials import TrialResult
+from cnn.rundir.trials import TrialResult, counts
 from cnn.search.simplest import possible_winners
 from cnn.search.winner import best_trials
 from cnn.settings.final import FinalSettings
@@ -16,10 +16,6 @@ class Confirmation:
 
     trials: tuple[TrialResult, ...]
     seeds: int
-
-    def total(self) -> int:
-        """How many trainings it takes."""
-        return len(self.trials) * self.seeds
 
 
 def plan_confirmation(
@@ -47,6 +43,6 @@ def plan_confirmation(
     best = [t for t in best_trials(trials, phase.objective, len(trials)) if t.number in numbers]
     # Of those that may win, a worse one costs less: with the best one, the cheapest are compared.
     best = [*best[:1], *best[max(1, len(best) - confirm.top + 1) :]]
-    counted = sum(trial.status not in {"invalid", "cancelled"} for trial in searched)
-    seeds = min(confirm.seeds, (phase.max_trials - counted) // len(best))
+    saved = phase.max_trials - sum(map(counts, searched))
+    seeds = min(confirm.seeds, saved // len(best))
     return Confirmation(tuple(best), seeds) if seeds > 0 and len(best) > 1 else None

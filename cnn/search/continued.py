@@ -1,5 +1,7 @@
 """Whether a phase that continues another's networks has improved them by more than chance."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from cnn.rundir.result import RESULT, read_result
@@ -13,6 +15,26 @@ from cnn.train.out_of_fold import read_answers
 _EPSILON = 1e-7
 
 
+def winner_after(
+    search: Search, phase: PhaseSettings, best: TrialResult, winners: Mapping[str, TrialResult]
+) -> TrialResult:
+    """The trial that wins once a phase is over.
+
+    It is the best trial of the phase. If the phase continues the networks of another (`start`),
+    both are validated on the same images, and what won there wins again unless it was improved:
+    fine-tuning must earn its place.
+
+    Args:
+        search: What all phases share.
+        phase: The phase.
+        best: Its best trial.
+        winners: By earlier phase: the trial that won once it was over.
+    """
+    if phase.start is None or improved(search, phase, winners[phase.start], best):
+        return best
+    return winners[phase.start]
+
+
 def improved(search: Search, phase: PhaseSettings, start: TrialResult, best: TrialResult) -> bool:
     """Whether the best trial of a phase is better than the trial that it continues.
 
@@ -24,7 +46,7 @@ def improved(search: Search, phase: PhaseSettings, start: TrialResult, best: Tri
     Args:
         search: What all phases share.
         phase: The later phase.
-        start: The trial that it continues, or the one that had won before.
+        start: The trial that it continues, or the one that had won against that.
         best: Its best trial.
     """
     objective = phase.objective

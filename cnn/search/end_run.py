@@ -12,11 +12,12 @@ from cnn.model.picture_file import PICTURES
 from cnn.report.page import REPORT, write_report
 from cnn.rundir.data_of_run import START
 from cnn.rundir.extension import EARLIER_FINALS, EXTENSION, read_extension, remove_extension
+from cnn.rundir.front import PARETO
 from cnn.rundir.result import RESULT, read_result
 from cnn.rundir.suspects import OUT_OF_FOLD, SUSPECTS
 from cnn.rundir.test_predictions import TESTED
 from cnn.rundir.trials import CHECKPOINTS
-from cnn.search.front_networks import PARETO, of_front, remove_others
+from cnn.search.front_networks import of_front, remove_others
 from cnn.search.journal import read_start, write_start
 from cnn.settings.schema import SETTINGS
 from cnn.train.features import FEATURES

@@ -12,7 +12,7 @@ from cnn.core.errors import InputError, Option
 from cnn.rundir.data_of_run import START
 from cnn.rundir.extension import read_extension
 from cnn.rundir.result import RESULT, read_result
-from cnn.rundir.trials import TrialResult
+from cnn.rundir.trials import TrialResult, counts
 from cnn.search.conditions import has
 from cnn.search.resume import CHANGEABLE, changes_between, changes_of, shown
 from cnn.search.space import SearchSpace
@@ -84,7 +84,7 @@ def plan_extension(
     search = dict(changes["search"])
     more = _more(search, change)
     own = [t for t in trials if t.phase == before.phases[-1].name and t.repeats is None]
-    count = sum(trial.status not in {"invalid", "cancelled"} for trial in own)
+    count = sum(map(counts, own))
     for table in tree["phases"]:
         table |= search
     space = {**last["space"], **changes.get("space", {}), **change.get("space", {})}

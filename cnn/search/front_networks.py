@@ -7,7 +7,7 @@ from cnn.core.errors import Error
 from cnn.model.card import MODEL_CARD
 from cnn.model.file_check import MODEL
 from cnn.model.picture_file import PICTURES
-from cnn.rundir.front import cost_of, front
+from cnn.rundir.front import PARETO, cost_of, front
 from cnn.rundir.result import FrontNetwork, WinnerOutcome
 from cnn.rundir.test_predictions import TESTED
 from cnn.rundir.trials import TrialResult
@@ -18,8 +18,6 @@ from cnn.search.train_winner import train_winner
 from cnn.spark.retry import SparkGone
 from cnn.train.final import TEST_OUTCOME, read_tested
 
-# The folder of a run with one folder for each of them, named by its trial.
-PARETO = "pareto"
 _FILES = (MODEL, MODEL_CARD, TESTED)
 
 

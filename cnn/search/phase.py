@@ -2,7 +2,7 @@
 
 import time
 
-from cnn.rundir.trials import TrialResult
+from cnn.rundir.trials import TrialResult, counts
 from cnn.search.confirm import plan_confirmation
 from cnn.search.context import Search
 from cnn.search.phase_rounds import ConfirmationRound, SearchRound
@@ -46,7 +46,7 @@ def run_phase(
     if over or begun or reason is not None:
         # An earlier driver had ended this phase; the trials that it cancelled stay cancelled.
         trials.leave_cancelled()
-        if begun and reason is None and trials.counted() < space.trials():
+        if begun and reason is None and sum(map(counts, trials.searched())) < space.trials():
             reason = "the repetition of its best trials had begun"
     elif SearchRound(search, phase, space, trials, first_number).run(deadline):
         return trials.all(), "the timeout was reached"

@@ -24,8 +24,9 @@ class PhaseTrials:
     def __init__(self, search: Search, phase: PhaseSettings) -> None:
         self._search = search
         self._phase = phase
-        counts = search.manifest.counts[TRAIN]
-        self.stopping = Stopping(phase, search.run, max(counts.values()) / sum(counts.values()))
+        manifest = search.manifest
+        chance = max(manifest.counts[TRAIN].values()) / manifest.total(TRAIN)
+        self.stopping = Stopping(phase, search.run, chance)
         earlier = [trial for trial in search.earlier if trial.phase == phase.name]
         self._done = [trial for trial in earlier if trial.status != "cancelled"]
         # Trials that an earlier driver cancelled; they run again unless the phase is over.
@@ -45,10 +46,6 @@ class PhaseTrials:
     def searched(self) -> list[TrialResult]:
         """The finished trials that do not repeat others."""
         return [trial for trial in self._done if trial.repeats is None]
-
-    def counted(self) -> int:
-        """How many of `search.max_trials` were made."""
-        return sum(trial.status not in {"invalid", "cancelled"} for trial in self.searched())
 
     def repeated(self) -> list[TrialResult]:
         """The finished repetitions of the best trials."""

@@ -4,23 +4,22 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 
 from cnn.core.clock import now
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.rundir.result import PhaseResult
-from cnn.rundir.trials import TRIALS, TrialResult, count_by_status
+from cnn.rundir.trials import TRIALS, TrialResult, count_by_status, counts
 from cnn.search.backbones import backbone_remarks
 from cnn.search.context import Search
-from cnn.search.continued import improved
+from cnn.search.continued import winner_after
 from cnn.search.phase import run_phase
 from cnn.search.preflight import remarks
 from cnn.search.progress import numbering
 from cnn.search.simplest import has_equals, simplest
 from cnn.search.space import SearchSpace
 from cnn.search.trials_table import in_order, short
-from cnn.search.winner import choose, confirmation, overall
+from cnn.search.winner import choose, confirmation
 from cnn.settings.final import FinalSettings
 from cnn.settings.objective import has_own_field, metric_words
 from cnn.settings.schema import PhaseSettings
@@ -93,7 +92,7 @@ def run_phases(search: Search) -> History:
                 return history
             raise without_best(search.run, phase, trials)
         history.best[phase.name] = best
-        winner = overall(search.settings.phases, history.best, partial(improved, search))
+        winner = winner_after(search, phase, best, history.winners)
         history.winners[phase.name] = winner
         entry = _phase_entry(phase, search.settings.final, best, trials)
         if phase.start is not None:
@@ -186,8 +185,7 @@ def _numbering(trials: Sequence[TrialResult]) -> str:
     """Explains why a trial's number exceeds the number of trials; empty if it does not."""
     own = [trial for trial in trials if trial.repeats is None]
     reasons = numbering(sum(trial.status == "invalid" for trial in own), own[0].number)
-    done = sum(trial.status not in {"invalid", "cancelled"} for trial in own)
-    return f" ({done} done, {', '.join(reasons)})" if reasons else ""
+    return f" ({sum(map(counts, own))} done, {', '.join(reasons)})" if reasons else ""
 
 
 def _describe(space: SearchSpace, trial: TrialResult) -> str:

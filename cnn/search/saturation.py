@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 
 from cnn.core.clock import duration
-from cnn.rundir.trials import TrialResult
+from cnn.rundir.trials import TrialResult, counts
 from cnn.search.simplest import standard_error
 from cnn.search.winner import best_trials
 from cnn.settings.schema import PhaseSettings
@@ -32,12 +32,11 @@ def saturated(
         trials: Its trials so far, without repetitions.
         chance: The accuracy of guessing the largest class.
     """
-    if phase.strategy == "grid" or phase.objective != "val_accuracy" or phase.cost is not None:
+    by_accuracy = phase.objective == "val_accuracy" and phase.cost is None
+    if not phase.saturation or phase.strategy == "grid" or not by_accuracy:
         return None
-    if not phase.saturation:
-        return None
-    counted = [trial for trial in trials if trial.status not in {"invalid", "cancelled"}]
-    left = phase.max_trials - len(counted)
+    made = [trial for trial in trials if counts(trial)]
+    left = phase.max_trials - len(made)
     done = sum(trial.status == "ok" for trial in trials)
     if left < 1 or done < max(_BEST, 2 * phase.startup_trials):
         return None
@@ -53,7 +52,7 @@ def saturated(
         return None
     if gain >= min(_LEAST_GAIN, 0.5 / images):
         return None
-    seconds = statistics.fmean((t.ended - t.started).total_seconds() for t in counted)
+    seconds = statistics.fmean((t.ended - t.started).total_seconds() for t in made)
     more = f"another {left} trials" if left > 1 else "another trial"
     return (
         f"its {_BEST} best trials are within one standard error ({error:.4f}) of each other, and "

@@ -5,7 +5,7 @@ Its target is reached, trials no longer improve, more of them would find nothing
 
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
-from cnn.rundir.trials import TRIALS, Key, TrialResult, objective_value, trial_key
+from cnn.rundir.trials import TRIALS, Key, TrialResult, counts, objective_value, trial_key
 from cnn.search.saturation import saturated
 from cnn.settings.schema import PhaseSettings
 
@@ -48,7 +48,7 @@ class Stopping:
     def remember(self, trial: TrialResult) -> None:
         """Takes in a trial of an earlier driver, whose failures do not count for this one."""
         self._trials.append(trial)
-        if trial.status in {"cancelled", "invalid"}:
+        if not counts(trial):
             return
         key = trial_key(self._phase.objective, trial)
         if trial.status == "ok" and (self._best is None or key < self._best):

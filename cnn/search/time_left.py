@@ -11,7 +11,7 @@ import numpy as np
 
 from cnn.core.clock import about, duration
 from cnn.rundir.heartbeat import TrialProgress
-from cnn.rundir.trials import TrialResult
+from cnn.rundir.trials import TrialResult, counts
 from cnn.search.forecast import Forecast, Span, seconds_an_image, setup_seconds
 from cnn.search.pace import Pace
 
@@ -65,7 +65,7 @@ class TimeLeft:
 
     def finished(self, trial: TrialResult) -> None:
         self._running = {n: one for n, one in self._running.items() if n != trial.number}
-        if trial.status in {"invalid", "cancelled"}:
+        if not counts(trial):
             return
         self._durations.append(seconds_of(trial))
         rate = seconds_an_image(trial)

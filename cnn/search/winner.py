@@ -6,7 +6,7 @@ average. The mean over those seeds has no selection bias.
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cnn.rundir.result import CandidateResult, ConfirmationResult
@@ -65,35 +65,6 @@ def choose(phase: PhaseSettings, trials: Sequence[TrialResult]) -> TrialResult |
     if not found or not all(candidate.repeats for candidate in found):
         return best_trial(trials, phase.objective)
     return min(found, key=lambda c: (c.mean_key(phase.objective), c.trial.number)).trial
-
-
-def overall(
-    phases: Sequence[PhaseSettings],
-    best: Mapping[str, TrialResult],
-    improved: Callable[[PhaseSettings, TrialResult, TrialResult], bool],
-) -> TrialResult:
-    """The winner of a search.
-
-    It is the best trial of the last phase. If that phase continues the networks of another
-    (`start`), both are validated on the same images, and the continued trial wins unless it was
-    improved: fine-tuning must earn its place.
-
-    Args:
-        phases: All phases of the search.
-        best: By phase: its best trial, if it has one, in order.
-        improved: Called with a phase, the trial that won before it, and its own best one: whether
-            the latter is better.
-    """
-    settings = {phase.name: phase for phase in phases}
-    chain: list[str | None] = [list(best)[-1]]
-    while (name := chain[-1]) is not None:
-        chain.append(settings[name].start)
-    first, *later = (name for name in reversed(chain) if name is not None)
-    winner = best[first]
-    for name in later:
-        if improved(settings[name], winner, best[name]):
-            winner = best[name]
-    return winner
 
 
 def confirmation(phase: PhaseSettings, trials: Sequence[TrialResult]) -> ConfirmationResult | None:

@@ -73,7 +73,7 @@ def test_only_a_saturated_phase_repeats_anything_unless_it_is_asked_to() -> None
     assert plan_confirmation(phase(None), FINAL, TRIALS, saturated=True) is None
     plan = plan_confirmation(phase({"top": 3, "seeds": 2}), FINAL, TRIALS, saturated=False)
     assert plan is not None
-    assert ([one.number for one in plan.trials], plan.total()) == ([0, 2, 1], 6)
+    assert ([one.number for one in plan.trials], plan.seeds) == ([0, 2, 1], 2)
     # Nothing else may win.
     assert plan_confirmation(phase(), FINAL, TRIALS[:1], saturated=True) is None
 

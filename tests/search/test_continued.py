@@ -10,7 +10,7 @@ from support.made_up import bare_trial, manifest
 from cnn.core.directory import Directory
 from cnn.rundir.trials import CHECKPOINTS, TrialResult, trial_name
 from cnn.search.context import Search
-from cnn.search.continued import improved
+from cnn.search.continued import improved, winner_after
 from cnn.settings.toml import load_settings
 from cnn.train.checkpoint_file import write_checkpoint
 from cnn.train.label_errors import Answers
@@ -19,8 +19,8 @@ from cnn.train.out_of_fold import answers_name
 COUNT = 60
 
 
-def search(folder: Path, objective: str) -> Search:
-    phases: list[dict[str, Any]] = [{"name": "heads"}, {"name": "tuning", "start": "heads"}]
+def search(folder: Path, objective: str, continues: str = "start") -> Search:
+    phases: list[dict[str, Any]] = [{"name": "heads"}, {"name": "tuning", continues: "heads"}]
     tables = {"search": {"objective": objective}, "phases": phases}
     return Search(
         spark=None,  # type: ignore[arg-type]
@@ -85,3 +85,25 @@ def test_without_what_was_said_being_better_is_enough(tmp_path: Path) -> None:
     said(own, 0, np.full(10, 0.5))
     said(own, 1, np.full(12, 0.5))
     assert improved(own, phase, *trials())
+
+
+@pytest.mark.parametrize(
+    ("continues", "loss", "winner"),
+    [
+        ("start", 0.09, 1),
+        ("start", 0.11, 0),
+        # Equal: what was there before the extra training.
+        ("start", 0.10, 0),
+        # Without `start` a later phase may have seen other images, and its best trial wins.
+        ("fix", 0.11, 1),
+    ],
+)
+def test_what_a_phase_continues_wins_unless_it_was_improved(
+    tmp_path: Path, continues: str, loss: float, winner: int
+) -> None:
+    own = search(tmp_path, "val_loss", continues)
+    heads, tuning = own.settings.phases
+    first = bare_trial(0, phase="heads", accuracy=0.9, loss=0.10)
+    best = bare_trial(1, phase="tuning", accuracy=0.9, loss=loss)
+    assert winner_after(own, heads, first, {}) is first
+    assert winner_after(own, tuning, best, {"heads": first}).number == winner

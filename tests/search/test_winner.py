@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from support.made_up import bare_trial
 
-from cnn.rundir.trials import TrialResult, trial_key
-from cnn.search.winner import choose, confirmation, expected_accuracy, overall
+from cnn.rundir.trials import TrialResult
+from cnn.search.winner import choose, confirmation, expected_accuracy
 from cnn.settings.schema import ConfirmationSettings, PhaseSettings
 
 
@@ -97,31 +97,3 @@ def test_repetitions_are_compared_by_a_function_of_ones_own() -> None:
 def test_without_repetitions_nothing_is_said_of_them() -> None:
     assert confirmation(phase(), SEARCHED) is None
     assert confirmation(phase(confirm=None), [*SEARCHED, *REPEATS]) is None
-
-
-HEADS = phase(name="heads", objective="val_loss")
-TUNING = phase(name="tuning", objective="val_loss", start="heads")
-
-
-@pytest.mark.parametrize(
-    ("last", "loss", "winner"),
-    [
-        (TUNING, 0.09, 1),
-        (TUNING, 0.11, 0),
-        # Equal: what was there before the extra training.
-        (TUNING, 0.10, 0),
-        # Without `start` a later phase may have seen other images, and its best trial wins.
-        (phase(name="tuning", objective="val_loss", fix="heads"), 0.11, 1),
-    ],
-)
-def test_what_a_phase_continues_wins_unless_it_was_improved(
-    last: PhaseSettings, loss: float, winner: int
-) -> None:
-    best = {"heads": trial(0, 0.9, loss=0.10), "tuning": trial(1, 0.9, loss=loss)}
-
-    def lower(own: PhaseSettings, start: TrialResult, new: TrialResult) -> bool:
-        assert own is last
-        return trial_key("val_loss", new) < trial_key("val_loss", start)
-
-    assert overall((HEADS, last), best, lower).number == winner
-    assert overall((HEADS, last), {"heads": best["heads"]}, lower).number == 0
