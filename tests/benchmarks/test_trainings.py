@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tables import default_phase
-from trainings import configurations, drawn_images, photos, record
+from tables import Table, default_phase, read_table, write_table
+from trainings import configurations, drawn_images, photos, record, resume
 
 
 def test_a_fifth_of_each_class_of_photos_validates_and_val_is_the_test_set(tmp_path: Path) -> None:
@@ -51,3 +51,11 @@ def test_a_recording_goes_on_where_it_was_and_repeats_what_is_lost(tmp_path: Pat
     again = record(images, phase, drawn, tmp_path)
     assert kept.stat().st_mtime_ns == written
     assert again[1]._replace(seconds=0) == first[1]._replace(seconds=0)
+    # On another machine the table is all that is left of the first one's folder.
+    counts = images.train, images.validation, images.test
+    write_table(tmp_path / "discs.parquet", Table("discs", *counts, first))
+    table, elsewhere = read_table(tmp_path / "discs.parquet"), tmp_path / "elsewhere"
+    resume(elsewhere, table)
+    made = {path: path.stat().st_mtime_ns for path in elsewhere.iterdir()}
+    assert record(images, phase, drawn, elsewhere) == table.trainings
+    assert {path: path.stat().st_mtime_ns for path in made} == made

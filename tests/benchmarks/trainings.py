@@ -13,7 +13,8 @@ photos  the ants and bees in --photos DIR/{train,val}, by default $SHARED/data/a
 The configurations are drawn at random from the space of conf/default.toml, and trained as trials
 are, for as many epochs as trials have at most, but without patience. Each training has one thread
 and a process of its own, as many at a time as there are cores. A recording that was killed goes on
-where it was, from --cache. `halving.py`, `proposals.py` and `saturation.py` replay the tables.
+where it was, from --cache, and one with more configurations from the table in --out.
+`halving.py`, `proposals.py` and `saturation.py` replay the tables.
 """
 
 import argparse
@@ -218,14 +219,25 @@ def record(
     # As trials have it (cnn/spark/session.py), but with one thread each.
     environment = {k.removeprefix(_EXECUTOR): v for k, v in TUNE.items() if k.startswith(_EXECUTOR)}
     os.environ.update(environment | {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"})
-    # A process for each training: what one leaves behind does not slow the next.
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), max_tasks_per_child=1
-    ) as pool:
+    # A process for each training: what one leaves behind does not slow the next. They are forked
+    # from one that has imported TensorFlow and not used it yet.
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["cnn.model.network", "cnn.train.fit"])
+    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
         for done, _ in enumerate(pool.map(train_one, missing), start=1):
             print(f"{folder.name}: {done} of {len(missing)}", end="\r", file=sys.stderr)
     known = [_known(task) for task in tasks]
     return [Training(number, **found) for number, found in enumerate(known) if found is not None]
+
+
+def resume(folder: Path, table: Table) -> None:
+    """Puts the trainings of an earlier table where `record` looks for them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for training in table.trainings:
+        found = training._asdict()
+        path = folder / f"{found.pop('number'):04d}.json"
+        if not path.exists():
+            path.write_text(json.dumps(found))
 
 
 def _known(task: Task) -> dict[str, Any] | None:
@@ -287,6 +299,8 @@ def main() -> None:
     else:
         images = drawn_images(args.data, args.seed)
     folder = args.cache / f"trainings-{args.data}-{phase.epochs}-{args.seed}"
+    if args.out.exists():
+        resume(folder, read_table(args.out))
     trainings = record(images, phase, configurations(phase, args.configurations), folder)
     counts = images.train, images.validation, images.test
     table = Table(args.data, *counts, trainings)
