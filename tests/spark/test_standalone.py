@@ -66,10 +66,10 @@ def workers_of(cluster: Cluster, application: str) -> list[str]:
 def test_the_whole_path_on_two_workers(submit: Run, cluster: Cluster, tmp_path: Path) -> None:
     images = write_images(tmp_path / "images", {"cats": 40, "dogs": 40})
     data, run, predicted = tmp_path / "data", tmp_path / "run", tmp_path / "predictions"
-    halving = ("--set", "search.halving=true", "--max-trials", "6", "--final-workers", "2")
+    halving = ("--set", "search.halving=true", "--max-trials", "4", "--final-workers", "2")
     jobs: list[tuple[str | Path, ...]] = [
         ("jobs/preprocess.py", "--images", images, "--out", data, "--image-size", "32"),
-        ("jobs/tune.py", *tune(data, run), "--set", "search.epochs=4", *halving),
+        ("jobs/tune.py", *tune(data, run), *halving),
         ("jobs/predict.py", "--model", run, "--images", images, "--out", predicted),
     ]
     for job in jobs:
@@ -77,7 +77,7 @@ def test_the_whole_path_on_two_workers(submit: Run, cluster: Cluster, tmp_path: 
         assert done.returncode == 0, done.stdout + done.stderr
         assert "spawned" not in done.stdout
     trials = read_trials(Directory(run))
-    assert len(trials) == 6
+    assert len(trials) == 4
     assert {trial.status for trial in trials} <= {"ok", "pruned"}
     # As many at a time as there are slots: both Workers' executors were waited for.
     assert max(overlapping(trial, trials) for trial in trials) == 2
