@@ -20,13 +20,13 @@ from cnn.data.data_settings import DataSettings
 from cnn.data.preprocess import Origin, data_settings
 from cnn.data.preprocess import preprocess as make_data
 from cnn.model.backbone_card import image_settings
-from cnn.model.builder import Build, builder_name
-from cnn.model.own_function import function_name, is_sent, pack
+from cnn.model.builder import Build
+from cnn.model.own_function import is_sent
+from cnn.model.passed_functions import with_builder, with_objective
 from cnn.report.data_page import render_data_page
 from cnn.run import Run
 from cnn.search.run_search import default_run_dir
 from cnn.settings.cli_defaults import DOWNLOADS, SAMPLE_PAIRS
-from cnn.settings.objective import first_objective
 from cnn.spark.machine import keras_overridden
 from cnn.spark.session import existing_session
 from cnn.start import RunRequest, extend_run, resume_run, start_run
@@ -202,14 +202,15 @@ def tune(
     for line in keras_overridden():
         say(line)
     functions: dict[str, bytes] = {}
-    search = _add_objective(search, functions, keeps=resume or extend is not None)
+    search = with_objective(search, functions, keeps=resume or extend is not None)
     named = {"search": search, "space": space, "phases": phases, "final": final}
     named |= {"model": model, "features": features, "cache": cache}
     tables = {key: as_plain(table, key) for key, table in named.items() if table is not None}
     started: list[Directory] = []
     passed = ['search={"objective": ...}'] if functions else []
-    if build is not None and _add_build(tables, build, functions):
-        passed.append("build=...")
+    if build is not None:
+        tables["model"] = with_builder(tables.get("model", {}), build, functions)
+        passed += ["build=..."] if is_sent(tables["model"]["builder"]) else []
     request = RunRequest(
         configs=[Path(path) for path in _listed(config)],
         tables=tables,
@@ -245,47 +246,6 @@ def tune(
 
 def _listed(one_or_more: Location | Sequence[Location]) -> Sequence[Location]:
     return [one_or_more] if isinstance(one_or_more, str | Path) else one_or_more
-
-
-def _add_build(tables: dict[str, Any], build: Build, functions: dict[str, bytes]) -> bool:
-    """Sets model.builder to the function's name; returns whether the function is sent along."""
-    own = tables.setdefault("model", {})
-    if "builder" in own:
-        raise InputError("build cannot be combined with model.builder, but both were given")
-    own["builder"] = builder_name(build)
-    return _send(own["builder"], pack(build, "build"), functions)
-
-
-def _add_objective(
-    search: Table | None, functions: dict[str, bytes], *, keeps: bool
-) -> Table | None:
-    """The settings of the search in which a function as `objective` is replaced by its name.
-
-    A run that `keeps` its settings, because it is resumed or extended, knows the name of a function
-    that is sent.
-    """
-    objective = search.get("objective") if isinstance(search, Mapping) else None
-    function = first_objective(objective)
-    if search is None or not callable(function):
-        return search
-    name = function_name(function, "objective")
-    _send(name, pack(function, "objective"), functions)
-    if keeps and is_sent(name):
-        return {key: value for key, value in search.items() if key != "objective"}
-    costs = objective[1:] if isinstance(objective, list | tuple) else []
-    return {**search, "objective": [name, *costs] if costs else name}
-
-
-def _send(name: str, packed: bytes, functions: dict[str, bytes]) -> bool:
-    """Adds a function to `functions` if executors cannot import it; returns whether it did."""
-    if not is_sent(name):
-        return False
-    if name in functions:
-        raise InputError(
-            f"build and objective must have different names, but both are called {name}"
-        )
-    functions[name] = packed
-    return True
 
 
 def _check_resume(out: Location | None, given: Table) -> None:

@@ -15,7 +15,7 @@ from cnn.core.errors import InputError, Option
 from cnn.data.manifest import Manifest, read_manifest
 from cnn.data.splits import TRAIN
 from cnn.model.backbone_card import Backbone
-from cnn.model.named_functions import check_named_functions, check_passed
+from cnn.model.named_functions import check_named_functions, check_passed, names_given
 from cnn.report.page import REPORT, write_report
 from cnn.run import Run
 from cnn.rundir.earlier_runs import NOTHING, EarlierRuns
@@ -32,10 +32,9 @@ from cnn.search.preflight import check_inputs, check_point_names, check_run_dir
 from cnn.search.resume import check_unchanged, resume_settings
 from cnn.search.run_search import run_search
 from cnn.search.warm_start import warm_start
-from cnn.settings.objective import first_objective
 from cnn.settings.params import NO_BACKBONE
 from cnn.settings.schema import FEW_IMAGES, Settings
-from cnn.settings.toml import CONF, assign, load_settings, overlay, read_tables, settings_text
+from cnn.settings.toml import CONF, load_settings, overlay, read_tables, settings_text
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -159,8 +158,9 @@ def resume_run(
             log_finished(log, read_trials(run), finished.result)
         return finished
     check_passed(settings, request.functions, RESUME)
+    named = names_given(request.tables or {}, request.assignments)
     for place in (run, source):
-        check_named_functions(place, settings, _named(request), RESUME)
+        check_named_functions(place, settings, named, RESUME)
     data = data or Directory(start.data)
     manifest = check_inputs(data, settings, request.functions)
     _check_data(data, manifest, start, RESUME)
@@ -201,7 +201,8 @@ def extend_run(
         )
         settings = plan.settings
         check_passed(settings, request.functions, EXTEND)
-        check_named_functions(run, settings, _named(request), EXTEND)
+        named = names_given(request.tables or {}, request.assignments)
+        check_named_functions(run, settings, named, EXTEND)
         data = data or Directory(start.data)
         manifest = check_inputs(data, settings, request.functions)
         _check_data(data, manifest, start, EXTEND)
@@ -275,19 +276,6 @@ def _search(
         if log is not None:
             log.finish(result)
     return Run(run.uri, result)
-
-
-def _named(request: RunRequest) -> set[str]:
-    """The functions that a request to resume names itself."""
-    assigned: dict[str, Any] = {}
-    for assignment in request.assignments:
-        assign(assigned, assignment)
-    tree = overlay(dict(request.tables or {}), assigned)
-    # An assignment may reach into a phase: phases.0.objective.
-    searches = [tree.get("search", {}), *tree.get("phases", {}).values()]
-    objectives = (first_objective(table.get("objective")) for table in searches)
-    given = [tree.get("model", {}).get("builder"), *objectives]
-    return {name for name in given if isinstance(name, str)}
 
 
 def _log(run: Directory, start: Start, request: RunRequest) -> MlflowLog | None:

@@ -2,13 +2,15 @@
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError, Option
 from cnn.model.own_function import is_sent
-from cnn.settings.objective import is_function
+from cnn.settings.objective import first_objective, is_function
 from cnn.settings.schema import SETTINGS, Settings
+from cnn.settings.toml import assign, overlay
 
 RESUME = Option("resume")
 # The settings that may name a function, and how it is passed in Python instead.
@@ -23,6 +25,23 @@ def named_functions(settings: Settings) -> Iterator[tuple[str, str]]:
     for objective in dict.fromkeys(phase.objective for phase in settings.phases):
         if is_function(objective):
             yield OBJECTIVE, objective
+
+
+def names_given(tables: Mapping[str, Any], assignments: Sequence[str]) -> set[str]:
+    """The functions that a user names in settings beside a run's own.
+
+    >>> sorted(names_given({"model": {"builder": "my:build"}}, ["search.objective=my:score"]))
+    ['my:build', 'my:score']
+    """
+    assigned: dict[str, Any] = {}
+    for assignment in assignments:
+        assign(assigned, assignment)
+    tree = overlay(dict(tables), assigned)
+    # An assignment may reach into a phase: phases.0.objective.
+    searches = [tree.get("search", {}), *tree.get("phases", {}).values()]
+    objectives = (first_objective(table.get("objective")) for table in searches)
+    given = [tree.get("model", {}).get("builder"), *objectives]
+    return {name for name in given if isinstance(name, str)}
 
 
 def check_sent(settings: Settings, passed: Collection[str]) -> None:
