@@ -180,6 +180,20 @@ def scalar_objective(key: Key) -> float:
     return bounded + 1e-9 * (1 - math.exp(-second))
 
 
+def standard_error(accuracy: float, images: int) -> float:
+    """Of an accuracy on so many images.
+
+    Two successes and two failures are added (Agresti and Coull, The American Statistician 1998),
+    because at 100 % the plain standard error would be 0.
+
+    >>> round(standard_error(1.0, 500), 4)
+    0.0028
+    """
+    count = images + 4
+    share = (accuracy * images + 2) / count
+    return math.sqrt(share * (1 - share) / count)
+
+
 def trial_key(objective: Objective, trial: TrialResult) -> Key:
     return objective_key(
         objective,

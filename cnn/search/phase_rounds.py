@@ -92,7 +92,7 @@ class PhaseRound(Round, ABC):
         )
         for trial, vals in self.earlier:
             counts = trial.status != "invalid"
-            trials.add_finished(trial.number, vals, document(self._phase, trial), counts=counts)
+            trials.add_finished(trial.number, vals, document(self._job, trial), counts=counts)
         self._progress = SearchProgress(
             self.title,
             self._phase.objective,

@@ -24,6 +24,7 @@ class PhaseTrials:
     def __init__(self, search: Search, phase: PhaseSettings) -> None:
         self._search = search
         self._phase = phase
+        self._job = search.job(phase)
         manifest = search.manifest
         chance = max(manifest.counts[TRAIN].values()) / manifest.total(TRAIN)
         self.stopping = Stopping(phase, search.run, chance)
@@ -67,7 +68,7 @@ class PhaseTrials:
             return None
         if trial.number != number or trial.status == "cancelled":
             return None
-        return {**document(self._phase, trial), "written": True}
+        return {**document(self._job, trial), "written": True}
 
     def finish(
         self,

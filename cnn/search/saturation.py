@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cnn.core.clock import duration
 from cnn.rundir.trials import TrialResult, counts
-from cnn.search.simplest import standard_error
+from cnn.search.simplest import error_of
 from cnn.search.winner import best_trials
 from cnn.settings.schema import PhaseSettings
 
@@ -45,7 +45,7 @@ def saturated(
     if not images:
         return None
     scores = [trial.accuracy or 0.0 for trial in best]
-    error = standard_error(best[0])
+    error = error_of(best[0])
     scored = sum(trial.status in {"ok", "pruned"} for trial in trials)
     gain = expected_gain(scores, scored, left)
     if scores[0] <= chance + error or scores[0] - scores[-1] > error:

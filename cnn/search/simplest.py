@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from cnn.rundir.front import cost_of
 from cnn.rundir.result import Simplest
-from cnn.rundir.trials import TrialResult, trial_key
+from cnn.rundir.trials import TrialResult, standard_error, trial_key
 from cnn.search.winner import best_trials
 from cnn.settings.final import FinalSettings
 from cnn.settings.objective import Cost
@@ -42,10 +42,8 @@ def simplest(
 
     As good is a trial of the same phase that ran to its end and whose objective is within
     `final.margin` of the winner's or, without a margin, whose accuracy is within one standard error
-    of it. The standard error is that of a proportion of the validation images, with two successes
-    and two failures added (Agresti and Coull, 1998), because at 100 % the plain one would be 0. If
-    the winner was repeated with other seeds, the means over those count, and only trials that were
-    repeated as well.
+    of it, that of a proportion of the validation images. If the winner was repeated with other
+    seeds, the means over those count, and only trials that were repeated as well.
 
     The cost is the second objective if there is one, else the number of operations for an image; or
     that of parameters if it is unknown of one of these trials.
@@ -81,7 +79,7 @@ def simplest(
         operations_of_best=winner.operations,
         latency_ms=best.latency_ms,
         latency_ms_of_best=winner.latency_ms,
-        standard_error=None if final.margin is not None else standard_error(winner),
+        standard_error=None if final.margin is not None else error_of(winner),
         margin=final.margin,
     )
 
@@ -130,7 +128,7 @@ def as_good(
             for t in own or [trial]
         )
 
-    margin = standard_error(winner) if final.margin is None else final.margin
+    margin = error_of(winner) if final.margin is None else final.margin
     most = score(winner) + margin
     found = [
         trial
@@ -146,13 +144,11 @@ def as_good(
     return [winner, *sorted(found, key=lambda trial: (score(trial), trial.number))]
 
 
-def standard_error(trial: TrialResult) -> float:
-    """Of the trial's accuracy on the validation images."""
+def error_of(trial: TrialResult) -> float:
+    """The standard error of the trial's accuracy on the validation images."""
     assert trial.accuracy is not None
     assert trial.validation_images
-    count = trial.validation_images + 4
-    share = (trial.accuracy * trial.validation_images + 2) / count
-    return math.sqrt(share * (1 - share) / count)
+    return standard_error(trial.accuracy, trial.validation_images)
 
 
 def _compared(phase: PhaseSettings, trials: Sequence[TrialResult]) -> Cost:

@@ -15,7 +15,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cnn.core.directory import Directory
-from cnn.rundir.trials import MOST_SCALAR, Key, TrialResult, scalar_objective, trial_key
+from cnn.rundir.trials import (
+    MOST_SCALAR,
+    Key,
+    TrialResult,
+    scalar_objective,
+    standard_error,
+    trial_key,
+)
 from cnn.settings.objective import Objective
 
 RUNGS = "rungs"
@@ -49,6 +56,23 @@ def goes_on(own: Key, others: Iterable[Key], eta: int) -> bool:
     others = list(others)
     better = sum(other < own for other in others)
     return better < max(1, (len(others) + 1) // eta)
+
+
+def frugal_key(key: Key, images: int | None, operations: int | None) -> Key:
+    """The key of an accuracy, but by cost where accuracies cannot be told apart any more.
+
+    Networks whose accuracy is within one standard error of all validation images right are equal:
+    the loss would only say which of them is larger. Of these the one with the fewest operations for
+    an image is the best, and one whose operations are unknown the last.
+
+    >>> frugal_key((0.001, 0.02), images=500, operations=10**6)
+    (0.0, 0.6)
+    >>> frugal_key((0.01, 0.02), images=500, operations=10**6)
+    (0.01, 0.02)
+    """
+    if not images or key[0] > standard_error(1.0, images):
+        return key
+    return 0.0, (math.log10(operations) / 10 if operations else math.inf)
 
 
 @dataclass(frozen=True)
@@ -85,15 +109,19 @@ class Rungs:
                     yield float(entry[2]), float(entry[3])
 
 
-def ranking_loss(objective: Objective, trial: TrialResult) -> float | None:
+def ranking_loss(objective: Objective, trial: TrialResult, *, frugal: bool = False) -> float | None:
     """The loss by which Hyperopt ranks a trial.
 
     A pruned trial ranks behind all trials that got further. None if the trial failed, or if its
-    objective has no finite value; it comes last.
+    objective has no finite value; it comes last. `frugal` says whether of accuracies that cannot be
+    told apart the cheaper is the better.
     """
     if trial.status not in {"ok", "pruned"}:
         return None
-    loss = scalar_objective(trial_key(objective, trial))
+    key = trial_key(objective, trial)
+    if frugal:
+        key = frugal_key(key, trial.validation_images, trial.operations)
+    loss = scalar_objective(key)
     if not math.isfinite(loss):
         return None
     if trial.status == "ok":

@@ -17,13 +17,13 @@ from cnn.data.arrays import open_pixels
 from cnn.data.splits import TRAIN
 from cnn.model.contract import Broken
 from cnn.rundir.heartbeat import ProgressReporter, remove_progress
-from cnn.rundir.trials import Status, TrialResult, trial_name, write_log, write_trial
+from cnn.rundir.trials import Key, Status, TrialResult, trial_name, write_log, write_trial
 from cnn.settings.network_size import NetworkSize
 from cnn.settings.params import ModelParams, TrainingParams
 from cnn.settings.schema import PhaseSettings
 from cnn.spark.child import Ended, send_to_parent
 from cnn.spark.task import trial_number
-from cnn.train.halving import Rungs, ranking_loss, rung_epochs
+from cnn.train.halving import Rungs, frugal_key, ranking_loss, rung_epochs
 from cnn.train.job import Job, checkpoint, choose_folds, device, run_fit
 from cnn.train.latency import measure_latency
 from cnn.train.out_of_fold import keep_answers
@@ -74,7 +74,7 @@ class TrialObjective:
         repeats = self._repeats.get(number)
         trial = trial.model_copy(update={"seconds": seconds, "repeats": repeats})
         run = Directory(self._job.run)
-        result = document(self._job.phase, trial)
+        result = document(self._job, trial)
         try:
             if ended.log.strip():
                 write_log(run, trial_name(number), ended.log)
@@ -85,9 +85,10 @@ class TrialObjective:
         return {**result, "written": True}
 
 
-def document(phase: PhaseSettings, trial: TrialResult) -> dict[str, Any]:
+def document(job: Job, trial: TrialResult) -> dict[str, Any]:
     """A trial's result for Hyperopt."""
-    loss = ranking_loss(phase.objective, trial)
+    phase = job.phase
+    loss = ranking_loss(phase.objective, trial, frugal=job.frugal)
     content: dict[str, Any] = {"trial": trial.model_dump(mode="json")}
     if trial.status == "invalid":
         return {"status": "fail", "refused": trial.error, **content}
@@ -173,6 +174,11 @@ def _train(
 
     keeps = job.keep_state or job.is_origin
 
+    def go_on(rung: int, key: Key) -> bool:
+        if job.frugal:
+            key = frugal_key(key, known["validation_images"], known["operations"])
+        return results.report(rung, number, key)
+
     def on_epoch(progress: "Progress") -> None:
         known["epochs"] = progress.epochs
         send_to_parent(known)
@@ -188,7 +194,7 @@ def _train(
         patience=stage.patience,
         learning_rate=stage.learning_rate,
         rungs=rungs,
-        go_on=lambda rung, key: results.report(rung, number, key),
+        go_on=go_on,
         start=start,
         on_epoch=on_epoch,
         on_end=lambda progress: saved.try_save(models, progress) if keeps else None,

@@ -11,7 +11,7 @@ from support.made_up import bare_trial
 
 from cnn.core.directory import Directory
 from cnn.rundir.trials import Status, TrialResult, trial_key
-from cnn.train.halving import Rungs, goes_on, ranking_loss, rung_epochs
+from cnn.train.halving import Rungs, frugal_key, goes_on, ranking_loss, rung_epochs
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,29 @@ def test_a_pruned_trial_ranks_behind_all_that_got_further(objective: str) -> Non
     losses = {id(t): ranking_loss(objective, t) for t in shuffled}
     assert sorted(shuffled, key=lambda t: losses[id(t)] or 0) == trials
     assert ranking_loss("val_accuracy", trial("crashed", 0.9)) is None
+
+
+def test_where_accuracies_cannot_be_told_apart_the_cheaper_is_the_better() -> None:
+    def network(accuracy: float, loss: float, operations: int | None) -> TrialResult:
+        found = {"accuracy": accuracy, "loss": loss, "operations": operations}
+        return bare_trial(0, "ok", validation_images=400, **found)
+
+    # One error in 400 images is within a standard error of none, two are not.
+    trials = [
+        network(0.9975, 0.02, 10_000),
+        network(1.0, 0.01, 20_000),
+        network(1.0, 0.001, 10**9),
+        network(1.0, 0.0001, None),
+        network(0.995, 0.001, 100),
+        network(0.9, 0.3, 10),
+    ]
+    frugal = [ranking_loss("val_accuracy", trial, frugal=True) for trial in trials]
+    assert None not in frugal
+    assert frugal == sorted(set(frugal), key=lambda loss: loss or 0)
+    plain = [ranking_loss("val_accuracy", trial) for trial in trials]
+    assert plain.index(min(plain, key=lambda loss: loss or 0)) == 3
+    # A trial of which no image was validated has a key of its own.
+    assert frugal_key((0.0, 0.5), images=None, operations=10) == (0.0, 0.5)
 
 
 # What one's own function may return, from the best to the worst; neighbours differ little.
