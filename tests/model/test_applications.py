@@ -183,6 +183,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network whose proxy refuses, as one without a way out."""
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    # Without it, urllib keeps the proxies of its first request.
+    monkeypatch.setattr("urllib.request._opener", None)
 
 
 @pytest.mark.usefixtures("offline")
