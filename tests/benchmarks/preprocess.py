@@ -270,9 +270,7 @@ def looking(folder: Path) -> None:
             originals.add(place, place % 20, Original.of(sides, one.original.kind, one.pixels))
         learnt.append(time.perf_counter() - started)
     each, extra = (1e6 * statistics.median(times) / len(contents) for times in (decoded, learnt))
-    print(
-        f"decoding {each:.0f} us an image, of which learning about the original is {extra:.0f} us"
-    )
+    print(f"decoding {each:.0f} us an image, {extra:.0f} us of which tell of the original")
     print(f"  without it: {each / (each - extra):.3f} times as many images a second", flush=True)
     print(f"  {len(originals.pack()):,} bytes from a part of {len(contents)} images")
 

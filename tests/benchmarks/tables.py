@@ -5,6 +5,7 @@ metadata of its schema.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -151,3 +152,26 @@ def read_table(path: Path) -> Table:
         Training(**{**row, "params": json.loads(row["params"])}) for row in stored.to_pylist()
     ]
     return Table(**shared, trainings=trainings)
+
+
+def show(table: Table) -> None:
+    """Prints what a table has."""
+    ended = [one for one in table.trainings if one.epochs]
+    last = [one.best(len(one.epochs) - 1) for one in ended]
+    print(
+        f"{table.data}: {len(table.trainings)} trainings on {table.train} images, "
+        f"{table.validation} to validate, {table.test} to test; "
+        f"{sum(one.status == 'diverged' for one in table.trainings)} diverged"
+    )
+    for name in ("val_accuracy", "test_accuracy"):
+        values = [getattr(one, name)[look] for one, look in zip(ended, last, strict=True)]
+        print(f"  {name:14} of the best epoch: {_spread(values, '.3f')}")
+    print(f"  {'seconds':14} of an epoch: {_spread([one.seconds for one in ended], '.1f')}")
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    low, tenth, middle, ninth, high = np.quantile(values, [0, 0.1, 0.5, 0.9, 1])
+    return (
+        f"{low:{form}} to {high:{form}}, median {middle:{form}}, "
+        f"{tenth:{form}} to {ninth:{form}} without the outer tenths"
+    )

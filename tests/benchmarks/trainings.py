@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from drawn import SIZE, discs, rings
 from hyperopt import base
-from tables import Table, Training, default_phase, read_table, write_table
+from tables import Table, Training, default_phase, read_table, show, write_table
 
 from cnn.core.seeds import derive_seed
 from cnn.data.decoding.decode import Decoding, decode_file
@@ -244,32 +244,10 @@ def _known(task: Task) -> dict[str, Any] | None:
     """What is known of a training from an earlier recording, if that was of this configuration."""
     with contextlib.suppress(OSError, ValueError):
         found: dict[str, Any] = json.loads(task.path.read_text())
-        if found["params"] == task.params.model_dump(mode="json"):
+        whole = found["status"] == "diverged" or found["epochs"][-1] == task.epochs
+        if whole and found["params"] == task.params.model_dump(mode="json"):
             return found
     return None
-
-
-def show(table: Table) -> None:
-    """Prints what a table has."""
-    ended = [one for one in table.trainings if one.epochs]
-    last = [one.best(len(one.epochs) - 1) for one in ended]
-    print(
-        f"{table.data}: {len(table.trainings)} trainings on {table.train} images, "
-        f"{table.validation} to validate, {table.test} to test; "
-        f"{sum(one.status == 'diverged' for one in table.trainings)} diverged"
-    )
-    for name in ("val_accuracy", "test_accuracy"):
-        values = [getattr(one, name)[look] for one, look in zip(ended, last, strict=True)]
-        print(f"  {name:14} of the best epoch: {_spread(values, '.3f')}")
-    print(f"  {'seconds':14} of an epoch: {_spread([one.seconds for one in ended], '.1f')}")
-
-
-def _spread(values: Sequence[float], form: str) -> str:
-    low, tenth, middle, ninth, high = np.quantile(values, [0, 0.1, 0.5, 0.9, 1])
-    return (
-        f"{low:{form}} to {high:{form}}, median {middle:{form}}, "
-        f"{tenth:{form}} to {ninth:{form}} without the outer tenths"
-    )
 
 
 def main() -> None:
@@ -299,11 +277,14 @@ def main() -> None:
     else:
         images = drawn_images(args.data, args.seed)
     folder = args.cache / f"trainings-{args.data}-{phase.epochs}-{args.seed}"
+    table = Table(args.data, images.train, images.validation, images.test, [])
     if args.out.exists():
-        resume(folder, read_table(args.out))
+        earlier = read_table(args.out)
+        if earlier[:4] != table[:4]:
+            parser.error(f"--out must be a table of {args.data}, but {args.out} has {earlier.data}")
+        resume(folder, earlier)
     trainings = record(images, phase, configurations(phase, args.configurations), folder)
-    counts = images.train, images.validation, images.test
-    table = Table(args.data, *counts, trainings)
+    table = table._replace(trainings=trainings)
     write_table(args.out, table)
     show(table)
 
