@@ -77,50 +77,27 @@ def commands(pattern: str) -> list[str]:
     return found
 
 
+# What the command of each test has in it.
+MAIN = r"^\./spark-submit\.sh +#"
+MINE = r"^\./spark-submit\.sh jobs/\w+\.py .*/mine"
+OFFICIAL = r"--test-images pets/test"
+LABELLED = r"--labels labels\.csv"
+PREDICT = r"--model RUN"
+AGAIN = r"--config RUN/settings\.toml"
+RESUME = r"--resume RUN"
+EXTEND = r"--extend RUN"
+CLUSTER = r"--master spark://HOST"
+START = r"^spark-class "
+STEP = r"--master spark://127\.0\.0\.1"
+STORE = r" s3://bucket/|^export AWS_"
+# A name of Keras, whose weights a test cannot fetch: a file takes its place.
+BACKBONE = r"\befficientnet_v2_b0\b"
+
+
 def test_every_command_is_run_by_a_test_here() -> None:
     tested = [MAIN, MINE, OFFICIAL, LABELLED, PREDICT, AGAIN, RESUME, CLUSTER, START, STEP, STORE]
     tested += [BACKBONE, EXTEND]
     assert [c for c in COMMANDS if not any(re.search(p, c) for p in tested)] == []
-
-
-MAIN = r"^\./spark-submit\.sh +#"
-
-
-MINE = r"^\./spark-submit\.sh jobs/\w+\.py .*/mine"
-
-
-OFFICIAL = r"--test-images pets/test"
-
-
-LABELLED = r"--labels labels\.csv"
-
-
-PREDICT = r"--model RUN"
-
-
-AGAIN = r"--config RUN/settings\.toml"
-
-
-RESUME = r"--resume RUN"
-
-
-EXTEND = r"--extend RUN"
-
-
-CLUSTER = r"--master spark://HOST"
-
-
-START = r"^spark-class "
-
-
-STEP = r"--master spark://127\.0\.0\.1"
-
-
-STORE = r" s3://bucket/|^export AWS_"
-
-
-# A name of Keras, whose weights a test cannot fetch: a file takes its place.
-BACKBONE = r"\befficientnet_v2_b0\b"
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from support.paths import REPOSITORY
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError
 from cnn.rundir.earlier_runs import read_earlier
-from cnn.rundir.trials import TrialResult, read_trials
+from cnn.rundir.trials import TrialResult, best_trial, read_trials
 from cnn.start import RunRequest, resume_run
 
 TRIALS = 8
@@ -288,15 +288,10 @@ def test_an_earlier_runs_best_is_tried_first(
     submit: Run, noise_data: Path, unfinished: Path, tmp_path: Path
 ) -> None:
     earlier = read_trials(Directory(unfinished))
-    best = min(
-        (trial for trial in earlier if trial.status == "ok"),
-        key=lambda trial: (-(trial.accuracy or 0), trial.loss),
-    )
-    done = submit(
-        *tune(noise_data, tmp_path / "run", "random"),
-        *("--seed", "8", "--max-trials", "2", "--warm-start", unfinished),
-        *("--warm-start", unfinished),
-    )
+    best = best_trial(earlier, "val_accuracy")
+    assert best is not None
+    words = ("--seed", "8", "--max-trials", "2", *2 * ("--warm-start", unfinished))
+    done = submit(*tune(noise_data, tmp_path / "run", "random"), *words)
     assert done.returncode == 0, done.stderr
     first = read_trials(Directory(tmp_path / "run"))[0]
     assert first.params == best.params
