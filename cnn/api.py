@@ -210,7 +210,8 @@ def tune(
     passed = ['search={"objective": ...}'] if functions else []
     if build is not None:
         tables["model"] = with_builder(tables.get("model", {}), build, functions)
-        passed += ["build=..."] if is_sent(tables["model"]["builder"]) else []
+        if is_sent(tables["model"]["builder"]):
+            passed.append("build=...")
     request = RunRequest(
         configs=[Path(path) for path in _listed(config)],
         tables=tables,

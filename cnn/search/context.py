@@ -78,7 +78,7 @@ class Search:
             keep_state=self.keeps_state(phase),
             # They are compared with those of a phase that continues this one's networks.
             keep_answers=self.settings.final.suspects != "none" or continues,
-            simplest=self.settings.final.choose == "simplest",
+            frugal=phase.by_accuracy and self.settings.final.choose == "simplest",
             is_origin=any(other.start == phase.name for other in self.settings.phases),
             origin=self.origins.get(phase.name),
             pretrained=self.pretrained,

@@ -16,7 +16,7 @@ from hyperopt import base, fmin, hp
 from cnn.core.clock import now
 from cnn.rundir.earlier_runs import NOTHING, read_earlier
 from cnn.rundir.heartbeat import read_progress
-from cnn.rundir.trials import TrialResult
+from cnn.rundir.trials import TrialResult, counts
 from cnn.search.confirm import Confirmation
 from cnn.search.context import Search, isolation
 from cnn.search.dispatcher import TIMEOUT, Trials
@@ -91,8 +91,8 @@ class PhaseRound(Round, ABC):
             round=self,
         )
         for trial, vals in self.earlier:
-            counts = trial.status != "invalid"
-            trials.add_finished(trial.number, vals, document(self._job, trial), counts=counts)
+            result = document(self._job, trial)
+            trials.add_finished(trial.number, vals, result, counts=counts(trial))
         self._progress = SearchProgress(
             self.title,
             self._phase.objective,

@@ -32,8 +32,7 @@ def saturated(
         trials: Its trials so far, without repetitions.
         chance: The accuracy of guessing the largest class.
     """
-    by_accuracy = phase.objective == "val_accuracy" and phase.cost is None
-    if not phase.saturation or phase.strategy == "grid" or not by_accuracy:
+    if not phase.saturation or phase.strategy == "grid" or not phase.by_accuracy:
         return None
     made = [trial for trial in trials if counts(trial)]
     left = phase.max_trials - len(made)

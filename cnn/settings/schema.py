@@ -185,6 +185,11 @@ class PhaseSettings(SearchSettings):
         """The earlier phase whose best values hold for all parameters not in `space`."""
         return self.start or self.fix
 
+    @property
+    def by_accuracy(self) -> bool:
+        """Whether trials rank by their accuracy alone."""
+        return self.objective == "val_accuracy" and self.cost is None
+
     def backbones(self) -> tuple[str, ...]:
         """The backbones that the space names, without "none"."""
         named = self.space.get("backbone")

@@ -55,8 +55,8 @@ class Job:
     keep_state: bool = False
     # Whether what networks say of their validation images is kept, to find wrong labels.
     keep_answers: bool = False
-    # Whether the simplest of equal networks wins.
-    simplest: bool = False
+    # Whether trials that cannot be told apart by their accuracy rank by their cost.
+    frugal: bool = False
     # Whether the state is kept because a later phase trains the best networks on.
     is_origin: bool = False
     # What the networks of this phase start from.
@@ -89,11 +89,6 @@ class Job:
         if is_function(name):
             return Measure(name, load_function(name, self.objective))
         return Measure.of(name)
-
-    @property
-    def frugal(self) -> bool:
-        """Whether trials that cannot be told apart by their accuracy rank by their cost."""
-        return self.simplest and self.phase.objective == "val_accuracy" and self.phase.cost is None
 
     def networks(self) -> int:
         """The number of networks in a trial: one, or one for each part of a cross-validation."""
