@@ -1,10 +1,12 @@
-"""Limits on the size of networks: `search.max_parameters` and `search.max_operations`."""
+"""Limits on the size of networks, `search.max_parameters` and `search.max_operations`."""
 
 from collections.abc import Sequence
 
 from cnn.data.manifest import Manifest
 from cnn.model.backbone_card import Backbone
+from cnn.rundir.trials import TrialResult
 from cnn.settings.network_size import NetworkSize, head_size, network_size
+from cnn.settings.objective import Cost
 from cnn.settings.params import ModelParams
 from cnn.settings.schema import PhaseSettings
 
@@ -21,6 +23,39 @@ def too_large(
     """
     size = _size(params, manifest, backbones)
     return None if size is None else size.beyond(phase.max_parameters, phase.max_operations)
+
+
+def unknown_costs(phase: PhaseSettings, trials: Sequence[TrialResult]) -> list[str]:
+    """Remarks on networks whose cost is unknown, if the phase's settings need it.
+
+    The operations of a network with layers of an unusual kind cannot be counted.
+
+    Args:
+        phase: The phase's settings.
+        trials: Its trials.
+    """
+    scored = [trial for trial in trials if trial.status in {"ok", "pruned"}]
+    remarks = []
+    if phase.cost is not None:
+        remark = _unknown(phase, scored, phase.cost)
+        if remark is not None:
+            remarks.append(f"{remark}: they come last in the second of search.objective")
+    if phase.max_operations is not None:
+        remark = _unknown(phase, scored, "operations")
+        if remark is not None:
+            remarks.append(f"{remark}: search.max_operations did not refuse any of them")
+    return remarks
+
+
+def _unknown(phase: PhaseSettings, trials: Sequence[TrialResult], cost: Cost) -> str | None:
+    number = sum(getattr(trial, cost) is None for trial in trials)
+    if not number:
+        return None
+    what = "latency" if cost == "latency_ms" else cost
+    return (
+        f"the {what} of the networks of {number} of {len(trials)} trials of phase {phase.name} "
+        "could not be found"
+    )
 
 
 def _size(

@@ -13,6 +13,7 @@ from cnn.rundir.trials import TRIALS, TrialResult, count_by_status, counts
 from cnn.search.backbones import backbone_remarks
 from cnn.search.context import Search
 from cnn.search.continued import winner_after
+from cnn.search.limits import unknown_costs
 from cnn.search.phase import run_phase
 from cnn.search.preflight import remarks
 from cnn.search.progress import numbering
@@ -83,6 +84,8 @@ def run_phases(search: Search) -> History:
         first_number = history.trials[-1].number + 1 if history.trials else 0
         trials, ended = run_phase(search, phase, space, first_number, _time_left(phase, started))
         history.trials += trials
+        for text in unknown_costs(phase, trials):
+            note(text)
         if ended is not None:
             note(f"phase {phase.name} ended early: {ended}")
         best = choose(phase, trials)
@@ -103,8 +106,7 @@ def run_phases(search: Search) -> History:
         if winner is not best:
             note(
                 f"phase {phase.name} did not improve on trial {winner.number} of phase "
-                f"{winner.phase}, which it started from, by more than chance: trial "
-                f"{winner.number} wins so far"
+                f"{winner.phase} by more than chance: trial {winner.number} wins so far"
             )
     return history
 

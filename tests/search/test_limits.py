@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from support.made_up import manifest
+from support.made_up import bare_trial, manifest
 
 from cnn.core.errors import InputError
 from cnn.model.backbone_card import Backbone
-from cnn.search.limits import too_large
+from cnn.search.limits import too_large, unknown_costs
 from cnn.search.space import SearchSpace
 from cnn.settings.params import ModelParams
 from cnn.settings.schema import PhaseSettings
@@ -57,6 +57,29 @@ def test_what_is_unknown_is_not_refused() -> None:
     uncounted = BACKBONE.model_copy(update={"operations": None})
     assert too_large(limited(max_operations=1), ON_BACKBONE, DATA, [uncounted]) is None
     assert too_large(limited(max_parameters=1), ON_BACKBONE, DATA, []) is None
+
+
+def test_costs_that_could_not_be_counted_are_said_where_they_matter() -> None:
+    trials = [
+        bare_trial(0, accuracy=0.9, operations=None, parameters=10),
+        bare_trial(1, accuracy=0.9, operations=10, parameters=10),
+        bare_trial(2, status="crashed", operations=None, parameters=None),
+    ]
+    assert unknown_costs(limited(), trials) == []
+    assert unknown_costs(limited(max_parameters=20), trials) == []
+    (limit,) = unknown_costs(limited(max_operations=20), trials)
+    assert limit == (
+        "the operations of the networks of 1 of 2 trials of phase p could not be found: "
+        "search.max_operations did not refuse any of them"
+    )
+    costs = {"name": "p", "space": {}, "objective": ["val_accuracy", "operations"]}
+    (cost,) = unknown_costs(PhaseSettings.model_validate(costs), trials)
+    assert cost.endswith(
+        " of 1 of 2 trials of phase p could not be found: they come last in "
+        "the second of search.objective"
+    )
+    costs["objective"] = ["val_accuracy", "parameters"]
+    assert unknown_costs(PhaseSettings.model_validate(costs), trials) == []
 
 
 def test_a_limit_that_no_configuration_keeps_is_refused_before_the_search() -> None:
