@@ -7,9 +7,10 @@
 
 Two synthetic objectives with random delays, on simulated slots: the Hartmann function of six
 dimensions, and one of the mixed and partly idle parameters that networks have. The best after N
-trials is scaled so that random search's median is 1 and the optimum 0: smaller is better. In
-brackets: after how many trials the best so far, in the mean of the seeds, is as good as random
-search's after N. Optuna's strategies need the extra `bench`, and optuna-gp torch.
+trials (--after, by default 20, as many as searches have, and 100) is scaled so that random search's
+median is 1 and the optimum 0: smaller is better. In brackets: after how many trials the best so
+far, in the mean of the seeds, is as good as random search's after N. Optuna's strategies need the
+extra `bench`, and optuna-gp torch.
 
 With --table, trainings are searched instead: a model of recorded ones (surrogate.py) answers what a
 training of any configuration of the default space comes to, and how long it takes. The figures are
@@ -21,17 +22,17 @@ With --noiseless each configuration has one answer, that in the middle.
 import argparse
 import heapq
 import itertools
-import math
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from hyperopt import base, hp, rand, tpe
+from hyperopt import base, rand, tpe
+from made_up_objectives import OBJECTIVES, Objective
 from surrogate import Surrogate
 from tables import default_phase, read_table
 
@@ -41,70 +42,6 @@ from cnn.search.space import SearchSpace
 from cnn.search.strategies import propose
 
 TRIALS, STARTUP = 100, 8
-# Hartmann's constants (Dixon and Szegö, 1978).
-_A = np.array(
-    [
-        [10, 3, 17, 3.5, 1.7, 8],
-        [0.05, 10, 17, 0.1, 8, 14],
-        [3, 3.5, 1.7, 10, 17, 8],
-        [17, 8, 0.05, 10, 0.1, 14],
-    ]
-)
-_P = 1e-4 * np.array(
-    [
-        [1312, 1696, 5569, 124, 8283, 5886],
-        [2329, 4135, 8307, 3736, 1004, 9991],
-        [2348, 1451, 3522, 2883, 3047, 6650],
-        [4047, 8828, 8732, 5743, 1091, 381],
-    ]
-)
-_ALPHA = np.array([1.0, 1.2, 3.0, 3.2])
-
-
-def hartmann(point: Any) -> float:
-    x = np.array([point[f"x{i}"] for i in range(6)])
-    return float(3.32237 - _ALPHA @ np.exp(-(_A * (x - _P) ** 2).sum(axis=1)))
-
-
-def network(point: Any) -> float:
-    """Like a validation error: a rate that matters most, a depth, widths that depend on it."""
-    rate = (math.log10(point["rate"]) + 2.7) ** 2
-    depth, widths = point["layers"]["depth"], point["layers"]["widths"]
-    width = sum((math.log2(w) - 5) ** 2 for w in widths) / depth
-    return 0.4 * rate + 0.05 * abs(depth - 3) + 0.03 * width + 0.2 * abs(point["dropout"] - 0.25)
-
-
-_WIDTHS = [hp.choice(f"width{i}", [8, 16, 32, 64]) for i in range(5)]
-
-
-class Objective(NamedTuple):
-    """What is searched for the smallest loss, and where."""
-
-    space: Any
-    # The loss of a point, and how long it takes to know it, if that is its own. The number draws
-    # the noise.
-    evaluate: Callable[[Any, int], tuple[float, float | None]]
-    # The accuracies of points on a test set, if there is one.
-    test: Callable[[Sequence[Any]], np.ndarray] | None = None
-
-
-def synthetic(function: Callable[[Any], float], space: Any) -> Objective:
-    return Objective(space, lambda point, noise: (function(point), None))
-
-
-OBJECTIVES = {
-    "Hartmann 6": synthetic(hartmann, {f"x{i}": hp.uniform(f"x{i}", 0, 1) for i in range(6)}),
-    "network": synthetic(
-        network,
-        {
-            "rate": hp.loguniform("rate", math.log(1e-5), math.log(1)),
-            "dropout": hp.uniform("dropout", 0, 0.8),
-            "layers": hp.choice(
-                "depth", [{"depth": n, "widths": _WIDTHS[:n]} for n in range(1, 6)]
-            ),
-        },
-    ),
-}
 
 
 @cache
@@ -249,13 +186,21 @@ def compared(curves: np.ndarray, random: np.ndarray) -> list[str]:
 
 def _after(losses: np.ndarray, random: np.ndarray) -> str:
     reached = np.flatnonzero(losses.mean(axis=0) <= random.mean(axis=0)[-1])
-    return f" ({reached[0] + 1})" if len(reached) else f" (> {TRIALS})"
+    return f" ({reached[0] + 1})" if len(reached) else f" (> {random.shape[1]})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument(
+        "--after",
+        type=int,
+        nargs="+",
+        default=[20, TRIALS],
+        choices=range(1, TRIALS + 1),
+        metavar="N",
+    )
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--table", type=Path, help="recorded trainings (trainings.py)")
     parser.add_argument("--noiseless", action="store_true", help="the mean answer to each point")
@@ -268,28 +213,28 @@ def main() -> None:
         print(f"cross-validated on the table: R² {squared:.2f}, Spearman's correlation {ranks:.2f}")
     with ProcessPoolExecutor() as pool:
         for name in [str(args.table)] if args.table else OBJECTIVES:
-            what = "means" if args.table else "median"
-            print(f"{name}: best after {TRIALS} trials, {what} of {args.seeds} seeds (and")
-            print("after how many trials the mean is as good as random search's in the end)")
-            print(f"  {'':14}" + "".join(f"{slots:10} slots" for slots in args.slots))
+            what = "mean" if args.table else "median"
+            print(f"{name}: the best of a search, {what} of {args.seeds} seeds (and after how")
+            print("many trials the mean is as good as random search's in the end)")
+            print(f"  {'':25}" + "".join(f"{slots:10} slots" for slots in args.slots))
             random: dict[int, np.ndarray] = {}
             for strategy in strategies:
-                cells = []
+                found = {}
                 for slots in args.slots:
                     tasks = [
                         Task(name, strategy, slots, seed, args.noiseless)
                         for seed in range(args.seeds)
                     ]
-                    curves = np.stack(list(pool.map(best_so_far, tasks)), axis=1)
-                    random.setdefault(slots, curves)
-                    cells.append(compared(curves, random[slots]))
-                for row, kind in zip(
-                    zip(*cells, strict=True), ("", "on the test set"), strict=False
-                ):
-                    print(
-                        f"  {kind or strategy:14}" + "".join(f"{cell:>16}" for cell in row),
-                        flush=True,
-                    )
+                    found[slots] = np.stack(list(pool.map(best_so_far, tasks)), axis=1)
+                random = random or found
+                for number in args.after:
+                    cells = [
+                        compared(found[slots][..., :number], random[slots][..., :number])
+                        for slots in args.slots
+                    ]
+                    names = (f"{strategy:13} {number:3} trials", "on the test set")
+                    for title, row in zip(names, zip(*cells, strict=True), strict=False):
+                        print(f"  {title:25}" + "".join(f"{c:>16}" for c in row), flush=True)
 
 
 if __name__ == "__main__":
