@@ -7,11 +7,12 @@ from cnn.core.directory import Directory
 from cnn.core.errors import Error
 from cnn.rundir.trials import TRIALS, Key, TrialResult, counts, objective_value, trial_key
 from cnn.search.saturation import saturated
+from cnn.settings.network_size import NetworkSize
 from cnn.settings.schema import PhaseSettings
 
 _FAILED = {"diverged", "invalid", "timeout", "out_of_memory", "crashed", "lost"}
-# So many networks in a row that are slower than the limit: no other will be found.
-_MOST_TOO_SLOW = 100
+# So many networks in a row that are larger or slower than the limits: no other will be found.
+_MOST_BEYOND_LIMITS = 100
 
 
 class Stopping:
@@ -28,16 +29,16 @@ class Stopping:
         self._trials: list[TrialResult] = []
         self._saturated: str | None = None
         self._failures: list[TrialResult] = []
-        self._slow_in_a_row = 0
+        self._beyond_in_a_row = 0
 
     def add(self, trial: TrialResult) -> None:
         """Takes in a trial. Raises Error if too many in a row have failed."""
         self.remember(trial)
-        if _too_slow(self._phase, trial):
-            self._slow_in_a_row += 1
-            self._check_too_slow(trial)
+        if _beyond_limits(self._phase, trial):
+            self._beyond_in_a_row += 1
+            self._check_limits(trial)
             return
-        self._slow_in_a_row = 0
+        self._beyond_in_a_row = 0
         # A trial that was never launched (no host) says nothing about the cluster.
         if trial.status in _FAILED and (trial.status != "invalid" or trial.host is not None):
             self._failures.append(trial)
@@ -88,11 +89,11 @@ class Stopping:
             return False
         return value <= target if objective == "val_loss" else value >= target
 
-    def _check_too_slow(self, last: TrialResult) -> None:
-        if self._slow_in_a_row >= _MOST_TOO_SLOW:
+    def _check_limits(self, last: TrialResult) -> None:
+        if self._beyond_in_a_row >= _MOST_BEYOND_LIMITS:
             raise Error(
-                f"{self._slow_in_a_row} networks in a row were too slow: the last one, trial "
-                f"{last.number}, took {last.cause()}"
+                f"{self._beyond_in_a_row} networks in a row were beyond the limits; the "
+                f"last one, trial {last.number}: {last.cause()}"
             )
 
     def _check_failures(self) -> None:
@@ -106,7 +107,14 @@ class Stopping:
         )
 
 
-def _too_slow(phase: PhaseSettings, trial: TrialResult) -> bool:
-    """Whether a trial was refused for the time that its network takes, which is no failure."""
+def _beyond_limits(phase: PhaseSettings, trial: TrialResult) -> bool:
+    """Whether a trial was refused for its network's size or time, which is no failure."""
+    if trial.status != "invalid":
+        return False
     most, taken = phase.max_latency_ms, trial.latency_ms
-    return trial.status == "invalid" and most is not None and taken is not None and taken > most
+    if most is not None and taken is not None and taken > most:
+        return True
+    if trial.parameters is None:
+        return False
+    size = NetworkSize(trial.parameters, trial.operations)
+    return size.beyond(phase.max_parameters, phase.max_operations) is not None

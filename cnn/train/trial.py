@@ -153,6 +153,8 @@ def _train(
     known["operations"] = stage.operations
     known["max_epochs"] = epochs
     phase = job.phase
+    if not job.model.is_built_in:
+        _check_size(NetworkSize(stage.parameters, stage.operations), phase)
     if phase.measures_latency:
         known["latency_ms"] = measure_latency(job, params, seed, models[0])
         _check_latency(known["latency_ms"], phase.max_latency_ms)
@@ -217,6 +219,13 @@ def _train(
     }
 
 
+def _check_size(size: NetworkSize, phase: PhaseSettings) -> None:
+    """Raises Unbuildable if a network is larger than is allowed."""
+    reason = size.beyond(phase.max_parameters, phase.max_operations)
+    if reason is not None:
+        raise Unbuildable(reason)
+
+
 def _check_latency(milliseconds: float, most: float | None) -> None:
     """Raises Unbuildable if a network takes longer for an image than is allowed."""
     if most is not None and milliseconds > most:
@@ -236,10 +245,6 @@ def _prepare(
         if not job.model.is_built_in:
             job.contract().check_readable(stage.models[0])
             job.contract().check_values(stage.models[0])
-            size = NetworkSize(stage.parameters, stage.operations)
-            reason = size.beyond(job.phase.max_parameters, job.phase.max_operations)
-            if reason is not None:
-                raise Unbuildable(reason)
     except ValueError as error:
         raise Unbuildable(traceback.format_exc()) from error
     except Broken as error:

@@ -1,12 +1,17 @@
-"""Limits on the size of networks refuse a configuration before it is launched."""
+"""Limits on the size of networks refuse them before they are trained."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.made_up import bare_trial, manifest
 
+from cnn import tune
+from cnn.core.directory import Directory
 from cnn.core.errors import InputError
+from cnn.data.data_set import DataSet
 from cnn.model.backbone_card import Backbone
+from cnn.rundir.trials import read_trials
 from cnn.search.limits import too_large, unknown_costs
 from cnn.search.space import SearchSpace
 from cnn.settings.params import ModelParams
@@ -89,3 +94,36 @@ def test_a_limit_that_no_configuration_keeps_is_refused_before_the_search() -> N
         InputError, match=r"none can: .* parameters, but search\.max_parameters allows"
     ):
         SearchSpace(phase).check_possible(lambda params: too_large(phase, params, DATA, []))
+
+
+def test_networks_of_ones_own_beyond_a_limit_are_no_failures(
+    spark: Any, greys: DataSet, tmp_path: Path
+) -> None:
+    def build(params: Any, *, size: int, channels: int, classes: int) -> Any:
+        from keras import Input, Model, layers
+
+        pixels = Input((size, size, channels), dtype="uint8")
+        x = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 255)(pixels))
+        x = layers.Dense(params.width)(x)
+        return Model(pixels, layers.Dense(classes, "softmax", dtype="float32")(x))
+
+    tune(
+        spark,
+        greys,
+        tmp_path / "run",
+        search={
+            **{"strategy": "grid", "epochs": 1, "min_steps": 0, "cross_validation": 1},
+            **{"max_parameters": 100, "max_consecutive_failures": 1},
+        },
+        space={
+            **{"width": {"choices": [64, 2]}, "augment": False},
+            **{"learning_rate": 0.01, "batch_size": 16},
+        },
+        final={"epochs": 1, "attempts": 1, "suspects": "none"},
+        build=build,
+    )
+    wide, narrow = read_trials(Directory(tmp_path / "run"))
+    assert (wide.status, narrow.status) == ("invalid", "ok")
+    assert "parameters, but search.max_parameters allows 100" in (wide.error or "")
+    assert narrow.parameters is not None
+    assert not wide.epochs

@@ -70,26 +70,32 @@ def test_failures_in_a_row_are_an_error_with_the_first_cause(tmp_path: Path) -> 
         phase.add(trial(7, "diverged"))
 
 
-def test_a_network_that_is_too_slow_is_no_failure_but_too_many_in_a_row_are_an_error(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("limits", "known", "error"),
+    [
+        ({"max_latency_ms": 2.0}, {"latency_ms": 2.5}, "2.5 ms for an image, but"),
+        ({"max_parameters": 10}, {"parameters": 20}, "20 parameters, but"),
+        ({"max_operations": 10}, {"parameters": 5, "operations": 20}, "20 operations, but"),
+    ],
+)
+def test_a_network_beyond_limits_is_no_failure_but_too_many_in_a_row_are_an_error(
+    limits: dict[str, Any], known: dict[str, Any], error: str, tmp_path: Path
 ) -> None:
-    phase = ending(tmp_path, max_consecutive_failures=3, max_latency_ms=2.0)
+    phase = ending(tmp_path, max_consecutive_failures=3, **limits)
 
-    def slow(number: int) -> TrialResult:
-        return trial(
-            number, "invalid", host="executor", latency_ms=2.5, error="2.5 ms for an image"
-        )
+    def beyond(number: int) -> TrialResult:
+        return trial(number, "invalid", host="executor", error=error, **known)
 
     for number in range(98):
-        phase.add(slow(number))
+        phase.add(beyond(number))
     phase.add(trial(98))
     for number in range(99, 198):
-        phase.add(slow(number))
-    with pytest.raises(Error, match=r"100 networks in a row were too slow: .* 198, took 2\.5 ms"):
-        phase.add(slow(198))
+        phase.add(beyond(number))
+    with pytest.raises(Error, match=f"100 networks in a row were beyond .* trial 198: {error}"):
+        phase.add(beyond(198))
     # What cannot be built at all still fails.
     for number in range(2):
-        phase.add(trial(number, "invalid", host="executor", latency_ms=1.5))
+        phase.add(trial(number, "invalid", host="executor", latency_ms=1.5, parameters=5))
     with pytest.raises(Error, match="3 trials in a row failed"):
         phase.add(trial(2, "invalid", host="executor"))
 
