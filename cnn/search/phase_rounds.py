@@ -34,7 +34,8 @@ from cnn.settings.schema import PhaseSettings
 from cnn.spark.slots import count_slots, slots_now, task_profile
 from cnn.spark.task import Result
 from cnn.train.hosts import PixelsOnHost
-from cnn.train.trial import TrialObjective, document
+from cnn.train.hyperopt_result import document
+from cnn.train.trial import TrialObjective
 
 
 class PhaseRound(Round, ABC):

@@ -15,7 +15,8 @@ from cnn.search.tensorboard import write_events
 from cnn.settings.params import TrainingParams
 from cnn.settings.schema import PhaseSettings
 from cnn.spark.task import Result
-from cnn.train.trial import document, trial_result
+from cnn.train.hyperopt_result import document
+from cnn.train.trial import trial_result
 
 
 class PhaseTrials:

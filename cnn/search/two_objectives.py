@@ -12,45 +12,54 @@ from cnn.rundir.front import ranks
 def with_costs(trials: base.Trials) -> base.Trials:
     """The trials with losses that rank them by their loss and their cost together.
 
-    Every strategy uses only the order of losses. Trials of an earlier front come first, and within
-    a front those whose neighbours on it are farther away (Deb et al., 2002, NSGA-II), so that all
-    of the front is searched. A TPE with this order is that of Ozaki et al. (2020, GECCO) but for
-    the order within a front.
+    Every strategy uses only the order of losses. A TPE with the order of `places` is that of Ozaki
+    et al. (2020, GECCO) but for the order within a front.
 
     Args:
-        trials: Hyperopt's trials. The `result` of those with a score has a `loss` and a `cost`.
+        trials: Hyperopt's trials. The `result` of those with a score has what
+            `cnn.train.hyperopt_result.document` gives it.
     """
     documents = trials.trials
     scored = [d for d in documents if d["result"].get("status") == STATUS_OK]
-    points = [(d["result"]["loss"], d["result"]["cost"]) for d in scored]
-    order = {
-        document["tid"]: place for document, place in zip(scored, _places(points), strict=True)
-    }
+    results = [document["result"] for document in scored]
+    found = places([(one["value"], one["cost"]) for one in results], [r["loss"] for r in results])
+    order = {document["tid"]: place for document, place in zip(scored, found, strict=True)}
 
     def told(document: dict[str, Any]) -> dict[str, Any]:
         if document["tid"] not in order:
             return document
         return {**document, "result": {**document["result"], "loss": order[document["tid"]]}}
 
-    found = base.Trials()
-    found.insert_trial_docs([told(document) for document in documents])
-    found.refresh()
-    return found
+    ordered = base.Trials()
+    ordered.insert_trial_docs([told(document) for document in documents])
+    ordered.refresh()
+    return ordered
 
 
-def _places(points: Sequence[tuple[float, float]]) -> list[float]:
-    """The places of points from 0 to 1, the best first."""
+def places(points: Sequence[tuple[float, float]], losses: Sequence[float]) -> list[float]:
+    """The places of trials in their order, from 0 to 1.
+
+    Trials of an earlier front come first, and within a front those whose neighbours on it are
+    farther away (Deb et al., 2002, NSGA-II), so that all of the front is searched.
+
+    Args:
+        points: The two objectives of each, of which smaller is better.
+        losses: By which trials are ordered that these do not tell apart.
+
+    >>> places([(0.1, 5.0), (0.1, 7.0), (0.3, 2.0), (0.1, 5.0)], losses=[0.2, 0.3, 0.4, 0.1])
+    [0.375, 0.875, 0.625, 0.125]
+    """
     fronts = ranks(points)
     room = [0.0] * len(points)
     for one in set(fronts):
         members = [index for index, own in enumerate(fronts) if own == one]
         for index, distance in _crowding(points, members).items():
             room[index] = distance
-    order = sorted(range(len(points)), key=lambda i: (fronts[i], -room[i], i))
-    places = [0.0] * len(points)
+    order = sorted(range(len(points)), key=lambda i: (fronts[i], -room[i], losses[i], i))
+    found = [0.0] * len(points)
     for place, index in enumerate(order):
-        places[index] = (place + 0.5) / len(points)
-    return places
+        found[index] = (place + 0.5) / len(points)
+    return found
 
 
 def _crowding(points: Sequence[tuple[float, float]], members: Sequence[int]) -> dict[int, float]:

@@ -3,7 +3,6 @@
 TensorFlow is imported inside the functions because the driver imports this module too.
 """
 
-import math
 import socket
 import time
 import traceback
@@ -23,7 +22,8 @@ from cnn.settings.params import ModelParams, TrainingParams
 from cnn.settings.schema import PhaseSettings
 from cnn.spark.child import Ended, send_to_parent
 from cnn.spark.task import trial_number
-from cnn.train.halving import Rungs, frugal_key, ranking_loss, rung_epochs
+from cnn.train.halving import Rungs, frugal_key, rung_epochs
+from cnn.train.hyperopt_result import document
 from cnn.train.job import Job, checkpoint, choose_folds, device, run_fit
 from cnn.train.latency import measure_latency
 from cnn.train.out_of_fold import keep_answers
@@ -83,22 +83,6 @@ class TrialObjective:
             # The driver writes the trial instead, or reports why it cannot.
             return {**result, "written": False}
         return {**result, "written": True}
-
-
-def document(job: Job, trial: TrialResult) -> dict[str, Any]:
-    """A trial's result for Hyperopt."""
-    phase = job.phase
-    loss = ranking_loss(phase.objective, trial, frugal=job.frugal)
-    content: dict[str, Any] = {"trial": trial.model_dump(mode="json")}
-    if trial.status == "invalid":
-        return {"status": "fail", "refused": trial.error, **content}
-    if loss is None:
-        # Without a loss, a failed trial ranks last with every strategy.
-        return {"status": "fail", **content}
-    if phase.cost is not None:
-        cost = getattr(trial, phase.cost)
-        content["cost"] = math.inf if cost is None else float(cost)
-    return {"status": "ok", "loss": loss, **content}
 
 
 def run_trial(job: Job, params: TrainingParams, number: int) -> TrialResult:

@@ -48,11 +48,13 @@ def test_what_is_no_cost_is_refused_in_one_line(objective: str) -> None:
 
 def test_a_strategy_is_told_the_front_first_and_its_ends_before_its_middle() -> None:
     results: list[dict[str, Any]] = [
-        {"status": STATUS_OK, "loss": 0.5, "cost": 5.0},
-        {"status": STATUS_OK, "loss": 0.1, "cost": 9.0},
-        {"status": STATUS_OK, "loss": 0.4, "cost": 1.0},
+        {"status": STATUS_OK, "loss": 0.5, "value": 0.5, "cost": 5.0},
+        {"status": STATUS_OK, "loss": 0.1, "value": 0.1, "cost": 9.0},
+        {"status": STATUS_OK, "loss": 0.4, "value": 0.4, "cost": 1.0},
         {"status": STATUS_FAIL},
-        {"status": STATUS_OK, "loss": 0.3, "cost": 2.0},
+        {"status": STATUS_OK, "loss": 0.3, "value": 0.3, "cost": 2.0},
+        # As good as 1 but for the loss that breaks ties, and dearer: not on the front.
+        {"status": STATUS_OK, "loss": 0.1 - 1e-9, "value": 0.1, "cost": 99.0},
     ]
     trials = base.Trials()
     trials.insert_trial_docs(
@@ -62,7 +64,7 @@ def test_a_strategy_is_told_the_front_first_and_its_ends_before_its_middle() -> 
     told = {document["tid"]: document["result"] for document in with_costs(trials).trials}
     order = sorted((n for n in told if "loss" in told[n]), key=lambda n: told[n]["loss"])
     # 1, 2 and 4 are the front, and 4 is between the others.
-    assert order == [1, 2, 4, 0]
+    assert order == [1, 2, 4, 5, 0]
     assert told[3] == {"status": STATUS_FAIL}
     assert trials.trials[0]["result"]["loss"] == 0.5
 
