@@ -7,6 +7,7 @@ of this run, once it has one.
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from hyperopt import STATUS_OK, base
@@ -15,9 +16,10 @@ from cnn.core.directory import Directory
 from cnn.core.errors import InputError, Option
 from cnn.rundir.earlier_runs import NOTHING, EarlierRuns, EarlierTrial
 from cnn.rundir.trials import TrialResult, best_trial, read_trials, trial_key
-from cnn.search.hyperopt_documents import document_of
+from cnn.search.hyperopt_documents import Vals, document_of
 from cnn.search.space import SearchSpace
-from cnn.settings.objective import Objective, has_own_field
+from cnn.search.two_objectives import places
+from cnn.settings.objective import Cost, Objective, has_own_field
 from cnn.settings.schema import Settings
 from cnn.settings.toml import read_settings, settings_text
 
@@ -32,6 +34,17 @@ class WarmStart(NamedTuple):
     settings: Settings
     earlier: EarlierRuns
     remarks: tuple[str, ...]
+
+
+class _Inside(NamedTuple):
+    """A trial of an earlier run that is in the new space."""
+
+    # Among the trials of its run, from 0.
+    rank: int
+    trial: TrialResult
+    # What the new space varies, and the same as Hyperopt has it.
+    point: dict[str, Any]
+    vals: Vals
 
 
 def warm_start(settings: Settings, runs: Sequence[Directory]) -> WarmStart:
@@ -55,29 +68,32 @@ def warm_start(settings: Settings, runs: Sequence[Directory]) -> WarmStart:
     points, known, remarks = list(first.points), [], []
     for run in runs:
         same, trials, objective = _trials_of(run, settings)
-        ranked = _ranked(trials, objective)
+        cost = first.cost if _all_have(trials, first.cost) else None
+        ranked = _ranked(trials, objective, cost)
         if not ranked:
             raise InputError(
                 "{} must name a run with a finished trial, but {} has none", WARM_START, run.uri
             )
-        inside, outside = [], []
+        inside, outside = list[_Inside](), []
         for rank, trial in enumerate(ranked):
             point = {name: trial.params[name] for name in space.varying if name in trial.params}
             try:
-                inside.append((rank, trial, point, space.encode(point)))
+                inside.append(_Inside(rank, trial, point, space.encode(point)))
             except InputError as error:
                 outside.append((trial, error))
         if same:
             known += [
-                EarlierTrial(params=point, place=(rank + 0.5) / len(ranked))
-                for rank, _, point, _ in inside
+                EarlierTrial(params=one.point, place=(one.rank + 0.5) / len(ranked))
+                for one in inside
             ]
-        tried = inside[: 1 if same else _POINTS]
+        tried = _distinct(inside)[: 1 if same else _POINTS]
         there = [space.encode(point) for point in points]
-        points += [point for _, _, point, vals in tried if vals not in there]
-        remark = _remark(run, [trial for _, trial, *_ in tried], len(inside), same, outside)
+        points += [one.point for one in tried if one.vals not in there]
+        remark = _remark(run, [one.trial for one in tried], len(inside), same, outside)
         if objective != first.objective:
             remark += f"; they are ranked by {objective}, as {first.objective} is not known of them"
+        if cost != first.cost:
+            remark += f"; they are ranked without {first.cost}, which is not known of all of them"
         remarks.append(remark)
     first = first.model_copy(update={"points": tuple(points)})
     changed = settings.model_copy(update={"phases": (first, *others)})
@@ -117,12 +133,38 @@ def _known(objective: Objective, before: Sequence[Objective | None]) -> Objectiv
     return first if first is not None and {*before} == {first} else "val_accuracy"
 
 
-def _ranked(trials: Sequence[TrialResult], objective: Objective) -> list[TrialResult]:
-    """The trials with a score, the best first; those that were stopped early come last."""
+def _scored(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    return [t for t in trials if t.status in {"ok", "pruned"} and t.repeats is None]
+
+
+def _all_have(trials: Sequence[TrialResult], cost: Cost | None) -> bool:
+    return cost is not None and all(getattr(t, cost) is not None for t in _scored(trials))
+
+
+def _ranked(
+    trials: Sequence[TrialResult], objective: Objective, cost: Cost | None
+) -> list[TrialResult]:
+    """The trials with a score, the best first; those that were stopped early come last.
+
+    With a cost they are ranked by both.
+    """
     if best_trial(trials, objective) is None:
         return []
-    scored = [t for t in trials if t.status in {"ok", "pruned"} and t.repeats is None]
-    return sorted(scored, key=lambda t: (t.status, trial_key(objective, t), t.number))
+    scored = sorted(_scored(trials), key=lambda t: (trial_key(objective, t), t.number))
+    if cost is not None:
+        points = [(trial_key(objective, t)[0], float(getattr(t, cost))) for t in scored]
+        order = places(points, [trial_key(objective, t)[1] for t in scored])
+        scored = [trial for _, trial in sorted(zip(order, scored, strict=True), key=itemgetter(0))]
+    return sorted(scored, key=lambda trial: trial.status)
+
+
+def _distinct(inside: Sequence[_Inside]) -> list[_Inside]:
+    """The first trial at each point; trials may differ in what the new space does not vary."""
+    found = list[_Inside]()
+    for one in inside:
+        if one.point and all(one.vals != other.vals for other in found):
+            found.append(one)
+    return found
 
 
 def _remark(

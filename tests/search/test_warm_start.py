@@ -108,6 +108,40 @@ def test_from_another_space_the_best_points_inside_are_tried_and_others_named(
     assert "nothing of it is tried first; 30 are outside" in elsewhere.remarks[0]
 
 
+def test_a_space_that_varies_less_is_given_each_point_once(tmp_path: Path) -> None:
+    run = earlier_run(tmp_path / "run", learning_rate=RATES)
+    narrow = settings(filters={"choices": [16, 256]})
+    warm = warm_start(narrow, [run]).settings.phases[0].points
+    assert sorted(point["filters"] for point in warm) == [16, 256]
+    nothing = warm_start(settings(filters=16), [run, run])
+    assert nothing.settings.phases[0].points == ()
+    assert all("nothing of it is tried first" in remark for remark in nothing.remarks)
+
+
+def test_with_two_objectives_earlier_trials_are_ranked_by_both(tmp_path: Path) -> None:
+    new = settings(filters={"choices": [8, 16, 32, 64]})
+    new = new.model_copy(
+        update={"phases": (new.phases[0].model_copy(update={"cost": "operations"}),)}
+    )
+    run = Directory(tmp_path / "run")
+    run.create()
+    run.write(SETTINGS, dump_settings(new).encode())
+    # The last one is no better than the one before, and dearer.
+    for number, (filters, loss) in enumerate([(8, 0.4), (16, 0.2), (32, 0.1), (64, 0.15)]):
+        params = {"filters": filters}
+        known: dict[str, Any] = {"loss": loss, "accuracy": 0.5, "operations": filters}
+        write_trial(run, bare_trial(number, params=params, **known))
+    warm = warm_start(new, [run])
+    found = {trial.params["filters"]: trial.place for trial in warm.earlier.trials}
+    # By loss alone the cheapest would be the worst.
+    assert sorted(found, key=lambda filters: found[filters]) == [32, 8, 16, 64]
+    write_trial(run, bare_trial(4, params={"filters": 8}, loss=0.3, accuracy=0.5, operations=None))
+    warm = warm_start(new, [run])
+    assert "ranked without operations, which is not known of all of them" in warm.remarks[0]
+    found = {trial.params["filters"]: trial.place for trial in warm.earlier.trials[:4]}
+    assert sorted(found, key=lambda filters: found[filters])[0] == 32
+
+
 @pytest.mark.parametrize(
     ("now", "before", "best", "ranked_by"),
     [
