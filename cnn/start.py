@@ -13,7 +13,6 @@ from cnn.core.directory import Directory
 from cnn.core.display import Display, OnStdout
 from cnn.core.errors import InputError, Option
 from cnn.data.manifest import Manifest, read_manifest
-from cnn.data.splits import TRAIN
 from cnn.model.backbone_card import Backbone
 from cnn.model.named_functions import check_named_functions, check_passed, names_given
 from cnn.report.page import REPORT, write_report
@@ -24,16 +23,17 @@ from cnn.rundir.result import RESULT
 from cnn.rundir.trials import TrialResult, read_trials
 from cnn.search.backbones import check_unseen, make_backbones, pretrained_of, read_backbones
 from cnn.search.context import Search
-from cnn.search.end_run import end_run, has_ended
+from cnn.search.end_run import end_run, has_ended, is_left
 from cnn.search.extension import EXTEND, RESUME, check_finished, plan_extension
 from cnn.search.journal import Start, claim_run, read_start, recover_trials
 from cnn.search.mlflow import MlflowLog, log_finished
+from cnn.search.own_configs import own_configs
 from cnn.search.preflight import check_inputs, check_point_names, check_run_dir
 from cnn.search.resume import check_unchanged, resume_settings
 from cnn.search.run_search import run_search
 from cnn.search.warm_start import warm_start
 from cnn.settings.params import NO_BACKBONE
-from cnn.settings.schema import FEW_IMAGES, Settings
+from cnn.settings.schema import Settings
 from cnn.settings.toml import CONF, load_settings, overlay, read_tables, settings_text
 
 if TYPE_CHECKING:
@@ -134,9 +134,10 @@ def resume_run(
     A finished run is returned unchanged; changes to it are refused.
     """
     start = read_start(run)
-    if has_ended(run):
+    if is_left(run):
         with claim_run(run):
-            end_run(run)
+            if is_left(run):
+                end_run(run)
     extension = read_extension(run)
     finished = Run.load(run.uri) if run.exists(RESULT) and extension is None else None
     source = run.sub(EXTENSION) if extension else run
@@ -166,14 +167,18 @@ def resume_run(
     _check_data(data, manifest, start, RESUME)
     made = Made(read_backbones(run, settings))
     with claim_run(run):
-        earlier = recover_trials(run, settings)
-        done = sum(trial.status != "cancelled" for trial in earlier)
-        what = f"the extension of {run.uri}" if extension else run.uri
-        print(f"resuming {what}: {done} trials are done", flush=True)
-        return _search(
-            *(session, data, run, settings, manifest, start, request, made, earlier),
-            extension=extension,
-        )
+        unfinished = extension is not None or not run.exists(RESULT)
+        if unfinished and read_extension(run) == extension and not has_ended(run):
+            earlier = recover_trials(run, settings)
+            done = sum(trial.status != "cancelled" for trial in earlier)
+            what = f"the extension of {run.uri}" if extension else run.uri
+            print(f"resuming {what}: {done} trials are done", flush=True)
+            return _search(
+                *(session, data, run, settings, manifest, start, request, made, earlier),
+                extension=extension,
+            )
+    # Its driver was still there, and has ended the run before this one could claim it.
+    return resume_run(session, run, request)
 
 
 def extend_run(
@@ -282,15 +287,3 @@ def _log(run: Directory, start: Start, request: RunRequest) -> MlflowLog | None:
     if request.mlflow is None:
         return None
     return MlflowLog(request.mlflow, run, start.started, experiment=request.mlflow_experiment)
-
-
-def own_configs(data: Directory, named: "Sequence[Traversable]") -> "list[Traversable]":
-    """The settings that suit the data, below the settings files that a request names."""
-    manifest = read_manifest(data)
-    given = [] if manifest.validation is None else [CONF / "given.toml"]
-    if named:
-        return [*given, *named]
-    if manifest.sample:
-        return [CONF / "sample.toml"]
-    few = manifest.smallest_class(TRAIN) < FEW_IMAGES
-    return [CONF / "small.toml", *given] if few else given

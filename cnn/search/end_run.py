@@ -11,7 +11,13 @@ from cnn.model.file_check import MODEL
 from cnn.model.picture_file import PICTURES
 from cnn.report.page import REPORT, write_report
 from cnn.rundir.data_of_run import START
-from cnn.rundir.extension import EARLIER_FINALS, EXTENSION, read_extension, remove_extension
+from cnn.rundir.extension import (
+    BEGUN,
+    EARLIER_FINALS,
+    EXTENSION,
+    read_extension,
+    remove_extension,
+)
 from cnn.rundir.front import PARETO
 from cnn.rundir.result import RESULT, read_result
 from cnn.rundir.suspects import OUT_OF_FOLD, SUSPECTS
@@ -31,8 +37,17 @@ _KEPT_OF_WINNER = (MODEL, MODEL_CARD, TESTED)
 
 
 def has_ended(run: Directory) -> bool:
-    """Whether the extension of a run has its result, so that only `end_run` is left to do."""
-    return run.exists(f"{EXTENSION}/{RESULT}")
+    """Whether the extension of a run has its result, which `end_run` makes the run's own."""
+    return run.exists(f"{EXTENSION}/{RESULT}") and run.exists(f"{EXTENSION}/{BEGUN}")
+
+
+def is_left(run: Directory) -> bool:
+    """Whether a driver of a run has died in `end_run`, so that only this is left to do.
+
+    That of an extension ends with removing its folder, from `extension.json` on.
+    """
+    removing = run.exists(RESULT) and run.sub(EXTENSION).exists() and read_extension(run) is None
+    return has_ended(run) or removing
 
 
 def end_run(run: Directory) -> None:

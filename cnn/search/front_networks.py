@@ -88,8 +88,10 @@ def of_front(directory: Directory, numbers: Sequence[int]) -> list[str]:
 
 def remove_others(run: Directory, numbers: Sequence[int]) -> None:
     """Removes what is not of the networks with these numbers, and what only their making needed."""
-    for folder in {*run.names(PARETO)} - {*map(str, numbers)}:
-        run.sub(f"{PARETO}/{folder}").remove()
+    for name in {*run.names(PARETO)} - {*map(str, numbers)}:
+        place = run.sub(f"{PARETO}/{name}")
+        if not place.is_file():
+            place.remove()
     for number in numbers:
         for name in (TEST_OUTCOME, PICTURES):
             if run.exists(f"{PARETO}/{number}/{name}"):

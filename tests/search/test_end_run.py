@@ -27,11 +27,11 @@ from cnn.rundir.result import RESULT, RunResult, read_result
 from cnn.rundir.trials import read_trials
 from cnn.search.context import Search
 from cnn.search.end_run import end_run, has_ended, publish
-from cnn.search.front_networks import train_front
+from cnn.search.front_networks import remove_others, train_front
 from cnn.search.journal import Start, read_start, write_start
 from cnn.search.mlflow import MlflowLog, log_finished
 from cnn.settings.toml import read_settings, settings_text
-from cnn.start import RunRequest, extend_run
+from cnn.start import RunRequest, extend_run, resume_run
 
 
 def on_front(number: int) -> dict[str, Any]:
@@ -125,6 +125,56 @@ def test_a_driver_killed_while_it_replaces_the_final_is_followed_by_one_that_end
         assert [one.command for one in start.extensions] == [("second",)]
     # The result that is kept, and then the settings, the start and the result.
     assert moment >= 4
+
+
+def test_a_driver_killed_while_it_removes_the_extension_leaves_the_new_final(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, remove = extended(tmp_path, kept=False), Directory.remove
+
+    def until_killed(self: Directory) -> None:
+        if self.uri != run.sub(EXTENSION).uri:
+            remove(self)
+            return
+        for name in ("model.keras", "settings.toml"):
+            self.delete(name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Directory, "remove", until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        end_run(run)
+    monkeypatch.undo()
+    resumed = resume_run(nullcontext(), run, RunRequest())  # type: ignore[arg-type]
+    assert resumed.result.winner.number == 6
+    assert run.read("model.keras") == b"new"
+    assert not run.sub(EXTENSION).exists()
+
+
+def test_a_run_that_ends_just_before_it_would_be_resumed_has_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data = run_directory(tmp_path, result(), [bare_trial(0)]), manifest(8, {"a": 9, "b": 9})
+    start = Start(data="data", fingerprint=data.fingerprint, started=now(), command=("first",))
+    write_start(run, start)
+    text = run.read(RESULT)
+    run.delete(RESULT)
+
+    def while_another_driver_ends_it(*_: Any) -> Any:
+        run.write(RESULT, text)
+        return data
+
+    monkeypatch.setattr("cnn.start.check_inputs", while_another_driver_ends_it)
+    resumed = resume_run(nullcontext(), run, RunRequest())  # type: ignore[arg-type]
+    assert capsys.readouterr().out.splitlines()[-1] == "the run has already finished"
+    assert resumed.result == read_result(run)
+
+
+def test_a_file_among_the_networks_of_the_front_is_left_alone(tmp_path: Path) -> None:
+    run = extended(tmp_path, kept=False)
+    run.write("pareto/notes.txt", b"mine")
+    remove_others(run, [5])
+    assert run.read("pareto/notes.txt") == b"mine"
+    assert not run.exists("pareto/3/model.keras")
 
 
 def test_that_the_test_set_was_opened_twice_is_said(tmp_path: Path) -> None:
