@@ -38,7 +38,8 @@ class Stopping:
             self._beyond_in_a_row += 1
             self._check_limits(trial)
             return
-        self._beyond_in_a_row = 0
+        if counts(trial):
+            self._beyond_in_a_row = 0
         # A trial that was never launched (no host) says nothing about the cluster.
         if trial.status in _FAILED and (trial.status != "invalid" or trial.host is not None):
             self._failures.append(trial)
