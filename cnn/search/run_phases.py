@@ -179,7 +179,7 @@ def _phase_entry(
         train_images=best.train_images,
         epochs=phase.epochs,
         confirmation=confirmation(phase, trials),
-        simplest=simplest(phase, final, best, trials),
+        simplest=simplest(phase, final, best, trials) if has_equals(phase, final) else None,
     )
 
 

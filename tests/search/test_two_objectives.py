@@ -158,6 +158,8 @@ def found(spark: Any, greys: DataSet, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_networks_of_the_front_are_trained_saved_and_tested(found: Run) -> None:
     run = Path(found.path)
+    # By loss it is not known which trials are equal.
+    assert found.result.phases[0].simplest is None
     trials = read_trials(Directory(run))
     assert all(trial.latency_ms and trial.latency_ms < 1000 for trial in trials)
     cheap, dear = trials
