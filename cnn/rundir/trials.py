@@ -4,10 +4,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, model_validator
 
 from cnn.core.directory import Directory
 from cnn.core.documents import Malformed, read_model
@@ -91,8 +90,8 @@ class TrialResult(BaseModel):
     epochs: tuple[EpochResult, ...] = ()
     # Of a trial with fine-tuning; the other results are those of the fine-tuned networks.
     head: HeadResult | None = None
-    started: datetime
-    ended: datetime
+    started: AwareDatetime
+    ended: AwareDatetime
     # launch (until its process began), data, compile (including the first step), train.
     seconds: dict[str, float] = {}
     seed: int | None = None

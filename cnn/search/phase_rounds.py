@@ -14,9 +14,10 @@ import numpy as np
 from hyperopt import base, fmin, hp
 
 from cnn.core.clock import now
+from cnn.core.errors import InputError
 from cnn.rundir.earlier_runs import NOTHING, read_earlier
 from cnn.rundir.heartbeat import read_progress
-from cnn.rundir.trials import TrialResult, counts
+from cnn.rundir.trials import TRIALS, TrialResult, counts, trial_file
 from cnn.search.confirm import Confirmation
 from cnn.search.context import Search, isolation
 from cnn.search.dispatcher import TIMEOUT, Trials
@@ -162,7 +163,7 @@ class SearchRound(PhaseRound):
         self.total = space.trials()
         self.first_number = first_number
         self.repeats = {}
-        self.earlier = [(trial, space.encode(trial.params)) for trial in trials.searched()]
+        self.earlier = [(trial, self._vals(trial)) for trial in trials.searched()]
         first = phase is search.settings.phases[0]
         known = read_earlier(search.run) if first else NOTHING
         if search.extension is not None:
@@ -207,8 +208,18 @@ class SearchRound(PhaseRound):
         for trial in kept:
             before = sum(other < trial.number for other in self.others)
             place = trial.number - self.first_number - before
-            points[place] = self._space.encode(trial.params)
+            points[place] = self._vals(trial)
         return points
+
+    def _vals(self, trial: TrialResult) -> Vals:
+        """A trial's configuration in Hyperopt's encoding."""
+        try:
+            return self._space.encode(trial.params)
+        except InputError as error:
+            raise InputError(
+                f"each trial of a run must be in its search space, but {TRIALS}/"
+                f"{trial_file(trial.number)} is not: {error}"
+            ) from None
 
 
 class ConfirmationRound(PhaseRound):

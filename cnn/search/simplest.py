@@ -58,7 +58,7 @@ def simplest(
         The trial's entry in result.json, the winner's own if no simpler network is as good; None
         if the sizes are unknown.
     """
-    if not winner.validation_images or winner.accuracy is None or winner.parameters is None:
+    if not _is_sized(winner):
         return None
     equals = as_good(phase, final, winner, trials)
     name = _compared(phase, equals)
@@ -99,6 +99,8 @@ def possible_winners(
     top = best_trials(trials, phase.objective, confirm.top if confirm else 1)
     numbers = {trial.number for trial in top}
     if not top or final.choose == "best" or not has_equals(phase, final):
+        return numbers
+    if not _is_sized(top[0]):
         return numbers
     lowest = math.inf
     for number, cost in _costs(phase, as_good(phase, final, top[0], trials)).items():
@@ -142,6 +144,12 @@ def as_good(
         and score(trial) <= most
     ]
     return [winner, *sorted(found, key=lambda trial: (score(trial), trial.number))]
+
+
+def _is_sized(trial: TrialResult) -> bool:
+    """Whether it is known what others are to be compared with."""
+    known = trial.validation_images and trial.accuracy is not None
+    return bool(known) and trial.parameters is not None
 
 
 def error_of(trial: TrialResult) -> float:

@@ -261,7 +261,9 @@ class SearchSpace:
         low, high = dimension.low, dimension.high
         assert low is not None
         assert high is not None
-        if not low <= value <= high or (dimension.integer and value != int(value)):
+        # It may come from a file, or be of a parameter that had other values once.
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not low <= value <= high or (dimension.integer and value != int(value)):
             raise InputError(f"{name} must be from {low} to {high}, but got {value}")
         return value
 

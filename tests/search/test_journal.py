@@ -1,5 +1,6 @@
 """What a run directory remembers: what is trusted of it, and who may write to it."""
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -86,12 +87,16 @@ def test_what_is_torn_or_foreign_is_set_aside_and_reported(tmp_path: Path) -> No
     (folder / "00002.json").rename(folder / "00007.json")
     write_trial(run, default_trial(3, phase="another"))
     write_trial(run, default_trial(5, seed=1))
+    write_trial(run, default_trial(6))
+    timeless = json.loads((folder / "00006.json").read_text())
+    timeless["ended"] = timeless["ended"].partition("+")[0].removesuffix("Z")
+    (folder / "00006.json").write_text(json.dumps(timeless))
     (folder / "notes.pickle").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
     found = recover_trials(run, SETTINGS, said.append)
     assert [trial.number for trial in found] == [4]
     aside = {path.name for path in (tmp_path / "set-aside").iterdir()}
     assert aside == {
-        *("00000.json", "00001.json", "00003.json", "00005.json", "00007.json"),
+        *("00000.json", "00001.json", "00003.json", "00005.json", "00006.json", "00007.json"),
         "notes.pickle",
     }
     assert len(said) == len(aside)

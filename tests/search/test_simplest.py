@@ -109,3 +109,6 @@ def test_trials_that_can_still_win() -> None:
     confirmed = PHASE.model_copy(update={"confirm": ConfirmationSettings(top=3)})
     assert possible_winners(confirmed, FinalSettings(), trials) == {1, 2, 3}
     assert possible_winners(PHASE, FINAL, []) == set()
+    # A file that says less than trials do.
+    bare = [trials[0], trial(4, 1.0).model_copy(update={"validation_images": None})]
+    assert possible_winners(PHASE, FINAL, bare) == {4}

@@ -187,6 +187,8 @@ def test_a_configuration_goes_into_hyperopts_encoding_and_back(name: str) -> Non
     ("params", "message"),
     [
         ({"dropout": 0.9}, "dropout must be from 0.0 to 0.5, but got 0.9"),
+        ({"dropout": [0.1, 0.2]}, "dropout must be from 0.0 to 0.5, but got [0.1, 0.2]"),
+        ({"dropout": "much"}, "dropout must be from 0.0 to 0.5, but got much"),
         ({"filters": (8, 9)}, "filters must be one of [8, 16, 32], but got 9"),
         ({"conv_layers": 9, "filters": (8,) * 9}, "conv_layers must be one of [1, 2, 3, 4]"),
         ({"batch_size": 9.5}, "batch_size"),
