@@ -14,7 +14,7 @@ from cnn.rundir.extension import read_extension
 from cnn.rundir.result import RESULT, read_result
 from cnn.rundir.trials import TrialResult, counts
 from cnn.search.conditions import has
-from cnn.search.resume import CHANGEABLE, changes_between, changes_of, shown
+from cnn.search.resume import CHANGEABLE, changes_between, changes_of, check_shape, shown
 from cnn.search.space import SearchSpace
 from cnn.search.winner import choose
 from cnn.settings.schema import PhaseSettings, SearchSettings, Settings
@@ -79,7 +79,8 @@ def plan_extension(
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     asked = overlay(dict(tables or {}), {"search": given})
     changes = changes_of(len(before.phases), asked, None, assignments)
-    _check_shape(changes, before, tree)
+    check_shape(changes, len(before.phases), EXTEND)
+    _check_earlier_phases(changes, tree)
     last, change = tree["phases"][-1], changes["phases"][-1]
     search = dict(changes["search"])
     more = _more(search, change)
@@ -99,18 +100,9 @@ def plan_extension(
     return Plan(after, count, more)
 
 
-def _check_shape(changes: Mapping[str, Any], before: Settings, tree: Mapping[str, Any]) -> None:
-    """Raises InputError if the tables cannot be laid over a run's, or change an earlier phase."""
-    validate(SearchSettings, changes["search"], lambda key: f"search.{key}")
+def _check_earlier_phases(changes: Mapping[str, Any], tree: Mapping[str, Any]) -> None:
+    """Raises InputError if the tables change a phase before the last."""
     asked = phase_tables(dict(changes))
-    if len(asked) != len(before.phases):
-        raise InputError(
-            "{} must keep the run's {} phases, but got {}",
-            *(EXTEND, len(before.phases), len(asked)),
-        )
-    for space in (changes.get("space", {}), *(phase.get("space", {}) for phase in asked)):
-        if not isinstance(space, dict):
-            raise InputError(f"space must be a table of parameters, but got {shown(space)}")
     for number, (own, phase) in enumerate(zip(tree["phases"][:-1], asked, strict=False)):
         for key, value in phase.items():
             if (own["space"] | value if key == "space" else value) != own.get(key):

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from cnn.core.directory import Directory
 from cnn.core.errors import InputError, Option
 from cnn.settings.final import FinalSettings
-from cnn.settings.schema import CacheSettings, Settings
+from cnn.settings.schema import CacheSettings, SearchSettings, Settings
 from cnn.settings.toml import assign, overlay, parse, phase_tables, read_settings
 from cnn.settings.validation import validate
 
@@ -62,6 +62,7 @@ def resume_settings(
     """
     before, tree = read_settings(text), parse(text)
     changes = changes_of(len(before.phases), tables, flags, assignments)
+    check_shape(changes, len(before.phases), Option("resume"))
     space = changes.pop("space", {})
     for table, change in zip(tree["phases"], phase_tables(changes), strict=True):
         own = {**table["space"], **space, **change.get("space", {})}
@@ -105,6 +106,17 @@ def changes_of(
             # One objective in place of two that the run may have.
             table.setdefault("cost", None)
     return changes
+
+
+def check_shape(changes: Mapping[str, Any], phases: int, option: Option) -> None:
+    """Raises InputError unless tables can be laid over those of a run with so many phases."""
+    validate(SearchSettings, changes["search"], lambda key: f"search.{key}")
+    asked = phase_tables(dict(changes))
+    if len(asked) != phases:
+        raise InputError("{} must keep the run's {} phases, but got {}", option, phases, len(asked))
+    for space in (changes.get("space", {}), *(phase.get("space", {}) for phase in asked)):
+        if not isinstance(space, dict):
+            raise InputError(f"space must be a table of parameters, but got {shown(space)}")
 
 
 def check_unchanged(changes: Sequence[Change], run: Directory) -> None:

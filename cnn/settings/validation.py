@@ -78,6 +78,10 @@ def explain(error: ValidationError, kind: type[BaseModel], name: NameOf = str) -
     if first["type"] == "value_error":
         reason = first["ctx"]["error"]
         return InputError("{}: {}", where, reason) if where else InputError(str(reason))
+    if first["type"] == "model_type":
+        # A table as a whole has no key of its own: "search." becomes "search".
+        table = str(name(path)).rstrip(".")
+        return InputError(f"{table} must be a table, but got {shown(first['input'])}")
     rule = first["msg"].replace("Input should be", "must be").replace("Value should", "must")
     rule = f"{rule[0].lower()}{rule[1:]}"
     return InputError("{} {}, but got {}", where, rule, shown(first["input"]))

@@ -20,6 +20,7 @@ from cnn.search.hyperopt_documents import point_of
 from cnn.search.phase import run_phase
 from cnn.search.phase_rounds import ConfirmationRound, SearchRound
 from cnn.search.phase_trials import PhaseTrials
+from cnn.search.resume import resume_settings
 from cnn.search.space import SearchSpace
 from cnn.settings.schema import Settings
 from cnn.settings.toml import CONF, dump_settings, load_settings
@@ -95,6 +96,25 @@ def test_what_would_be_another_search_is_refused_by_name(
     with pytest.raises(InputError, match=message) as refused:
         plan(settings(), [tried(0), tried(1)], *assignments)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("search=5", "search must be a table, but got 5"),
+        ("space=5", "space must be a table of parameters, but got 5"),
+        ("phases.0.space=5", "space must be a table of parameters, but got 5"),
+        ("phases=[]", "must keep the run's 1 phases, but got 0"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_one_line(assignment: str, message: str) -> None:
+    for refuse in (
+        lambda: plan(settings(), [tried(0)], MORE, assignment),
+        lambda: resume_settings(dump_settings(settings()), assignments=[assignment]),
+    ):
+        with pytest.raises(InputError, match=message) as refused:
+            refuse()
+        assert "\n" not in str(refused.value)
 
 
 def test_parameters_of_a_network_of_ones_own_must_be_known_of_each_trial() -> None:
