@@ -6,7 +6,6 @@ from typing import Any
 import matplotlib as mpl
 
 from cnn.core.console import shortened_distinctly
-from cnn.report.cost import Clock
 from cnn.report.importance import scored
 from cnn.report.paired import paired_tests
 from cnn.report.plots import (
@@ -24,6 +23,7 @@ from cnn.report.plots import (
 from cnn.report.plots_search import best_so_far
 from cnn.report.render import render
 from cnn.rundir.finished import FinishedRun, searched
+from cnn.rundir.trial_clock import Clock
 from cnn.rundir.trials import TrialResult, count_by_status
 
 # Lines of different runs differ in colour and dash pattern.

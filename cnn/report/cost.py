@@ -1,42 +1,17 @@
 """The cost of a search: how busy its slots were, and what early stopping saved."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import groupby
 
+from cnn.rundir.trial_clock import Clock, begin
 from cnn.rundir.trials import TrialResult
 
 # The parts of a trial's time, in this order; the rest is unknown.
 PARTS = ("launch", "data", "compile", "train")
 REST = "other"
-# After this many seconds without any trial, the run was interrupted and resumed.
-_INTERRUPTION = 60.0
 # The launch of a trial and the end of the previous one are measured by different clocks.
 _OVERLAP = 0.1
-
-
-class Clock:
-    """Converts times to seconds since the first trial began, excluding interruptions of the run."""
-
-    def __init__(self, trials: Iterable[TrialResult]) -> None:
-        spans = sorted((begin(trial), trial.ended.timestamp()) for trial in trials)
-        self._first = spans[0][0] if spans else 0.0
-        self._gaps: list[tuple[float, float]] = []
-        latest = self._first
-        for start, end in spans:
-            if start - latest > _INTERRUPTION:
-                self._gaps.append((latest, start))
-            latest = max(latest, end)
-
-    def at(self, when: datetime | float) -> float:
-        moment = when if isinstance(when, float) else when.timestamp()
-        lost = sum(max(0.0, min(moment, end) - start) for start, end in self._gaps)
-        return moment - self._first - lost
-
-    @property
-    def interruptions(self) -> int:
-        return len(self._gaps)
 
 
 @dataclass(frozen=True)
@@ -75,11 +50,6 @@ class PhaseCost:
     image_epochs: int
     saved_by_rungs: int
     saved_by_patience: int
-
-
-def begin(trial: TrialResult) -> float:
-    """When the trial took its slot, which is before its process began."""
-    return trial.started.timestamp() - max(0.0, trial.seconds.get("launch", 0.0))
 
 
 def fill_slots(trials: Sequence[TrialResult]) -> SlotBars:

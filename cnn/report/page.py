@@ -18,7 +18,7 @@ from cnn.core.errors import Error, InputError
 from cnn.report import classes, plots, plots_search, verdict
 from cnn.report.axes import varied
 from cnn.report.comparison import render_comparison
-from cnn.report.cost import Clock, fill_slots, phase_costs
+from cnn.report.cost import fill_slots, phase_costs
 from cnn.report.data_link import data_link
 from cnn.report.front import front_view
 from cnn.report.importance import FEWEST, importances, scored
@@ -29,6 +29,7 @@ from cnn.report.render import render
 from cnn.rundir.extension import extension_lines
 from cnn.rundir.finished import FinishedRun, read_run, searched
 from cnn.rundir.result import PhaseResult, RunResult
+from cnn.rundir.trial_clock import Clock
 from cnn.rundir.trials import TrialResult, count_by_status, trial_key
 from cnn.settings.objective import has_own_field, metric_words
 

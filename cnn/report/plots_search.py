@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 
 from cnn.core.console import shortened, shortened_distinctly
 from cnn.report.axes import Axis, axis, jitter, varied
-from cnn.report.cost import Clock
 from cnn.report.formats import words
 from cnn.report.importance import Importances, scored
 from cnn.report.plots import (
@@ -27,6 +26,7 @@ from cnn.report.plots import (
     svg,
     time_unit,
 )
+from cnn.rundir.trial_clock import Clock
 from cnn.rundir.trials import TrialResult
 from cnn.settings.dimension import Space
 

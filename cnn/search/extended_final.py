@@ -12,6 +12,7 @@ from cnn.rundir.extension import as_earlier, write_extension
 from cnn.rundir.result import RunResult, WinnerOutcome, read_result
 from cnn.rundir.suspects import LabelCheck
 from cnn.rundir.test_predictions import TESTED
+from cnn.rundir.trial_clock import Clock
 from cnn.rundir.trials import TrialResult
 from cnn.search.context import Search
 from cnn.search.journal import Start, write_start
@@ -84,9 +85,12 @@ def search_seconds(search: Search, start: Start, began: datetime, searched: date
     if search.extension is not None:
         before = read_result(search.run).seconds.get("search", 0.0)
         since = search.extension.started
-    ends = [trial.ended for trial in search.earlier if trial.number >= search.first_new]
-    until = max([since, *ends])
-    return round(before + (searched - began + (until - since)).total_seconds(), 3)
+    earlier = [trial for trial in search.earlier if trial.number >= search.first_new]
+    if earlier:
+        clock = Clock(earlier)
+        before += max(0.0, clock.first - since.timestamp())
+        before += clock.at(max(trial.ended for trial in earlier))
+    return round(before + (searched - began).total_seconds(), 3)
 
 
 def with_earlier_finals(search: Search, result: RunResult) -> RunResult:

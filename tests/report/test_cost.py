@@ -8,7 +8,8 @@ import pytest
 from support.made_up import START, epochs, trial
 from support.pages import text_of
 
-from cnn.report.cost import Clock, fill_slots, phase_costs
+from cnn.report.cost import fill_slots, phase_costs
+from cnn.rundir.trial_clock import Clock
 from cnn.rundir.trials import TrialResult
 
 

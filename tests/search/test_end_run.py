@@ -1,8 +1,10 @@
 """The final of an extension takes the place of the run's own, and what the user is told of both."""
 
 from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +29,7 @@ from cnn.rundir.result import RESULT, RunResult, read_result
 from cnn.rundir.trials import read_trials
 from cnn.search.context import Search
 from cnn.search.end_run import end_run, has_ended, publish
+from cnn.search.extended_final import search_seconds
 from cnn.search.front_networks import remove_others, train_front
 from cnn.search.journal import Start, read_start, write_start
 from cnn.search.mlflow import MlflowLog, log_finished
@@ -234,6 +237,23 @@ def test_an_extension_that_never_began_leaves_a_finished_run(tmp_path: Path) -> 
     remove_extension(run)
     assert read_extension(run) is None
     assert not run.exists(EXTENSION)
+
+
+def test_pauses_between_drivers_are_no_time_of_the_search(tmp_path: Path) -> None:
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def at(hours: float) -> datetime:
+        return began + timedelta(hours=hours)
+
+    # Drivers of one hour, of half an hour, and of half an hour.
+    trials = [
+        bare_trial(0, started=at(0), ended=at(0.6)),
+        bare_trial(1, started=at(0.6), ended=at(1)),
+        bare_trial(2, started=at(10), ended=at(10.5)),
+    ]
+    search = SimpleNamespace(extension=None, earlier=trials, first_new=0)
+    start = Start(data="data", fingerprint="f", started=at(0), command=())
+    assert search_seconds(search, start, at(20), at(20.5)) == 2 * 3600  # type: ignore[arg-type]
 
 
 def test_an_unfinished_run_is_to_be_resumed(tmp_path: Path) -> None:
