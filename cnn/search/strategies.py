@@ -25,6 +25,9 @@ Suggest = Callable[[list[int], base.Domain, base.Trials, int], list[dict[str, An
 
 # After this many draws that repeat earlier points, the next draw is random.
 _DRAWS = 10
+# After this many points that could not be built a strategy proposes even before it has results: it
+# learns at least where networks are impossible.
+_REFUSED = 100
 
 
 def strategy(
@@ -88,11 +91,12 @@ def propose(
 ) -> list[dict[str, Any]]:
     """Proposes at random until `startup` trials have ended, then with a strategy that learns.
 
-    Hyperopt's own start-up phase would count running trials as well. Its TPE takes a running trial
-    for an infinitely bad one.
+    Points that were refused are no trials. Hyperopt's own start-up phase would count them, and
+    running trials as well. Its TPE takes a running trial for an infinitely bad one.
     """
-    ended = sum(document["state"] == base.JOB_STATE_DONE for document in trials.trials)
-    if ended < startup:
+    ended = [document for document in trials.trials if document["state"] == base.JOB_STATE_DONE]
+    refused = sum("refused" in document["result"] for document in ended)
+    if len(ended) - refused < startup and refused < _REFUSED:
         documents: list[dict[str, Any]] = rand.suggest(new_ids, domain, trials, seed)
     elif strategy == "tpe":
         documents = tpe.suggest(new_ids, domain, trials, seed, n_startup_jobs=0, verbose=False)
