@@ -2,9 +2,10 @@
 
 import time
 
-from cnn.rundir.trials import TrialResult, counts
+from cnn.rundir.trials import TrialResult
 from cnn.search.confirm import plan_confirmation
 from cnn.search.context import Search
+from cnn.search.dispatcher import MAX_REFUSALS
 from cnn.search.phase_rounds import ConfirmationRound, SearchRound
 from cnn.search.phase_trials import PhaseTrials
 from cnn.search.space import SearchSpace
@@ -46,12 +47,17 @@ def run_phase(
     if over or begun or reason is not None:
         # An earlier driver had ended this phase; the trials that it cancelled stay cancelled.
         trials.leave_cancelled()
-        if begun and reason is None and sum(map(counts, trials.searched())) < space.trials():
+        if begun and reason is None and trials.made() < space.trials():
             reason = "the repetition of its best trials had begun"
     elif SearchRound(search, phase, space, trials, first_number).run(deadline):
         return trials.all(), "the timeout was reached"
     else:
         reason = trials.stopping.reason()
+        if reason is None and not space.is_grid and trials.made() < space.trials():
+            reason = (
+                f"none of {MAX_REFUSALS:,} proposals in a row was a new configuration that can be "
+                "built"
+            )
     saturated = begun or trials.stopping.is_saturated
     plan = plan_confirmation(phase, search.settings.final, trials.all(), saturated=saturated)
     if not over and plan is not None:

@@ -6,7 +6,15 @@ from cnn.core.clock import now
 from cnn.core.documents import Malformed
 from cnn.data.splits import TRAIN
 from cnn.rundir.heartbeat import remove_progress
-from cnn.rundir.trials import Status, TrialResult, best_trial, read_trial, trial_file, write_trial
+from cnn.rundir.trials import (
+    Status,
+    TrialResult,
+    best_trial,
+    counts,
+    read_trial,
+    trial_file,
+    write_trial,
+)
 from cnn.search.context import Search
 from cnn.search.journal import drop_answers, drop_checkpoints
 from cnn.search.simplest import possible_winners
@@ -48,6 +56,10 @@ class PhaseTrials:
     def searched(self) -> list[TrialResult]:
         """The finished trials that do not repeat others."""
         return [trial for trial in self._done if trial.repeats is None]
+
+    def made(self) -> int:
+        """How many of `search.max_trials` there are."""
+        return sum(map(counts, self.searched()))
 
     def repeated(self) -> list[TrialResult]:
         """The finished repetitions of the best trials."""

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 from support.made_up import bare_trial
+from support.paths import CONF_DIR
 
+from cnn import tune
 from cnn.core.directory import Directory
 from cnn.core.errors import Error
+from cnn.data.data_set import DataSet
 from cnn.rundir.trials import TrialResult
 from cnn.search.run_phases import without_best
 from cnn.search.stopping import Stopping
@@ -132,3 +135,19 @@ def test_a_phase_without_a_winner_says_why(tmp_path: Path, statuses: list[str], 
     phase = PhaseSettings(name="p", space={})
     with pytest.raises(Error, match=rule):
         raise without_best(Directory(tmp_path), phase, trials)
+
+
+def test_a_space_that_is_used_up_ends_it_with_the_reason(
+    spark: Any, greys: DataSet, tmp_path: Path
+) -> None:
+    run = tune(
+        spark,
+        greys,
+        tmp_path / "run",
+        config=CONF_DIR / "test.toml",
+        search={"strategy": "random", "epochs": 1, "max_trials": 5},
+        space={"filters": {"choices": [2, 4]}, "conv_layers": 1, "learning_rate": 3e-3},
+        final={"epochs": 1, "attempts": 1, "suspects": "none"},
+    )
+    assert run.result.trials == {"ok": 2}
+    assert "phase search ended early: none of 1,000 proposals in a row was" in run.result.notes[-1]
