@@ -15,8 +15,8 @@ from cnn.core.errors import InputError
 from cnn.data.data_settings import DataSettings
 from cnn.data.manifest import read_manifest, write_manifest
 from cnn.data.sources.store import StoreSource
+from cnn.search.own_configs import own_configs
 from cnn.settings.toml import CONF, load_settings, read_settings
-from cnn.start import own_configs
 
 
 @pytest.fixture
