@@ -140,9 +140,11 @@ def peers(eta: int, epochs: float, first_rung: float) -> dict[str, Scheduler]:
             f"promotion (PASHA), first rung {words}": Pasha(rungs, eta),
         }
     return found | {
-        "1 epoch, then the best": KeepBest(1, 1.0),
-        "1 epoch, then the best 3": KeepBest(3, 1.0),
-        "1/3 epoch, then the best 3": KeepBest(3, EARLY),
+        "promotion (ASHA), first rung 2, eta 4": Asha(rung_epochs(epochs, 2.0, 4), 4),
+        "1 epoch, then the best": KeepBest((1.0, 1)),
+        "1 epoch, then the best 3": KeepBest((1.0, 3)),
+        "1 epoch, best 10; 2, best 4; 4, the best": KeepBest((1.0, 10), (2.0, 4), (4.0, 1)),
+        "1/3 epoch, then the best 3": KeepBest((EARLY, 3)),
         "power law": PowerLaw(epochs),
     }
 

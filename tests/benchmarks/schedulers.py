@@ -102,26 +102,30 @@ class Optunas(Scheduler):
 
 
 class KeepBest(Scheduler):
-    """All trials up to one look, then the best few to their end.
+    """All trials up to a look, then the best few to the next one, and in the end to their end.
 
-    Egele et al., Is One Epoch All You Need for Multi-Fidelity Hyperparameter Optimization?
-    (arXiv:2307.15422), with 1 epoch and the best 3.
+    With one look, 1 epoch and the best 3: Egele et al., Is One Epoch All You Need for
+    Multi-Fidelity Hyperparameter Optimization? (arXiv:2307.15422). With several it is synchronous
+    successive halving (Jamieson and Talwalkar, AISTATS 2016).
     """
 
-    def __init__(self, keep: int, epochs: float) -> None:
-        self._keep, self._epochs = keep, epochs
+    def __init__(self, *looks: tuple[float, int]) -> None:
+        """`looks` are the epoch of each look and how many trials go on after it."""
+        self._looks = list(looks)
         self._results: dict[int, Key] = {}
-        self._chosen: list[int] | None = None
+        self._chosen: list[int] = []
 
     def go_on(self, seen: Seen) -> bool:
-        if seen.number in self._results or seen.epoch < self._epochs - 1e-6:
+        if not self._looks or seen.epoch < self._looks[0][0] - 1e-6:
             return True
         self._results[seen.number] = seen.best
         return False
 
     def promote(self, idle: bool) -> int | None:
-        if self._chosen is None and idle:
-            self._chosen = sorted(self._results, key=self._results.__getitem__)[: self._keep]
+        if idle and self._results:
+            _, keep = self._looks.pop(0)
+            self._chosen = sorted(self._results, key=self._results.__getitem__)[:keep]
+            self._results = {}
         return self._chosen.pop(0) if self._chosen else None
 
 

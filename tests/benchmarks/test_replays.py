@@ -132,10 +132,13 @@ def test_one_that_diverged_neither_wins_nor_stops_the_replay() -> None:
 
 
 def test_after_one_epoch_only_the_best_go_on() -> None:
-    one = replay(CROSSING, 2, KeepBest(1, 1.0))
+    one = replay(CROSSING, 2, KeepBest((1.0, 1)))
     assert one == pytest.approx(Outcome((4 + 3) * 2000, 2 * 10 + 30, 0.8, 0.6))
-    two = replay(CROSSING, 2, KeepBest(2, 1.0))
+    two = replay(CROSSING, 2, KeepBest((1.0, 2)))
     assert two == pytest.approx(Outcome((4 + 6) * 2000, 2 * 10 + 30, 0.95, 0.9))
+    # Four train one epoch, three of them a second one, and one of these two more.
+    halved = replay(CROSSING, 2, KeepBest((1.0, 3), (2.0, 1)))
+    assert halved == pytest.approx(Outcome((4 + 3 + 2) * 2000, 2 * 10 + 2 * 10 + 20, 0.95, 0.9))
 
 
 def test_promotion_continues_the_best_and_trains_the_winner_to_its_end() -> None:
