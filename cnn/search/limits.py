@@ -1,4 +1,7 @@
-"""Limits on the size of networks, `search.max_parameters` and `search.max_operations`."""
+"""Limits on the size of networks, `search.max_parameters` and `search.max_operations`.
+
+And what is said of networks whose size or time is not known.
+"""
 
 from collections.abc import Sequence
 
@@ -6,7 +9,7 @@ from cnn.data.manifest import Manifest
 from cnn.model.backbone_card import Backbone
 from cnn.rundir.trials import TrialResult
 from cnn.settings.network_size import NetworkSize, head_size, network_size
-from cnn.settings.objective import Cost
+from cnn.settings.objective import Cost, cost_name
 from cnn.settings.params import ModelParams
 from cnn.settings.schema import PhaseSettings
 
@@ -51,10 +54,9 @@ def _unknown(phase: PhaseSettings, trials: Sequence[TrialResult], cost: Cost) ->
     number = sum(getattr(trial, cost) is None for trial in trials)
     if not number:
         return None
-    what = "latency" if cost == "latency_ms" else cost
     return (
-        f"the {what} of the networks of {number} of {len(trials)} trials of phase {phase.name} "
-        "could not be found"
+        f"the {cost_name(cost)} of the networks of {number} of {len(trials)} trials of phase "
+        f"{phase.name} could not be found"
     )
 
 

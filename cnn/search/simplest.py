@@ -98,9 +98,7 @@ def possible_winners(
         trials = [trial for trial in trials if trial.repeats is None]
     top = best_trials(trials, phase.objective, confirm.top if confirm else 1)
     numbers = {trial.number for trial in top}
-    if not top or final.choose == "best" or not has_equals(phase, final):
-        return numbers
-    if not _is_sized(top[0]):
+    if not top or final.choose == "best" or not has_equals(phase, final) or not _is_sized(top[0]):
         return numbers
     lowest = math.inf
     for number, cost in _costs(phase, as_good(phase, final, top[0], trials)).items():
@@ -148,8 +146,8 @@ def as_good(
 
 def _is_sized(trial: TrialResult) -> bool:
     """Whether it is known what others are to be compared with."""
-    known = trial.validation_images and trial.accuracy is not None
-    return bool(known) and trial.parameters is not None
+    scored = bool(trial.validation_images) and trial.accuracy is not None
+    return scored and trial.parameters is not None
 
 
 def error_of(trial: TrialResult) -> float:

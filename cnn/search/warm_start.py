@@ -7,7 +7,6 @@ of this run, once it has one.
 """
 
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from hyperopt import STATUS_OK, base
@@ -19,7 +18,7 @@ from cnn.rundir.trials import TrialResult, best_trial, read_trials, trial_key
 from cnn.search.hyperopt_documents import Vals, document_of
 from cnn.search.space import SearchSpace
 from cnn.search.two_objectives import places
-from cnn.settings.objective import Cost, Objective, has_own_field
+from cnn.settings.objective import Cost, Objective, cost_name, has_own_field
 from cnn.settings.schema import Settings
 from cnn.settings.toml import read_settings, settings_text
 
@@ -92,8 +91,9 @@ def warm_start(settings: Settings, runs: Sequence[Directory]) -> WarmStart:
         remark = _remark(run, [one.trial for one in tried], len(inside), same, outside)
         if objective != first.objective:
             remark += f"; they are ranked by {objective}, as {first.objective} is not known of them"
-        if cost != first.cost:
-            remark += f"; they are ranked without {first.cost}, which is not known of all of them"
+        if first.cost is not None and cost is None:
+            unknown = cost_name(first.cost)
+            remark += f"; they are ranked without {unknown}, which is not known of all of them"
         remarks.append(remark)
     first = first.model_copy(update={"points": tuple(points)})
     changed = settings.model_copy(update={"phases": (first, *others)})
@@ -154,7 +154,7 @@ def _ranked(
     if cost is not None:
         points = [(trial_key(objective, t)[0], float(getattr(t, cost))) for t in scored]
         order = places(points, [trial_key(objective, t)[1] for t in scored])
-        scored = [trial for _, trial in sorted(zip(order, scored, strict=True), key=itemgetter(0))]
+        scored = [scored[index] for index in sorted(range(len(scored)), key=order.__getitem__)]
     return sorted(scored, key=lambda trial: trial.status)
 
 

@@ -76,6 +76,15 @@ def with_cost(search: dict[str, Any]) -> dict[str, Any]:
     return {**search, "halving": False} if search.get("cost") is not None else search
 
 
+def cost_name(cost: Cost) -> str:
+    """What `search.objective` calls a cost.
+
+    >>> cost_name("latency_ms")
+    'latency'
+    """
+    return next(name for name, field in _COSTS.items() if field == cost)
+
+
 def first_objective(value: Any) -> Any:
     """The first of two objectives; what is no list unchanged.
 

@@ -166,19 +166,29 @@ def report(rows: dict[str, list[Outcome]]) -> None:
         for name, found in rows.items()
     }
     none = means["none"]
-    print(f"{'':42}{'image-epochs':>13}{'time':>8}{'validation':>14}{'test':>9}")
+    print(f"{'':42}{'image-epochs':>13}{'time':>8}{'validation':>24}{'test':>19}")
     print(
         f"{'none':42}{none.image_epochs:13,.0f}{none.seconds:7.0f}s"
-        f"{none.accuracy:14.4f}{none.test_accuracy:9.4f}"
+        f"{none.accuracy:24.4f}{none.test_accuracy:19.4f}"
     )
-    print(f"{'':42}{'saved':>13}{'saved':>8}{'lost':>14}{'lost':>9}")
+    print(f"{'':42}{'saved':>13}{'saved':>8}{'lost':>24}{'lost':>19}")
     for name, mean in means.items():
         if name != "none":
+            pairs = list(zip(rows["none"], rows[name], strict=True))
+            validation = _lost([whole.accuracy - own.accuracy for whole, own in pairs])
+            test = _lost([whole.test_accuracy - own.test_accuracy for whole, own in pairs])
             print(
                 f"{name:42}{none.image_epochs / mean.image_epochs:12.1f}x"
-                f"{none.seconds / mean.seconds:7.1f}x{none.accuracy - mean.accuracy:14.4f}"
-                f"{none.test_accuracy - mean.test_accuracy:9.4f}"
+                f"{none.seconds / mean.seconds:7.1f}x{validation:>24}{test:>19}"
             )
+
+
+def _lost(differences: Sequence[float]) -> str:
+    """The mean over the seeds and, of several, its standard error."""
+    mean = f"{statistics.fmean(differences):.4f}"
+    if len(differences) == 1:
+        return mean
+    return f"{mean} +- {statistics.stdev(differences) / len(differences) ** 0.5:.4f}"
 
 
 def main() -> None:
