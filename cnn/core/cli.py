@@ -36,6 +36,8 @@ def run_job(main: Callable[[Sequence[str]], None]) -> NoReturn:
     try:
         main(sys.argv[1:])
     except BaseException as error:
+        # If Spark's JVM has died, other threads notice it too, and py4j logs a traceback of each.
+        logging.disable(logging.ERROR)
         # Code that a signal has interrupted may raise any other error in its place.
         if _received_signal == signal.SIGTERM:
             sys.exit(143)
