@@ -17,7 +17,14 @@ def last_line(text: str) -> str:
 
 
 def failure(error: Exception) -> str:
-    """The cause of a failed Spark job, in one line: the first error that is not Spark's wrapper."""
+    """The cause of a failed Spark job, in one line: the first error that is not Spark's wrapper.
+
+    >>> failure(ConnectionRefusedError(111, "Connection refused"))
+    "Spark's JVM no longer answers (ConnectionRefusedError)"
+    """
+    kind = type(error).__name__
+    if isinstance(error, ConnectionError) or kind == "Py4JNetworkError":
+        return f"Spark's JVM no longer answers ({kind})"
     text = str(error)
     for said in _FROM_WORKER.findall(text):
         last = [line.strip() for line in said.splitlines() if line.strip()][-1:]
@@ -35,6 +42,5 @@ def failure(error: Exception) -> str:
     own = [line for line in inner if re.match(r"(Caused by: )?[\w.$]+(Error|Exception)(:|$)", line)]
     causes = [re.sub(r"^(Caused by: )?([a-z]\w*\.)+", "", line) for line in raised or own or inner]
     # Without the name of its class an exception's text may be as short as a KeyError's: 'p'.
-    kind = type(error).__name__
     bare = [f"{kind}: {line}" for line in lines if line] or [kind]
     return (causes or named or bare)[0]
