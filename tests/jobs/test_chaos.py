@@ -122,6 +122,8 @@ def test_nothing_is_lost(
                 # before the error or after it.
                 said = [line for line in lines if line.startswith("error: ")]
                 assert len(said) == 1, errors
+                # py4j logs such tracebacks too, but not once the job has said why it failed.
+                assert "ERROR:root" not in errors[errors.index(said[0]) :], errors
             else:
                 said = lines[-1:]
                 assert said[0].startswith("error: "), errors
