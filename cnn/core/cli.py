@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from traceback import walk_tb
 from types import FrameType
 from typing import NoReturn, cast
 
@@ -55,16 +56,22 @@ def _failed(error: BaseException) -> int:
         for note in notes_of(error):
             print(note, file=sys.stderr, flush=True)
         return code
+    if _is_from_py4j(error):
+        # Spark's JVM has died, or raised an error that no part of the program expects.
+        cause = f"Spark failed: {failure(cast(Exception, error))}"
+        return _print_error(cause + _resume_hint(), code=1)
     if isinstance(error, OSError):
         # A full disk or another user's folder: a traceback would explain nothing more.
         # The error of an object store has only its text.
         cause = f"{error.strerror}: {error.filename}" if error.filename else str(error)
         return _print_error(cause + _resume_hint(), code=1)
-    if type(error).__module__.startswith("py4j."):
-        # Spark's JVM has died, or raised an error that no part of the program expects.
-        cause = f"Spark failed: {failure(cast(Exception, error))}"
-        return _print_error(cause + _resume_hint(), code=1)
     raise error
+
+
+def _is_from_py4j(error: BaseException) -> bool:
+    """Whether py4j raised an error; where the JVM is gone that is also a socket's own error."""
+    raised_in = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return any(name.startswith("py4j.") for name in [type(error).__module__, *raised_in])
 
 
 # The signal that asked this job to end.

@@ -122,6 +122,26 @@ def test_a_jvm_that_dies_makes_no_trial_a_failure(noise_data: Path, tmp_path: Pa
     assert set(statuses) <= {"ok", "cancelled"}
 
 
+def test_a_jvm_that_is_gone_is_named_between_spark_jobs_too(tmp_path: Path) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(
+        "import psutil\n"
+        "from pyspark.sql import SparkSession\n"
+        "from cnn.core.cli import run_job\n"
+        "def main(_):\n"
+        "    spark = SparkSession.builder.master('local[1]').getOrCreate()\n"
+        "    (jvm,) = [p for p in psutil.Process().children() if p.name() == 'java']\n"
+        "    jvm.kill()\n"
+        "    jvm.wait()\n"
+        "    spark.range(3)\n"
+        "run_job(main)\n"
+    )
+    done = subprocess.run([sys.executable, job], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("error: Spark failed: Spark's JVM no longer answers ("), done.stderr
+
+
 def test_a_job_that_cannot_be_resumed_says_no_more(tmp_path: Path) -> None:
     job = tmp_path / "job.py"
     work = "lambda _: (print('begun', flush=True), time.sleep(60))"
