@@ -1,6 +1,6 @@
 """What early stopping across trials saves and costs, next to none and to its peers.
 
-    python tests/benchmarks/halving.py --table tests/benchmarks/data/discs.parquet    # some minutes
+    python tests/benchmarks/halving.py --table tests/benchmarks/data/rings.parquet    # some minutes
     python tests/benchmarks/halving.py             # an hour on two cores, once; then seconds
     python tests/benchmarks/halving.py --seeds 1
 

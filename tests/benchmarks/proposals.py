@@ -3,7 +3,7 @@
     python tests/benchmarks/proposals.py                                   # hours on one core
     python tests/benchmarks/proposals.py --strategies tpe optuna-tpe       # some minutes
     python tests/benchmarks/proposals.py --strategies optuna-gp --slots 8 --seeds 5
-    python tests/benchmarks/proposals.py --table tests/benchmarks/data/discs.parquet
+    python tests/benchmarks/proposals.py --table tests/benchmarks/data/rings.parquet
 
 Two synthetic objectives with random delays, on simulated slots: the Hartmann function of six
 dimensions, and one of the mixed and partly idle parameters that networks have. The best after N

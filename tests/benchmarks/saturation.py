@@ -1,6 +1,6 @@
 """What it saves and costs to end a search that is saturated, on recorded trainings.
 
-    python tests/benchmarks/saturation.py --table tests/benchmarks/data/discs.parquet   # a minute
+    python tests/benchmarks/saturation.py --table tests/benchmarks/data/rings.parquet   # a minute
 
 Each of --draws searches gets a table's trainings (trainings.py) in a random order, as random search
 would, without early stopping but with the program's patience. It ends where `search.saturation`

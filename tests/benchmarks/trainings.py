@@ -1,8 +1,8 @@
 """Records trainings to their end, once, so that other benchmarks can replay searches in seconds.
 
-    python tests/benchmarks/trainings.py record --data discs --configurations 300 \
-        --out tests/benchmarks/data/discs.parquet                          # hours on two cores
-    python tests/benchmarks/trainings.py show tests/benchmarks/data/discs.parquet
+    python tests/benchmarks/trainings.py record --data rings --configurations 300 \
+        --out tests/benchmarks/data/rings.parquet                          # hours on two cores
+    python tests/benchmarks/trainings.py show tests/benchmarks/data/rings.parquet
 
 discs   four classes of drawn discs (drawn.py): 2,000 to train on, 500 to validate, 2,000 to test
 faint   the same with less contrast, so that no network has all images right
