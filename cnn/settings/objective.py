@@ -69,8 +69,8 @@ def with_cost(search: dict[str, Any]) -> dict[str, Any]:
     if isinstance(objective, list | tuple):
         if [*objective[1:]] not in [[name] for name in _COSTS]:
             raise ValueError(
-                "objective must be one, or a list of one and a cost, which is "
-                f"{', '.join(_COSTS)}, but got {list(objective)}"
+                "search.objective must be an objective, or a list of one and a cost (latency, "
+                f"operations or parameters), but got {list(objective)}"
             )
         search = {**search, "objective": objective[0], "cost": _COSTS[objective[1]]}
     return {**search, "halving": False} if search.get("cost") is not None else search

@@ -83,5 +83,7 @@ def explain(error: ValidationError, kind: type[BaseModel], name: NameOf = str) -
         table = str(name(path)).rstrip(".")
         return InputError(f"{table} must be a table, but got {shown(first['input'])}")
     rule = first["msg"].replace("Input should be", "must be").replace("Value should", "must")
+    # Pydantic's words for a programmer: "a valid boolean, unable to interpret input".
+    rule = re.sub(r", unable to .*", "", rule).replace("a valid boolean", "true or false")
     rule = f"{rule[0].lower()}{rule[1:]}"
     return InputError("{} {}, but got {}", where, rule, shown(first["input"]))

@@ -91,7 +91,8 @@ def test_an_assignment_reaches_into_a_phase_and_a_space() -> None:
     ("assignment", "message"),
     [
         ("search.max_trials=0", "search.max_trials must be greater than or equal to 1, but got 0"),
-        ("search.epochs=many", "search.epochs must be a valid integer"),
+        ("search.epochs=many", "search.epochs must be a valid integer, but got 'many'"),
+        ("search.saturation=maybe", "search.saturation must be true or false, but got 'maybe'"),
         ("search.timeout=-1", "search.timeout must be greater than 0, but got -1"),
         (
             "space.filters.choices=[0]",
@@ -114,6 +115,11 @@ def test_an_assignment_reaches_into_a_phase_and_a_space() -> None:
         ),
         ("search.objective=my.scores:cost()", "must be package.module:function, but got"),
         ("search.objective=3", "search.objective must be a valid string, but got 3"),
+        (
+            "search.objective=['val_f1', 'speed']",
+            "search.objective must be an objective, or a list of one and a cost (latency, "
+            "operations or parameters), but got ['val_f1', 'speed']",
+        ),
         ("search.epoch=3", "did you mean epochs? The settings are strategy, max_trials, "),
         ("search.max_trails=3", "but got 'max_trails'; did you mean max_trials? The settings are"),
         ("final.epoch=3", "did you mean epochs? The settings are choose, margin, data, epochs, "),
@@ -223,7 +229,7 @@ ALPHA = ["space.alpha={low = 0.3, high = 1.0}", 'space.filters={choices = ["smal
     ("assignment", "message"),
     [
         ("space.learning_rate=-1", "learning_rate must be greater than 0, but got -1"),
-        ("space.augment=3", "augment must be a valid boolean"),
+        ("space.augment=3", "augment must be true or false"),
         ("space.copy=3", "space.copy must have another name, because params.copy is a method"),
     ],
 )
