@@ -186,7 +186,13 @@ class Tune(Job):
         return self.command()
 
     def finished(self) -> dict[Path, bytes]:
-        return {path: path.read_bytes() for path in (self.out / "trials").glob("*.json")}
+        files = {path: path.read_bytes() for path in (self.out / "trials").glob("*.json")}
+        # Trials that a dying driver has cancelled run again.
+        return {
+            path: content
+            for path, content in files.items()
+            if json.loads(content)["status"] != "cancelled"
+        }
 
     def check(self, fault: str) -> None:
         self.check_disk()
