@@ -115,11 +115,6 @@ def test_an_assignment_reaches_into_a_phase_and_a_space() -> None:
         ),
         ("search.objective=my.scores:cost()", "must be package.module:function, but got"),
         ("search.objective=3", "search.objective must be a valid string, but got 3"),
-        (
-            "search.objective=['val_f1', 'speed']",
-            "search.objective must be an objective, or a list of one and a cost (latency, "
-            "operations or parameters), but got ['val_f1', 'speed']",
-        ),
         ("search.epoch=3", "did you mean epochs? The settings are strategy, max_trials, "),
         ("search.max_trails=3", "but got 'max_trails'; did you mean max_trials? The settings are"),
         ("final.epoch=3", "did you mean epochs? The settings are choose, margin, data, epochs, "),
