@@ -13,6 +13,7 @@ from cnn.core.documents import Malformed, read_model
 from cnn.core.errors import InputError
 from cnn.data.manifest import Count
 from cnn.rundir.result import EarlierFinal, EarlierTest, RunResult
+from cnn.rundir.trials import counted
 from cnn.settings.validation import Frozen, PositiveInt
 
 EXTENSION = "extension"
@@ -86,7 +87,7 @@ def extension_lines(result: RunResult) -> list[str]:
     if not result.earlier:
         return []
     finals = result.earlier
-    counts = [sum(trials.values()) for trials in (*(f.trials for f in finals), result.trials)]
+    counts = [counted(trials) for trials in (*(f.trials for f in finals), result.trials)]
     lines = [f"the search was extended from {' to '.join(map(str, counts))} trials"]
     for place, (final, count) in enumerate(zip(finals, counts, strict=False), 1):
         test = final.test

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Self, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, model_validator
@@ -25,6 +25,7 @@ Status = Literal[
     "cancelled",
 ]
 STATUSES: tuple[Status, ...] = get_args(Status)
+_NOT_COUNTED: frozenset[Status] = frozenset({"invalid", "cancelled"})
 
 TRIALS = "trials"
 LOGS = "logs"
@@ -225,7 +226,16 @@ def counts(trial: TrialResult) -> bool:
 
     One that was refused or could not be built is not, nor one that the end of the search cancelled.
     """
-    return trial.status not in {"invalid", "cancelled"}
+    return trial.status not in _NOT_COUNTED
+
+
+def counted(by_status: Mapping[Status, int]) -> int:
+    """How many of the trials of each status are some of `search.max_trials`.
+
+    >>> counted({"ok": 6, "pruned": 2, "invalid": 3})
+    8
+    """
+    return sum(number for status, number in by_status.items() if status not in _NOT_COUNTED)
 
 
 def count_by_status(trials: Iterable[TrialResult]) -> dict[Status, int]:

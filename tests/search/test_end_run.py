@@ -64,7 +64,8 @@ def extended(folder: Path, *, kept: bool) -> Directory:
         started=now(), command=("second",), configs=(), first_number=8, trials=8, more=2
     )
     write_extension(run, extension)
-    changed: dict[str, Any] = {"command": ["second"], "trials": {"ok": 10}, "pareto": new_front}
+    changed: dict[str, Any] = {"command": ["second"], "pareto": new_front}
+    changed["trials"] = {"ok": 10, "invalid": 3}
     if not kept:
         changed["winner"] = {"number": 6, "phase": "search", "accuracy": 0.99, "loss": 0.01}
     new = RunResult.model_validate(result(**changed)).model_copy(
