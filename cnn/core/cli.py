@@ -69,9 +69,11 @@ def _failed(error: BaseException) -> int:
 
 
 def _is_from_py4j(error: BaseException) -> bool:
-    """Whether py4j raised an error; where the JVM is gone that is also a socket's own error."""
-    raised_in = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
-    return any(name.startswith("py4j.") for name in [type(error).__module__, *raised_in])
+    """Whether py4j raised an error; where the JVM is gone, it may be the socket's own."""
+    modules = [type(error).__module__]
+    if isinstance(error, ConnectionError):
+        modules += [frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__)]
+    return any(module.startswith("py4j.") for module in modules)
 
 
 # The signal that asked this job to end.
