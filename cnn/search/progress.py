@@ -13,7 +13,7 @@ from cnn.core.clock import clock
 from cnn.core.console import shortened
 from cnn.core.display import Display, OnStdout, Say, silent
 from cnn.rundir.heartbeat import TrialProgress
-from cnn.rundir.trials import TrialResult, best_trial
+from cnn.rundir.trials import Status, TrialResult, best_trial, counted
 from cnn.search.forecast import Forecast
 from cnn.search.time_left import TimeLeft, seconds_of
 from cnn.search.trials_table import HEADINGS, TrialRow, html_table, terminal_table
@@ -83,7 +83,7 @@ class SearchProgress:
         self._running: dict[int, _Running] = {}
         self._best: TrialResult | None = None
         self._would_win = best
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[Status] = Counter()
         self._time_left = TimeLeft(forecast, timeout)
         for trial in earlier:
             self._take_in(trial)
@@ -150,7 +150,7 @@ class SearchProgress:
         return [f"{self._title}: {done} of {self._total} trials done{brackets}", *said]
 
     def _number_done(self) -> int:
-        return self._counts.total() - self._counts["invalid"] - self._counts["cancelled"]
+        return counted(self._counts)
 
     def _time_left_text(self) -> str:
         waiting = max(0, self._total - self._number_done() - len(self._running))
