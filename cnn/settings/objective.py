@@ -68,9 +68,10 @@ def with_cost(search: dict[str, Any]) -> dict[str, Any]:
     objective = search.get("objective")
     if isinstance(objective, list | tuple):
         if [*objective[1:]] not in [[name] for name in _COSTS]:
+            *others, last = _COSTS
             raise ValueError(
-                "search.objective must be an objective, or a list of one and a cost (latency, "
-                f"operations or parameters), but got {list(objective)}"
+                "objective must be a single objective, or a list of one and a cost "
+                f"({', '.join(others)} or {last}), but got {list(objective)}"
             )
         search = {**search, "objective": objective[0], "cost": _COSTS[objective[1]]}
     return {**search, "halving": False} if search.get("cost") is not None else search

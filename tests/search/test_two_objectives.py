@@ -42,7 +42,7 @@ def test_two_objectives_become_one_and_a_cost_without_rungs() -> None:
     ['["val_accuracy", "price"]', '["val_accuracy"]', '["val_accuracy", ["latency"]]', "[]"],
 )
 def test_what_is_no_cost_is_refused_in_one_line(objective: str) -> None:
-    rule = r"search.objective must be .* a cost \(latency, operations or parameters\), but got \["
+    rule = r"must be a single .* a cost \(latency, operations or parameters\), but got \["
     with pytest.raises(InputError, match=rule):
         load_settings(assignments=[f"search.objective={objective}"])
 
