@@ -18,7 +18,7 @@ from PIL import Image
 from cnn.core.directory import Directory
 from cnn.data.manifest import read_manifest
 from cnn.data.splits import TEST, TRAIN
-from cnn.rundir.trials import read_trials
+from cnn.rundir.trials import read_trials, trial_file
 from cnn.train.features import CHUNK
 from support import made_up
 from support.backbones import save_backbone
@@ -186,13 +186,10 @@ class Tune(Job):
         return self.command()
 
     def finished(self) -> dict[Path, bytes]:
-        files = {path: path.read_bytes() for path in (self.out / "trials").glob("*.json")}
+        trials = read_trials(Directory(self.out))
         # Trials that a dying driver has cancelled run again.
-        return {
-            path: content
-            for path, content in files.items()
-            if json.loads(content)["status"] != "cancelled"
-        }
+        kept = [trial_file(t.number) for t in trials if t.status != "cancelled"]
+        return {path: path.read_bytes() for path in (self.out / "trials" / name for name in kept)}
 
     def check(self, fault: str) -> None:
         self.check_disk()
